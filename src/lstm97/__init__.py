@@ -1,0 +1,26 @@
+"""An LSTM that learns while it runs: the network and the online learning rule of Hochreiter & Schmidhuber (1997)."""
+
+from importlib.metadata import version
+
+from lstm97._dispatch import Config, show_config
+from lstm97.network import Network, State
+from lstm97.persistence import load
+from lstm97.sequences import Sequences
+from lstm97.topology import Topology
+from lstm97.training import History, Stop, predict, train
+
+__all__ = [
+    "Config",
+    "History",
+    "Network",
+    "Sequences",
+    "State",
+    "Stop",
+    "Topology",
+    "load",
+    "predict",
+    "show_config",
+    "train",
+]
+
+__version__ = version("lstm97")

@@ -1,0 +1,137 @@
+# What `_core` (the loops) and `_engine` (the calls) agree on: the structs they share and the table of entry points that
+# every build of the loops exports. `real` is float or double, the same for all arrays of a network, so the structs hold
+# pointers to it and never a value. Symbols are those of the paper; the shapes are those of `_layout.py`.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+cdef extern from "_lanes.h" nogil:
+    ctypedef double real
+
+cdef enum:
+    MAX_RECORDS = 6
+
+cdef enum Status:
+    OK = 0
+    CELL_STATE_NOT_FINITE = 1
+    OUTPUT_NOT_FINITE = 2
+    CHANGE_NOT_FINITE = 3
+
+cdef enum OutputKind:
+    LOGISTIC = 0
+    IDENTITY = 1
+    SOFTMAX = 2
+
+cdef enum Phase:        # what the state's last step was
+    NOT_LEARNING = 0    # none since reset, or one of inference: the partials are zero
+    AWAITING = 1        # a learn step without error signal: `correct` may deliver it
+    CORRECTED = 2       # a learn step with its error signal
+
+cdef struct Net:
+    # sizes
+    Py_ssize_t n_inputs, n_hidden, n_cells, n_blocks, n_outputs
+    Py_ssize_t n_sources        # rows of w: inputs, recurrent sources, bias if any unit of the hidden layer has one
+    Py_ssize_t n_lanes          # row length of w: hidden units, cells, input, output, forget gates, padding
+    Py_ssize_t n_units          # lanes of w in use
+    Py_ssize_t n_cell_lanes     # n_cells, padded
+    Py_ssize_t n_partials       # row length of ds_dw: cells by w_c, by w_in, by w_f, padding
+    Py_ssize_t n_out_sources    # rows of w_out: inputs if seen, hidden units, cells, bias if any
+    Py_ssize_t n_out_lanes      # row length of w_out: outputs, padding
+    # where a kind's lanes begin; -1: the topology lacks it
+    Py_ssize_t lane_cell, lane_in, lane_out, lane_forget
+    Py_ssize_t bias_source      # the bias row of w, or -1
+    # flags
+    bint recurrent, gate_sources, input_to_output, output_bias
+    bint single_cells           # every block has one cell
+    bint g_is_identity, h_is_identity
+    int output                  # an OutputKind
+    # constants
+    const int32_t *block_start  # (n_blocks + 1,) first cell of each block
+    const real *squash          # (6, n_lanes) squashing constants of the hidden layer's units
+    const real *squash_h        # (6,) those of h
+    const real *is_g            # (n_lanes,) 1 in the cells' lanes
+    const real *is_cell         # (n_cells padded,) 1 for a cell, 0 for padding
+    const real *is_output       # (n_out_lanes,) 1 for an output, 0 for padding
+    const real *has_bias        # (n_lanes,) 1 for units with bias
+    # weights and their pending changes (all 0 between updates)
+    real *w                     # (n_sources, n_lanes)
+    real *w_out                 # (n_out_sources, n_out_lanes)
+    real *dw                    # as w
+    real *dw_out                # as w_out
+
+cdef struct State:
+    # what goes on from step to step
+    real *act                   # (n_lanes,) y_i, g(net_c), y_in, y_out, y_f of the last step
+    real *y_c                   # (n_cells padded,)
+    real *s_c                   # (n_cells padded,)
+    real *ds_dw                 # (n_sources, n_partials)
+    # the last step, for its error signal
+    real *z                     # (n_sources,)
+    real *h                     # (n_cells padded,) h(s_c)
+    real *y                     # (n_out_lanes,)
+    # scratch
+    real *s_before              # (n_cells padded,) s_c(t-1)
+    real *gates                 # (3, n_cells padded) y_in, y_out, y_f of each cell's block
+    real *coef                  # (n_partials,) what multiplies z_m
+    real *decay                 # (n_partials,) y_f
+    real *target                # (n_out_lanes,)
+    real *e_k                   # (n_out_lanes,) alpha e_k
+    real *eps                   # (n_hidden + n_cells padded,) sum_k w_ku alpha e_k
+    real *e                     # (n_lanes,) alpha e_i and alpha e_out in their units' lanes, else 0
+    real *e_s                   # (n_cells padded,) alpha e_s
+    # rows of ds_dw that may be nonzero: those of the recurrent sources and the bias, then every input seen
+    int32_t *rows               # (n_sources,)
+    uint8_t *is_listed          # (n_sources,)
+    Py_ssize_t n_rows
+    Py_ssize_t symbol           # the last step's input as a symbol, or -1
+    int phase                   # a Phase
+
+cdef struct Chunk:              # consecutive steps of a stream, or many sequences one after the other
+    const real *values          # (n_steps, n_inputs), or NULL and
+    const int32_t *symbols      # (n_steps,)
+    const real *targets         # (n_steps, n_outputs), a row starting with NaN: none; or NULL
+    const int32_t *classes      # (n_steps,), -1: none; or NULL
+    bint target_per_sequence    # targets and classes have one row per sequence, for its last step
+
+cdef struct Report:             # how a call over steps ended
+    int status
+    Py_ssize_t step             # the last one: if status is not OK, the one that failed
+
+cdef struct StopRule:
+    Py_ssize_t window, max_wrong
+    double tolerance, mean_error
+    double *errors              # (window,) ring: mean |t - y| of the latest sequences
+    uint8_t *wrong              # (window,) ring
+    Py_ssize_t n_seen           # sequences with an error signal so far
+    Py_ssize_t n_wrong          # ones in `wrong`
+    double error_sum            # of `errors`
+
+cdef struct Plan:               # a call of train: what is asked, and how far it came
+    const int64_t *offsets      # (n_sequences + 1,)
+    const int64_t *order        # (n_order,) sequence numbers
+    Py_ssize_t n_order
+    bint by_sequence            # weights change once per sequence instead of at every error signal
+    double learning_rate
+    double *errors              # (n_order,) mean |t - y| over a sequence's error signals and outputs, NaN without any
+    StopRule *rule              # or NULL
+    # progress
+    Py_ssize_t position         # sequences done
+    Py_ssize_t step             # steps done of the sequence at `position`
+    Py_ssize_t n_steps          # steps done in all
+    bint stopped                # the rule held
+    int status
+    # the error signals of the sequence at `position`
+    Py_ssize_t n_signals
+    double error_sum            # of |t - y| over signals and outputs
+    double error_max
+
+cdef struct Kernel:             # one build of the loops
+    int real_bytes
+    int vector_bytes
+    int row_bytes
+    void (*reset)(const Net*, State*) noexcept nogil
+    void (*discard)(Net*) noexcept nogil
+    Py_ssize_t (*first_not_finite)(const real*, Py_ssize_t) noexcept nogil
+    void (*run)(const Net*, State*, const Chunk*, Py_ssize_t, Py_ssize_t, real*, real**, Report*) noexcept nogil
+    void (*learn)(Net*, State*, const Chunk*, Py_ssize_t, Py_ssize_t, double, real*, Report*) noexcept nogil
+    int (*correct)(Net*, State*, const real*, Py_ssize_t, double) noexcept nogil
+    void (*train)(Net*, State*, const Chunk*, Plan*, Py_ssize_t) noexcept nogil

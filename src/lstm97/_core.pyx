@@ -1,0 +1,793 @@
+# Every inner loop of lstm97: the network and the learning rule of Hochreiter & Schmidhuber (1997). No Python objects,
+# no allocation, no exceptions; what can go wrong is a Status for the caller.
+#
+# paper          here         shape                        meaning
+# -------------  -----------  ---------------------------  ------------------------------------------------------------
+# z_m            z            (n_sources,)                 sources of the hidden layer: x(t), activations of t-1, 1
+# y_i y_in ...   act          (n_lanes,)                   activations: hidden units, g(net_c), y_in, y_out, y_f
+# s_c, h(s_c)    s_c, h       (n_cells,)                   cell states, squashed
+# y_c            y_c          (n_cells,)                   y_out h(s_c)
+# w_um           w            (n_sources, n_lanes)         row m: the weights from source m to every unit
+# ds/dw          ds_dw        (n_sources, n_partials)      row m: partials by w_cm, w_in_m, w_f_m; a lane per cell
+# w_km           w_out        (n_out_sources, n_out_lanes) row m: the weights from source m to every output
+# y_k            y            (n_out_lanes,)               outputs
+# alpha e_l      e_k e e_s    lanes of their units         error signals (19)-(23), times the learning rate
+# alpha sum ...  dw, dw_out   as w, w_out                  pending weight changes (22)(26)(28), 0 between updates
+#
+# Matrices are source-major: a net input is a sum of rows scaled by z_m and the partials change row by row, so a vector
+# instruction serves neighbouring units and nothing is summed across a vector. A kind's lanes follow the lanes of the
+# kind before without a gap; a vector that covers a kind's last lane may reach into what follows. Every store of this
+# sort is overwritten by the next kind's or adds 0 (is_cell is 0 there); every array has ROW_BYTES to spare at its end.
+#
+# Indices: k outputs, j blocks, v cells, u units, m sources, i vectors of LANES lanes, t steps.
+
+from libc.math cimport NAN
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy, memset
+
+from cpython.pycapsule cimport PyCapsule_New
+
+from lstm97._abi cimport (
+    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, NOT_LEARNING, OK,
+    OUTPUT_NOT_FINITE, SOFTMAX, Chunk, Kernel, Net, Plan, Report, State, StopRule,
+)
+
+cdef extern from "_lanes.h" nogil:
+    ctypedef double real        # float or double: the build's choice
+    ctypedef double lanes       # a vector of LANES reals; Cython passes the operators on to C
+    ctypedef struct fraction:
+        lanes up, down
+    enum:
+        LANES, VECTORS, VECTOR_BYTES, ROW_BYTES
+    lanes load(const real*)
+    void store(real*, lanes)
+    lanes splat(real)
+    real sum_of(lanes)
+    lanes larger(lanes, lanes)
+    real largest_of(lanes)
+    lanes where_positive(lanes, lanes, lanes)
+    fraction exponential(lanes)
+
+
+# ---- small helpers ---------------------------------------------------------------------------------------------------
+
+cdef inline Py_ssize_t vectors(Py_ssize_t n) noexcept nogil:
+    """How many vectors cover n lanes."""
+    return (n + LANES - 1) / LANES
+
+
+cdef inline lanes squash(lanes a, lanes scale, lanes plus, lanes minus) noexcept nogil:
+    """(plus + minus E) / (1 + E), E = exp(scale a): (3)(4)(5) and tanh, by the constants of `_layout.squashing`."""
+    cdef fraction e = exponential(scale * a)
+    return (plus * e.down + minus * e.up) / (e.down + e.up)
+
+
+cdef inline lanes slope(lanes y, lanes c0, lanes c1, lanes c2) noexcept nogil:
+    """The derivative of a squashing function, a quadratic in its value y."""
+    return (c2 * y + c1) * y + c0
+
+
+cdef inline void add_rows(
+    const real* w, Py_ssize_t stride, const real* z, Py_ssize_t n_rows, lanes* acc
+) noexcept nogil:
+    """acc += sum_m z_m w_m over n_rows rows, for VECTORS vectors of lanes."""
+    cdef Py_ssize_t m, i
+    cdef lanes z_m
+    for m in range(n_rows):
+        z_m = splat(z[m])
+        for i in range(VECTORS):
+            acc[i] = acc[i] + load(w + m * stride + i * LANES) * z_m
+
+
+cdef inline void add_scaled(real* to, const real* row, lanes factor, Py_ssize_t n) noexcept nogil:
+    """to += factor row, over the vectors that cover n lanes."""
+    cdef Py_ssize_t i
+    for i in range(vectors(n)):
+        store(to + i * LANES, load(to + i * LANES) + factor * load(row + i * LANES))
+
+
+cdef inline void add_product(real* to, const real* a, const real* b, Py_ssize_t n) noexcept nogil:
+    """to += a b, over the vectors that cover n lanes."""
+    cdef Py_ssize_t i
+    for i in range(vectors(n)):
+        store(to + i * LANES, load(to + i * LANES) + load(a + i * LANES) * load(b + i * LANES))
+
+
+cdef inline void copy(real* to, const real* row, Py_ssize_t n) noexcept nogil:
+    """to = row, over the vectors that cover n lanes."""
+    cdef Py_ssize_t i
+    for i in range(vectors(n)):
+        store(to + i * LANES, load(row + i * LANES))
+
+
+cdef inline real dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
+    """sum_k a_k b_k over the vectors that cover n lanes."""
+    cdef Py_ssize_t i
+    cdef lanes acc = splat(0)
+    for i in range(vectors(n)):
+        acc = acc + load(a + i * LANES) * load(b + i * LANES)
+    return sum_of(acc)
+
+
+cdef Py_ssize_t first_not_finite(const real* a, Py_ssize_t n) noexcept nogil:
+    """Index of the first NaN or infinity of a, or -1."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        if a[i] - a[i] != 0:
+            return i
+    return -1
+
+
+# ---- forward ---------------------------------------------------------------------------------------------------------
+
+cdef inline void list_input(State* st, Py_ssize_t m) noexcept nogil:
+    """Note that input m may have nonzero partials from now on."""
+    if not st.is_listed[m]:
+        st.is_listed[m] = 1
+        st.rows[st.n_rows] = <int32_t> m
+        st.n_rows += 1
+
+
+cdef void set_sources(const Net* net, State* st, const real* x, Py_ssize_t symbol) noexcept nogil:
+    """z(t): the inputs (x, or one-hot at `symbol` in O(1)), the activations of t-1, then the bias's 1."""
+    cdef Py_ssize_t m
+    cdef Py_ssize_t n_inputs = net.n_inputs
+    cdef real* recurrent = st.z + n_inputs
+    if symbol < 0:
+        for m in range(n_inputs):
+            st.z[m] = x[m]
+        if st.n_rows < net.n_sources:
+            for m in range(n_inputs):
+                list_input(st, m)
+    else:
+        if st.symbol >= 0:
+            st.z[st.symbol] = 0
+        else:
+            memset(st.z, 0, n_inputs * sizeof(real))
+        st.z[symbol] = 1
+        list_input(st, symbol)
+    st.symbol = symbol
+    if net.recurrent:
+        copy(recurrent, st.act, net.n_hidden)
+        recurrent += net.n_hidden
+        copy(recurrent, st.y_c, net.n_cells)
+        recurrent += net.n_cells
+        if net.gate_sources and net.n_blocks:
+            copy(recurrent, st.act + net.lane_in, net.n_units - net.lane_in)
+    if net.bias_source >= 0:
+        st.z[net.bias_source] = 1
+
+
+cdef void squash_hidden_layer(const Net* net, State* st) noexcept nogil:
+    """net_u = sum_m w_um z_m and its squashing: y_in (7), y_out (8), y_f, g(net_c) (9), y_i (6)."""
+    cdef Py_ssize_t begin, i, u
+    cdef Py_ssize_t n = net.n_lanes
+    cdef Py_ssize_t n_inputs = net.n_inputs
+    cdef Py_ssize_t symbol = st.symbol
+    cdef const real* c = net.squash
+    cdef const real* w
+    cdef lanes acc[VECTORS]
+    cdef lanes y
+    for begin in range(n // (VECTORS * LANES)):
+        w = net.w + begin * VECTORS * LANES
+        for i in range(VECTORS):
+            acc[i] = splat(0)
+        if symbol < 0:
+            add_rows(w, n, st.z, n_inputs, acc)
+        else:
+            add_rows(w + symbol * n, n, st.z + symbol, 1, acc)
+        add_rows(w + n_inputs * n, n, st.z + n_inputs, net.n_sources - n_inputs, acc)
+        for i in range(VECTORS):
+            u = (begin * VECTORS + i) * LANES
+            y = squash(acc[i], load(c + u), load(c + n + u), load(c + 2 * n + u))
+            if net.g_is_identity:
+                y = where_positive(load(net.is_g + u), acc[i], y)
+            store(st.act + u, y)
+
+
+cdef inline real* gate_of_cells(const Net* net, State* st, Py_ssize_t lane, Py_ssize_t which) noexcept nogil:
+    """The activations of a kind of gate with a lane per cell: in `act` itself if every block has one cell."""
+    if net.single_cells:
+        return st.act + lane
+    return st.gates + which * net.n_cell_lanes
+
+
+cdef void spread_gate(const Net* net, State* st, Py_ssize_t lane, Py_ssize_t which) noexcept nogil:
+    """Give every cell its block's gate activation."""
+    cdef Py_ssize_t j, v
+    cdef real* per_cell = st.gates + which * net.n_cell_lanes
+    for j in range(net.n_blocks):
+        for v in range(net.block_start[j], net.block_start[j + 1]):
+            per_cell[v] = st.act[lane + j]
+
+
+cdef bint update_cells(const Net* net, State* st) noexcept nogil:
+    """s_c = y_f s_c + y_in g(net_c) (no forget gate: y_f = 1), y_c = y_out h(s_c) (no output gate: y_out = 1).
+
+    Returns whether all states are finite.
+    """
+    cdef Py_ssize_t i, v
+    cdef const real* c = net.squash_h
+    cdef lanes s, h, y_c
+    cdef lanes bad = splat(0)
+    cdef real *y_in
+    cdef real *y_out
+    cdef real *y_f
+    if not net.single_cells:
+        spread_gate(net, st, net.lane_in, 0)
+        if net.lane_out >= 0:
+            spread_gate(net, st, net.lane_out, 1)
+        if net.lane_forget >= 0:
+            spread_gate(net, st, net.lane_forget, 2)
+    y_in = gate_of_cells(net, st, net.lane_in, 0)
+    y_out = gate_of_cells(net, st, net.lane_out, 1)
+    y_f = gate_of_cells(net, st, net.lane_forget, 2)
+    for i in range(vectors(net.n_cells)):
+        v = i * LANES
+        s = load(st.s_c + v)
+        if net.lane_forget >= 0:
+            store(st.s_before + v, s)
+            s = s * load(y_f + v)
+        s = s + load(y_in + v) * load(net.is_cell + v) * load(st.act + net.lane_cell + v)
+        store(st.s_c + v, s)
+        bad = bad + (s - s)
+        if net.h_is_identity:
+            h = s
+        else:
+            h = squash(s, splat(c[0]), splat(c[1]), splat(c[2]))
+        store(st.h + v, h)
+        y_c = h
+        if net.lane_out >= 0:
+            y_c = h * load(y_out + v)
+        store(st.y_c + v, y_c)
+    return sum_of(bad) == 0
+
+
+cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
+    """y_k from the new activations of hidden units and cells (and x(t)). Returns whether all are finite."""
+    cdef Py_ssize_t begin, i, k
+    cdef Py_ssize_t n = net.n_out_lanes
+    cdef Py_ssize_t n_inputs = net.n_inputs
+    cdef const real* w
+    cdef lanes acc[VECTORS]
+    cdef lanes one = splat(1)
+    cdef lanes minus_one = splat(-1)
+    cdef lanes zero = splat(0)
+    cdef lanes y
+    cdef lanes bad = splat(0)
+    for begin in range(n // (VECTORS * LANES)):
+        w = net.w_out + begin * VECTORS * LANES
+        for i in range(VECTORS):
+            acc[i] = zero
+        if net.input_to_output:
+            if st.symbol < 0:
+                add_rows(w, n, st.z, n_inputs, acc)
+            else:
+                add_rows(w + st.symbol * n, n, st.z + st.symbol, 1, acc)
+            w += n_inputs * n
+        add_rows(w, n, st.act, net.n_hidden, acc)
+        w += net.n_hidden * n
+        add_rows(w, n, st.y_c, net.n_cells, acc)
+        w += net.n_cells * n
+        for i in range(VECTORS):
+            k = (begin * VECTORS + i) * LANES
+            y = acc[i]
+            if net.output_bias:
+                y = y + load(w + i * LANES)
+            if net.output == LOGISTIC:
+                y = squash(y, minus_one, one, zero)
+            store(st.y + k, y)
+            bad = bad + (y - y)
+    if sum_of(bad) != 0:
+        return False
+    if net.output == SOFTMAX:
+        softmax(net, st)
+    return True
+
+
+cdef void softmax(const Net* net, State* st) noexcept nogil:
+    """y_k = exp(net_k) / sum exp(net_l), in place; taken relative to the largest net input, so nothing overflows."""
+    cdef Py_ssize_t i, k
+    cdef Py_ssize_t n = vectors(net.n_outputs)
+    cdef real* y = st.y
+    cdef fraction e
+    cdef lanes y_k, top, total
+    cdef real largest
+    for k in range(net.n_outputs, n * LANES):
+        y[k] = y[0]
+    top = load(y)
+    for i in range(1, n):
+        top = larger(top, load(y + i * LANES))
+    largest = largest_of(top)
+    total = splat(0)
+    for i in range(n):
+        e = exponential(load(y + i * LANES) - splat(largest))
+        y_k = e.up / e.down * load(net.is_output + i * LANES)
+        total = total + y_k
+        store(y + i * LANES, y_k)
+    total = splat(1 / sum_of(total))
+    for i in range(n):
+        store(y + i * LANES, load(y + i * LANES) * total)
+
+
+# ---- partials --------------------------------------------------------------------------------------------------------
+
+cdef void carry_partials(const Net* net, State* st) noexcept nogil:
+    """ds_dw = y_f ds_dw + coef z_m, with coef = y_in g'(net_c) (27), g(net_c) f'(net_in) (25), s_c(t-1) f'(net_f).
+
+    Without forget gates a row whose z_m is 0 stays as it is, so an input symbol touches its own row only.
+    """
+    cdef Py_ssize_t i, v, m
+    cdef Py_ssize_t n = net.n_partials
+    cdef Py_ssize_t n_cells = net.n_cells
+    cdef Py_ssize_t n_lanes = net.n_lanes
+    cdef Py_ssize_t u
+    cdef const real* c = net.squash
+    cdef real* y_in = gate_of_cells(net, st, net.lane_in, 0)
+    cdef real* y_f = gate_of_cells(net, st, net.lane_forget, 2)
+    cdef lanes one = splat(1)
+    cdef lanes g, gate, is_cell
+    for i in range(vectors(n_cells)):
+        v = i * LANES
+        u = net.lane_cell + v
+        g = load(st.act + u)
+        is_cell = load(net.is_cell + v)
+        g = slope(g, load(c + 3 * n_lanes + u), load(c + 4 * n_lanes + u), load(c + 5 * n_lanes + u))
+        store(st.coef + v, load(y_in + v) * g * is_cell)
+    for i in range(vectors(n_cells)):
+        v = i * LANES
+        gate = load(y_in + v)
+        is_cell = load(net.is_cell + v)
+        store(st.coef + n_cells + v, load(st.act + net.lane_cell + v) * gate * (one - gate) * is_cell)
+    if net.lane_forget < 0:
+        if st.symbol < 0:
+            for m in range(net.n_inputs):
+                add_scaled(st.ds_dw + m * n, st.coef, splat(st.z[m]), n)
+        else:
+            add_scaled(st.ds_dw + st.symbol * n, st.coef, one, n)
+        for m in range(net.n_inputs, net.n_sources):
+            add_scaled(st.ds_dw + m * n, st.coef, splat(st.z[m]), n)
+        return
+    for i in range(vectors(n_cells)):
+        v = i * LANES
+        gate = load(y_f + v)
+        is_cell = load(net.is_cell + v)
+        store(st.coef + 2 * n_cells + v, load(st.s_before + v) * gate * (one - gate) * is_cell)
+    for u in range(3):
+        for i in range(vectors(n_cells)):
+            v = i * LANES
+            store(st.decay + u * n_cells + v, load(y_f + v) * load(net.is_cell + v))
+    for i in range(st.n_rows):
+        m = st.rows[i]
+        decay_and_add(st.ds_dw + m * n, st.decay, st.coef, splat(st.z[m]), n)
+
+
+cdef inline void decay_and_add(
+    real* row, const real* decay, const real* coef, lanes z_m, Py_ssize_t n
+) noexcept nogil:
+    """row = decay row + coef z_m."""
+    cdef Py_ssize_t i
+    for i in range(vectors(n)):
+        store(row + i * LANES, load(decay + i * LANES) * load(row + i * LANES) + load(coef + i * LANES) * z_m)
+
+
+# ---- error signals ---------------------------------------------------------------------------------------------------
+
+cdef void output_errors(const Net* net, State* st, double alpha) noexcept nogil:
+    """e_k = f'(net_k) (t_k - y_k) (19), the slope 1 for identity and for softmax with cross-entropy."""
+    cdef Py_ssize_t i, k
+    cdef lanes y, e
+    for i in range(vectors(net.n_out_lanes)):
+        k = i * LANES
+        y = load(st.y + k)
+        e = (load(st.target + k) - y) * splat(<real> alpha)
+        if net.output == LOGISTIC:
+            e = e * y * (splat(1) - y)
+        store(st.e_k + k, e * load(net.is_output + k))
+
+
+cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
+    """e_i (20), e_out (21) and e_s (23) from the outputs' errors through the old output weights."""
+    cdef Py_ssize_t i, j, u, v
+    cdef Py_ssize_t n = net.n_out_lanes
+    cdef Py_ssize_t n_hidden = net.n_hidden
+    cdef const real* w = net.w_out + net.input_to_output * net.n_inputs * n
+    cdef const real* c = net.squash_h
+    cdef real* eps = st.eps + n_hidden  # those of the cells
+    cdef real* y_out = gate_of_cells(net, st, net.lane_out, 1)
+    cdef real y, total
+    cdef lanes e
+    for u in range(n_hidden + net.n_cells):
+        st.eps[u] = dot(w + u * n, st.e_k, n)
+    for u in range(n_hidden):
+        y = st.act[u]
+        st.e[u] = y * (1 - y) * st.eps[u]
+    if net.lane_out >= 0:
+        for j in range(net.n_blocks):
+            total = 0
+            for v in range(net.block_start[j], net.block_start[j + 1]):
+                total += st.h[v] * eps[v]
+            y = st.act[net.lane_out + j]
+            st.e[net.lane_out + j] = y * (1 - y) * total
+    for i in range(vectors(net.n_cells)):
+        v = i * LANES
+        e = slope(load(st.h + v), splat(c[3]), splat(c[4]), splat(c[5])) * load(eps + v)
+        if net.lane_out >= 0:
+            e = e * load(y_out + v)
+        store(st.e_s + v, e * load(net.is_cell + v))
+
+
+# ---- weight changes --------------------------------------------------------------------------------------------------
+
+cdef void change_output_weights(const Net* net, State* st) noexcept nogil:
+    """dw_km += alpha e_k y_m (22)."""
+    cdef Py_ssize_t m
+    cdef Py_ssize_t n = net.n_out_lanes
+    cdef real* row = net.dw_out
+    if net.input_to_output:
+        if st.symbol < 0:
+            for m in range(net.n_inputs):
+                add_scaled(row + m * n, st.e_k, splat(st.z[m]), n)
+        else:
+            add_scaled(row + st.symbol * n, st.e_k, splat(1), n)
+        row += net.n_inputs * n
+    for m in range(net.n_hidden):
+        add_scaled(row, st.e_k, splat(st.act[m]), n)
+        row += n
+    for m in range(net.n_cells):
+        add_scaled(row, st.e_k, splat(st.y_c[m]), n)
+        row += n
+    if net.output_bias:
+        add_scaled(row, st.e_k, splat(1), n)
+
+
+cdef inline void add_block_sums(const Net* net, real* to, const real* e_s, const real* partials) noexcept nogil:
+    """to_j += sum over the cells v of block j of e_s_v ds_dw_v: the body of (26)."""
+    cdef Py_ssize_t j, v
+    cdef real total
+    if net.single_cells:
+        add_product(to, e_s, partials, net.n_cells)
+        return
+    for j in range(net.n_blocks):
+        total = 0
+        for v in range(net.block_start[j], net.block_start[j + 1]):
+            total += e_s[v] * partials[v]
+        to[j] += total
+
+
+cdef void change_hidden_weights(const Net* net, State* st) noexcept nogil:
+    """dw_lm += alpha e_l z_m for hidden units and output gates (22), by the partials for input gates (26), cells (28)
+    and forget gates."""
+    cdef Py_ssize_t i, m
+    cdef Py_ssize_t n = net.n_lanes
+    cdef Py_ssize_t n_cells = net.n_cells
+    cdef bint direct = net.n_hidden > 0 or net.lane_out >= 0
+    cdef real* row
+    cdef real* partials
+    for i in range(st.n_rows):
+        m = st.rows[i]
+        row = net.dw + m * n
+        if direct:
+            add_scaled(row, st.e, splat(st.z[m]), n)
+        if n_cells:
+            partials = st.ds_dw + m * net.n_partials
+            add_product(row + net.lane_cell, st.e_s, partials, n_cells)
+            add_block_sums(net, row + net.lane_in, st.e_s, partials + n_cells)
+            if net.lane_forget >= 0:
+                add_block_sums(net, row + net.lane_forget, st.e_s, partials + 2 * n_cells)
+    if net.bias_source >= 0:
+        row = net.dw + net.bias_source * n
+        for i in range(vectors(n)):
+            store(row + i * LANES, load(row + i * LANES) * load(net.has_bias + i * LANES))
+
+
+cdef inline lanes unfit(const real* w, const real* dw, Py_ssize_t n) noexcept nogil:
+    """0 in every lane if all of w + dw are finite, else NaN in some."""
+    cdef Py_ssize_t i
+    cdef lanes changed
+    cdef lanes bad = splat(0)
+    for i in range(vectors(n)):
+        changed = load(w + i * LANES) + load(dw + i * LANES)
+        bad = bad + (changed - changed)
+    return bad
+
+
+cdef inline void change(real* w, real* dw, Py_ssize_t n) noexcept nogil:
+    """w += dw; dw = 0."""
+    cdef Py_ssize_t i
+    for i in range(vectors(n)):
+        store(w + i * LANES, load(w + i * LANES) + load(dw + i * LANES))
+        store(dw + i * LANES, splat(0))
+
+
+cdef int apply_changes(Net* net, const State* st) noexcept nogil:
+    """Add the pending changes to the weights, or drop them all if a weight would not stay finite.
+
+    Only rows of inputs seen since the last reset can have any; the rows behind the inputs always do.
+    """
+    cdef Py_ssize_t i, m
+    cdef Py_ssize_t n = net.n_lanes
+    cdef Py_ssize_t n_out = net.n_out_lanes
+    cdef Py_ssize_t out_inputs = net.input_to_output * net.n_inputs
+    cdef lanes bad = splat(0)
+    for i in range(st.n_rows):
+        m = st.rows[i]
+        bad = bad + unfit(net.w + m * n, net.dw + m * n, n)
+        if m < out_inputs:
+            bad = bad + unfit(net.w_out + m * n_out, net.dw_out + m * n_out, n_out)
+    for m in range(out_inputs, net.n_out_sources):
+        bad = bad + unfit(net.w_out + m * n_out, net.dw_out + m * n_out, n_out)
+    if sum_of(bad) != 0:
+        discard(net)
+        return CHANGE_NOT_FINITE
+    for i in range(st.n_rows):
+        m = st.rows[i]
+        change(net.w + m * n, net.dw + m * n, n)
+        if m < out_inputs:
+            change(net.w_out + m * n_out, net.dw_out + m * n_out, n_out)
+    for m in range(out_inputs, net.n_out_sources):
+        change(net.w_out + m * n_out, net.dw_out + m * n_out, n_out)
+    return OK
+
+
+cdef void error_signal(Net* net, State* st, double alpha) noexcept nogil:
+    """The change of every weight by the error at the target set in `st`; all errors use the old weights."""
+    output_errors(net, st, alpha)
+    hidden_errors(net, st)
+    change_output_weights(net, st)
+    change_hidden_weights(net, st)
+
+
+# ---- one step --------------------------------------------------------------------------------------------------------
+
+cdef inline bint set_target(const Net* net, State* st, const real* target, Py_ssize_t klass) noexcept nogil:
+    """Take the target from a row or a class number; returns whether there is one."""
+    cdef Py_ssize_t k
+    if klass >= 0:
+        for k in range(net.n_outputs):
+            st.target[k] = 0
+        st.target[klass] = 1
+        return True
+    if target == NULL or target[0] != target[0]:
+        return False
+    for k in range(net.n_outputs):
+        st.target[k] = target[k]
+    return True
+
+
+cdef inline bint advance(const Net* net, State* st, const Chunk* chunk, Py_ssize_t t) noexcept nogil:
+    """Hidden layer and cells, one step on. Returns whether the cell states are finite."""
+    if chunk.symbols != NULL:
+        set_sources(net, st, NULL, chunk.symbols[t])
+    else:
+        set_sources(net, st, chunk.values + t * net.n_inputs, -1)
+    squash_hidden_layer(net, st)
+    return net.n_cells == 0 or update_cells(net, st)
+
+
+cdef int learn_step(
+    Net* net, State* st, const Chunk* chunk, Py_ssize_t t, const real* target, Py_ssize_t klass, double alpha,
+    bint change_now, real* y, Plan* plan,
+) noexcept nogil:
+    """One step of learning: everything in the order of the paper's section 5 and appendix A.1."""
+    cdef bint has_target = set_target(net, st, target, klass)
+    st.phase = CORRECTED  # unless the step comes to its end without a target
+    if not advance(net, st, chunk, t):
+        return CELL_STATE_NOT_FINITE
+    if has_target or y != NULL:
+        if not compute_outputs(net, st):
+            return OUTPUT_NOT_FINITE
+        if y != NULL:
+            memcpy(y, st.y, net.n_outputs * sizeof(real))
+    if net.n_cells:
+        carry_partials(net, st)
+    if not has_target:
+        st.phase = AWAITING
+        return OK
+    if plan != NULL:
+        measure(net, st, plan)
+    error_signal(net, st, alpha)
+    return apply_changes(net, st) if change_now else OK
+
+
+# ---- reset and stop rule ---------------------------------------------------------------------------------------------
+
+cdef void forget_partials(const Net* net, State* st) noexcept nogil:
+    """Partials to zero, in the rows that may have any; a state that did not learn since has none."""
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n = net.n_partials
+    cdef Py_ssize_t n_fixed = net.n_sources - net.n_inputs
+    for i in range(st.n_rows):
+        memset(st.ds_dw + st.rows[i] * n, 0, n * sizeof(real))
+    for i in range(n_fixed, st.n_rows):
+        st.is_listed[st.rows[i]] = 0
+    st.n_rows = n_fixed
+    st.phase = NOT_LEARNING
+
+
+cdef void reset(const Net* net, State* st) noexcept nogil:
+    """Activations, cell states and partials to zero."""
+    memset(st.act, 0, net.n_lanes * sizeof(real))
+    memset(st.y_c, 0, net.n_cell_lanes * sizeof(real))
+    memset(st.s_c, 0, net.n_cell_lanes * sizeof(real))
+    forget_partials(net, st)
+
+
+cdef void discard(Net* net) noexcept nogil:
+    """Drop the pending weight changes."""
+    memset(net.dw, 0, net.n_sources * net.n_lanes * sizeof(real))
+    memset(net.dw_out, 0, net.n_out_sources * net.n_out_lanes * sizeof(real))
+
+
+cdef void measure(const Net* net, const State* st, Plan* plan) noexcept nogil:
+    """Add this error signal's |t_k - y_k| to the sequence's sum and maximum."""
+    cdef Py_ssize_t k
+    cdef double error
+    for k in range(net.n_outputs):
+        error = <double> st.target[k] - <double> st.y[k]
+        if error < 0:
+            error = -error
+        plan.error_sum += error
+        if error > plan.error_max:
+            plan.error_max = error
+    plan.n_signals += 1
+
+
+cdef bint rule_holds(StopRule* rule, double error, bint wrong) noexcept nogil:
+    """Enter a sequence into the window; whether the rule holds now: window full, few wrong, mean error small."""
+    cdef Py_ssize_t i
+    cdef Py_ssize_t place = rule.n_seen % rule.window
+    if rule.n_seen >= rule.window:
+        rule.n_wrong -= rule.wrong[place]
+        rule.error_sum -= rule.errors[place]
+    rule.errors[place] = error
+    rule.wrong[place] = wrong
+    rule.n_wrong += wrong
+    rule.error_sum += error
+    rule.n_seen += 1
+    if place == rule.window - 1:  # the running sum drifts by rounding: once per turn it starts afresh
+        rule.error_sum = 0
+        for i in range(rule.window):
+            rule.error_sum += rule.errors[i]
+    return (
+        rule.n_seen >= rule.window
+        and rule.n_wrong <= rule.max_wrong
+        and rule.error_sum < rule.mean_error * rule.window
+    )
+
+
+cdef void end_sequence(const Net* net, Plan* plan) noexcept nogil:
+    """Write down the sequence's mean error, judge the stop rule, go on to the next."""
+    cdef double error = NAN
+    if plan.n_signals:
+        error = plan.error_sum / (plan.n_signals * net.n_outputs)
+        if plan.rule != NULL:
+            plan.stopped = rule_holds(plan.rule, error, plan.error_max > plan.rule.tolerance)
+    plan.errors[plan.position] = error
+    plan.position += 1
+    plan.step = 0
+    plan.n_signals = 0
+    plan.error_sum = 0
+    plan.error_max = 0
+
+
+# ---- entry points ----------------------------------------------------------------------------------------------------
+
+cdef void record_step(const Net* net, const State* st, real** records, Py_ssize_t t) noexcept nogil:
+    """Copy what was asked for: cell_state, cell, input_gate, output_gate, forget_gate, hidden."""
+    cdef Py_ssize_t n_cells = net.n_cells
+    cdef Py_ssize_t n_blocks = net.n_blocks
+    if records[0] != NULL:
+        memcpy(records[0] + t * n_cells, st.s_c, n_cells * sizeof(real))
+    if records[1] != NULL:
+        memcpy(records[1] + t * n_cells, st.y_c, n_cells * sizeof(real))
+    if records[2] != NULL:
+        memcpy(records[2] + t * n_blocks, st.act + net.lane_in, n_blocks * sizeof(real))
+    if records[3] != NULL:
+        memcpy(records[3] + t * n_blocks, st.act + net.lane_out, n_blocks * sizeof(real))
+    if records[4] != NULL:
+        memcpy(records[4] + t * n_blocks, st.act + net.lane_forget, n_blocks * sizeof(real))
+    if records[5] != NULL:
+        memcpy(records[5] + t * net.n_hidden, st.act, net.n_hidden * sizeof(real))
+
+
+cdef void run(
+    const Net* net, State* st, const Chunk* chunk, Py_ssize_t begin, Py_ssize_t end, real* outputs, real** records,
+    Report* report,
+) noexcept nogil:
+    """Inference, steps begin to end of a chunk: outputs (n_steps, n_outputs), and records if not NULL.
+
+    The partials end here, as if the state were a constant of the weights.
+    """
+    cdef Py_ssize_t t
+    for t in range(begin, end):
+        report.step = t
+        if st.phase != NOT_LEARNING:
+            forget_partials(net, st)
+        if not advance(net, st, chunk, t):
+            report.status = CELL_STATE_NOT_FINITE
+            return
+        if not compute_outputs(net, st):
+            report.status = OUTPUT_NOT_FINITE
+            return
+        memcpy(outputs + t * net.n_outputs, st.y, net.n_outputs * sizeof(real))
+        if records != NULL:
+            record_step(net, st, records, t)
+    report.status = OK
+
+
+cdef void learn(
+    Net* net, State* st, const Chunk* chunk, Py_ssize_t begin, Py_ssize_t end, double alpha, real* outputs,
+    Report* report,
+) noexcept nogil:
+    """Learning, steps begin to end of a chunk of one stream; the weights change at every error signal."""
+    cdef Py_ssize_t t, klass
+    cdef const real* target
+    for t in range(begin, end):
+        target = chunk.targets + t * net.n_outputs if chunk.targets != NULL else NULL
+        klass = chunk.classes[t] if chunk.classes != NULL else -1
+        report.step = t
+        report.status = learn_step(
+            net, st, chunk, t, target, klass, alpha, True, outputs + t * net.n_outputs, NULL
+        )
+        if report.status != OK:
+            return
+
+
+cdef int correct(Net* net, State* st, const real* target, Py_ssize_t klass, double alpha) noexcept nogil:
+    """The error signal of the last learning step, late."""
+    set_target(net, st, target, klass)
+    st.phase = CORRECTED
+    error_signal(net, st, alpha)
+    return apply_changes(net, st)
+
+
+cdef void train(Net* net, State* st, const Chunk* chunk, Plan* plan, Py_ssize_t budget) noexcept nogil:
+    """Go on with a plan for at most `budget` steps, every sequence from a zero state."""
+    cdef Py_ssize_t i, t, length, row, klass
+    cdef int64_t begin
+    cdef const real* target
+    while plan.position < plan.n_order and not plan.stopped:
+        i = plan.order[plan.position]
+        begin = plan.offsets[i]
+        length = plan.offsets[i + 1] - begin
+        if plan.step == 0:
+            reset(net, st)
+        while plan.step < length:
+            if budget == 0:
+                return
+            budget -= 1
+            t = plan.step
+            row = begin + t
+            if chunk.target_per_sequence:
+                row = i if t == length - 1 else -1
+            target = chunk.targets + row * net.n_outputs if chunk.targets != NULL and row >= 0 else NULL
+            klass = chunk.classes[row] if chunk.classes != NULL and row >= 0 else -1
+            plan.status = learn_step(
+                net, st, chunk, begin + t, target, klass, plan.learning_rate, not plan.by_sequence, NULL, plan
+            )
+            if plan.status != OK:
+                return
+            plan.step += 1
+            plan.n_steps += 1
+        if plan.by_sequence and plan.n_signals:
+            plan.status = apply_changes(net, st)
+            if plan.status != OK:
+                return
+        end_sequence(net, plan)
+
+
+cdef Kernel build = Kernel(
+    real_bytes=sizeof(real),
+    vector_bytes=VECTOR_BYTES,
+    row_bytes=ROW_BYTES,
+    reset=reset,
+    discard=discard,
+    first_not_finite=first_not_finite,
+    run=run,
+    learn=learn,
+    correct=correct,
+    train=train,
+)
+
+kernel = PyCapsule_New(&build, "lstm97.kernel", NULL)

@@ -1,0 +1,428 @@
+"""Binds the arrays of a network and one of its states to a build of the loops, and makes the calls.
+
+Arguments that are already what the loops want (contiguous, native, the network's dtype) are used in place; anything
+else goes through `sequences`, which converts it or says what is wrong with it.
+"""
+
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
+)
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memset
+
+from numpy import empty
+
+from lstm97._abi cimport (
+    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, OK, OUTPUT_NOT_FINITE, Chunk, Kernel, Net, Plan,
+    Report, State, StopRule, real,
+)
+
+from lstm97 import sequences
+
+# Work is counted in weight-steps, about a nanosecond each: a call over many steps comes up for air (signals) after a
+# slice of it, and a single step hands the GIL over only if it is long enough to be worth more than the handing over.
+cdef enum:
+    SLICE = 50_000_000
+    WORTH_RELEASING = 20_000
+
+cdef str THIS_STEP = "this step"
+cdef str NTH_STEP = "step {}"
+
+cdef dict _NOT_FINITE = {
+    CELL_STATE_NOT_FINITE: "cell state overflowed",
+    OUTPUT_NOT_FINITE: "output is not finite",
+    CHANGE_NOT_FINITE: "weight change is not finite",
+}
+
+
+cdef object not_finite(int status, str where):
+    """The exception for a Status other than OK."""
+    return FloatingPointError(
+        f"{_NOT_FINITE[status]} at {where}; the weights are those before it, the state needs a reset; "
+        "try a smaller learning_rate, or forget_gates=True for streams without reset"
+    )
+
+
+cdef void* address(object array) except? NULL:
+    """Where the data of a C-contiguous array is; the caller keeps the array alive."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    PyBuffer_Release(&view)
+    return view.buf
+
+
+cdef double checked_rate(object learning_rate) except -1:
+    """The learning rate as a positive finite number."""
+    cdef double rate
+    try:
+        rate = learning_rate
+    except TypeError:
+        raise TypeError(f"learning_rate must be a number, got {learning_rate!r}") from None
+    if not 0 < rate < INFINITY:
+        raise ValueError(f"learning_rate must be positive and finite, got {learning_rate!r}")
+    return rate
+
+
+cdef inline void release(Py_buffer* view) noexcept:
+    """Give a buffer back, if one was taken."""
+    if view.buf != NULL:
+        PyBuffer_Release(view)
+        view.buf = NULL
+
+
+cdef int bind(Chunk* chunk, object inputs, object targets) except -1:
+    """Point a chunk at packed arrays: symbols and classes are 1-D int32, the others 2-D reals."""
+    memset(chunk, 0, sizeof(Chunk))
+    if inputs.ndim == 1:
+        chunk.symbols = <const int32_t*> address(inputs)
+    else:
+        chunk.values = <const real*> address(inputs)
+    if targets is None:
+        return 0
+    if targets.ndim == 1:
+        chunk.classes = <const int32_t*> address(targets)
+    else:
+        chunk.targets = <const real*> address(targets)
+    return 0
+
+
+cdef class Engine:
+    """One network's arrays and one state's, bound to the loops.
+
+    Parameters
+    ----------
+    kernel : capsule
+        The build's table of entry points.
+    layout : Layout
+        Sizes and dtype.
+    network, state : dict of str to ndarray
+        ``layout.network_arrays()`` and ``layout.state_arrays()``; kept alive here.
+    lock : ndarray, shape (1,), int32
+        Shared by all engines of a network: 1 while one of them learns.
+    """
+
+    cdef const Kernel* kernel
+    cdef Net net
+    cdef State st
+    cdef int32_t* learning         # the network's lock
+    cdef bint busy                 # a call on this state is under way
+    cdef bint heavy                # a single step is worth releasing the GIL for
+    cdef Py_ssize_t slice_steps
+    cdef char format
+    cdef readonly object layout
+    cdef object kept
+
+    def __init__(self, kernel, layout, dict network, dict state, lock):
+        cdef dict sizes = layout.sizes
+        cdef Py_ssize_t i
+        self.kernel = <const Kernel*> PyCapsule_GetPointer(kernel, "lstm97.kernel")
+        self.layout = layout
+        self.kept = (kernel, network, state, lock)
+        self.format = ord(layout.dtype.char)
+        self.learning = <int32_t*> address(lock)
+        memset(&self.net, 0, sizeof(Net))
+        memset(&self.st, 0, sizeof(State))
+        self.net.n_inputs = sizes["n_inputs"]
+        self.net.n_hidden = sizes["n_hidden"]
+        self.net.n_cells = sizes["n_cells"]
+        self.net.n_blocks = sizes["n_blocks"]
+        self.net.n_outputs = sizes["n_outputs"]
+        self.net.n_sources = sizes["n_sources"]
+        self.net.n_lanes = sizes["n_lanes"]
+        self.net.n_units = sizes["n_units"]
+        self.net.n_cell_lanes = sizes["n_cell_lanes"]
+        self.net.n_partials = sizes["n_partials"]
+        self.net.n_out_sources = sizes["n_out_sources"]
+        self.net.n_out_lanes = sizes["n_out_lanes"]
+        self.net.lane_cell = sizes["lane_cell"]
+        self.net.lane_in = sizes["lane_in"]
+        self.net.lane_out = sizes["lane_out"]
+        self.net.lane_forget = sizes["lane_forget"]
+        self.net.bias_source = sizes["bias_source"]
+        self.net.recurrent = sizes["recurrent"]
+        self.net.gate_sources = sizes["gate_sources"]
+        self.net.input_to_output = sizes["input_to_output"]
+        self.net.output_bias = sizes["output_bias"]
+        self.net.single_cells = sizes["single_cells"]
+        self.net.g_is_identity = sizes["g_is_identity"]
+        self.net.h_is_identity = sizes["h_is_identity"]
+        self.net.output = sizes["output"]
+        self.net.block_start = <const int32_t*> address(network["block_start"])
+        self.net.squash = <const real*> address(network["squash"])
+        self.net.squash_h = <const real*> address(network["squash_h"])
+        self.net.is_g = <const real*> address(network["is_g"])
+        self.net.is_cell = <const real*> address(network["is_cell"])
+        self.net.is_output = <const real*> address(network["is_output"])
+        self.net.has_bias = <const real*> address(network["has_bias"])
+        self.net.w = <real*> address(network["w"])
+        self.net.w_out = <real*> address(network["w_out"])
+        self.net.dw = <real*> address(network["dw"])
+        self.net.dw_out = <real*> address(network["dw_out"])
+        self.st.act = <real*> address(state["act"])
+        self.st.y_c = <real*> address(state["y_c"])
+        self.st.s_c = <real*> address(state["s_c"])
+        self.st.ds_dw = <real*> address(state["ds_dw"])
+        self.st.z = <real*> address(state["z"])
+        self.st.h = <real*> address(state["h"])
+        self.st.y = <real*> address(state["y"])
+        self.st.s_before = <real*> address(state["s_before"])
+        self.st.gates = <real*> address(state["gates"])
+        self.st.coef = <real*> address(state["coef"])
+        self.st.decay = <real*> address(state["decay"])
+        self.st.target = <real*> address(state["target"])
+        self.st.e_k = <real*> address(state["e_k"])
+        self.st.eps = <real*> address(state["eps"])
+        self.st.e = <real*> address(state["e"])
+        self.st.e_s = <real*> address(state["e_s"])
+        self.st.rows = <int32_t*> address(state["rows"])
+        self.st.is_listed = <uint8_t*> address(state["is_listed"])
+        self.st.symbol = -1
+        self.st.n_rows = self.net.n_sources - self.net.n_inputs
+        for i in range(self.st.n_rows):
+            self.st.rows[i] = <int32_t> (self.net.n_inputs + i)
+        work = self.net.n_sources * self.net.n_lanes + self.net.n_out_sources * self.net.n_out_lanes + 1
+        self.heavy = work > WORTH_RELEASING
+        self.slice_steps = max(1, SLICE // (8 * work))
+
+    # ---- exclusive use ----
+
+    cdef int enter(self, bint learns) except -1:
+        """Claim the state, and the weights if they are to change."""
+        if self.busy:
+            raise RuntimeError("this state is in use by another thread; give each thread its own: new_state()")
+        if learns:
+            if self.learning[0]:
+                raise RuntimeError("this network is being trained by another thread")
+            self.learning[0] = 1
+        self.busy = True
+        return 0
+
+    cdef void leave(self, bint learns) noexcept:
+        """Give back what `enter` claimed."""
+        self.busy = False
+        if learns:
+            self.learning[0] = 0
+
+    # ---- the arguments of a single step ----
+
+    cdef bint get_row(self, object x, Py_buffer* view, Py_ssize_t n) except -1:
+        """Take a buffer of n finite, aligned reals of the network's dtype, if x offers it as it is."""
+        view.buf = NULL
+        if not PyObject_CheckBuffer(x):
+            return False
+        try:
+            PyObject_GetBuffer(x, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (BufferError, ValueError):
+            return False
+        if (
+            view.ndim == 1
+            and view.shape[0] == n
+            and view.format[0] == self.format
+            and view.format[1] == 0
+            and <size_t> view.buf % self.kernel.real_bytes == 0
+            and self.kernel.first_not_finite(<const real*> view.buf, n) < 0
+        ):
+            return True
+        release(view)
+        return False
+
+    cdef int get_input(self, object x, Py_buffer* view, Chunk* chunk, int32_t* symbol) except -1:
+        """Point the chunk at one step's input."""
+        if not self.get_row(x, view, self.net.n_inputs):
+            x = sequences.as_input(x, self.layout)
+            if isinstance(x, int):
+                symbol[0] = x
+                chunk.symbols = symbol
+                return 0
+            self.get_row(x, view, self.net.n_inputs)
+        chunk.values = <const real*> view.buf
+        return 0
+
+    cdef int get_target(self, object target, Py_buffer* view, Chunk* chunk, int32_t* klass) except -1:
+        """Point the chunk at one step's target, if there is one."""
+        view.buf = NULL
+        if target is None:
+            return 0
+        if not self.get_row(target, view, self.net.n_outputs):
+            target = sequences.as_target(target, self.layout)
+            if target is None:
+                return 0
+            if isinstance(target, int):
+                klass[0] = target
+                chunk.classes = klass
+                return 0
+            self.get_row(target, view, self.net.n_outputs)
+        chunk.targets = <const real*> view.buf
+        return 0
+
+    cdef object get_output(self, object out):
+        """`out`, checked, or a new array, for one step's outputs."""
+        if out is None:
+            return empty(self.net.n_outputs, self.layout.dtype)
+        return sequences.checked_out(out, (self.net.n_outputs,), self.layout.dtype)
+
+    # ---- calls ----
+
+    cdef int advance(
+        self, const Chunk* chunk, Py_ssize_t n_steps, bint learns, double rate, real* y, real** records, str where
+    ) except -1:
+        """Steps of one stream, in slices; a single small step keeps the GIL."""
+        cdef Py_ssize_t begin = 0
+        cdef Py_ssize_t end
+        cdef Report report
+        self.enter(learns)
+        try:
+            while begin < n_steps:
+                end = min(n_steps, begin + self.slice_steps)
+                if n_steps > 1 or self.heavy:
+                    with nogil:
+                        if learns:
+                            self.kernel.learn(&self.net, &self.st, chunk, begin, end, rate, y, &report)
+                        else:
+                            self.kernel.run(&self.net, &self.st, chunk, begin, end, y, records, &report)
+                elif learns:
+                    self.kernel.learn(&self.net, &self.st, chunk, begin, end, rate, y, &report)
+                else:
+                    self.kernel.run(&self.net, &self.st, chunk, begin, end, y, records, &report)
+                if report.status != OK:
+                    raise not_finite(report.status, where.format(report.step))
+                begin = end
+                if begin < n_steps:
+                    PyErr_CheckSignals()
+        finally:
+            self.leave(learns)
+        return 0
+
+    def reset(self):
+        """State to zero."""
+        self.enter(False)
+        self.kernel.reset(&self.net, &self.st)
+        self.leave(False)
+
+    def step(self, x, out):
+        """One step of inference."""
+        cdef Py_buffer view
+        cdef Chunk chunk
+        cdef int32_t symbol
+        memset(&chunk, 0, sizeof(Chunk))
+        out = self.get_output(out)
+        self.get_input(x, &view, &chunk, &symbol)
+        try:
+            self.advance(&chunk, 1, False, 0, <real*> address(out), NULL, THIS_STEP)
+        finally:
+            release(&view)
+        return out
+
+    def learn(self, x, target, learning_rate, out):
+        """One step of learning."""
+        cdef Py_buffer x_view, target_view
+        cdef Chunk chunk
+        cdef int32_t symbol, klass
+        cdef double rate = checked_rate(learning_rate)
+        memset(&chunk, 0, sizeof(Chunk))
+        out = self.get_output(out)
+        self.get_input(x, &x_view, &chunk, &symbol)
+        try:
+            self.get_target(target, &target_view, &chunk, &klass)
+            try:
+                self.advance(&chunk, 1, True, rate, <real*> address(out), NULL, THIS_STEP)
+            finally:
+                release(&target_view)
+        finally:
+            release(&x_view)
+        return out
+
+    def correct(self, target, learning_rate):
+        """The error signal of the last learning step."""
+        cdef Py_buffer view
+        cdef Chunk chunk
+        cdef int32_t klass = -1
+        cdef int status = OK
+        cdef double rate = checked_rate(learning_rate)
+        memset(&chunk, 0, sizeof(Chunk))
+        self.get_target(target, &view, &chunk, &klass)
+        try:
+            if chunk.targets == NULL and chunk.classes == NULL:
+                raise ValueError(f"target must be the last step's target, got {target!r}")
+            self.enter(True)
+            try:
+                if self.st.phase != AWAITING:
+                    raise RuntimeError("correct() needs a learn step without a target right before it")
+                status = self.kernel.correct(&self.net, &self.st, chunk.targets, klass, rate)
+            finally:
+                self.leave(True)
+        finally:
+            release(&view)
+        if status != OK:
+            raise not_finite(status, THIS_STEP)
+
+    def run(self, inputs, out, records):
+        """Inference over packed inputs; records: None, or an array or None for each of `_layout.RECORDS`."""
+        cdef Chunk chunk
+        cdef real* places[MAX_RECORDS]
+        cdef Py_ssize_t i
+        bind(&chunk, inputs, None)
+        if records is not None:
+            for i in range(MAX_RECORDS):
+                places[i] = NULL if records[i] is None else <real*> address(records[i])
+        self.advance(
+            &chunk, len(inputs), False, 0, <real*> address(out), NULL if records is None else places, NTH_STEP
+        )
+
+    def learn_run(self, inputs, targets, learning_rate, out):
+        """Learning steps over packed inputs and targets."""
+        cdef Chunk chunk
+        cdef double rate = checked_rate(learning_rate)
+        bind(&chunk, inputs, targets)
+        self.advance(&chunk, len(inputs), True, rate, <real*> address(out), NULL, NTH_STEP)
+
+    def train(self, inputs, offsets, targets, bint target_per_sequence, order, learning_rate, bint by_sequence, errors,
+              window):
+        """Train on packed sequences in the given order; `window` is a `StopWindow`, brought up to date, or None.
+
+        Returns the number of sequences and of steps done and whether the stop rule held.
+        """
+        cdef Chunk chunk
+        cdef Plan plan
+        cdef StopRule rule
+        memset(&plan, 0, sizeof(Plan))
+        plan.learning_rate = checked_rate(learning_rate)
+        bind(&chunk, inputs, targets)
+        chunk.target_per_sequence = target_per_sequence
+        plan.offsets = <const int64_t*> address(offsets)
+        plan.order = <const int64_t*> address(order)
+        plan.n_order = len(order)
+        plan.by_sequence = by_sequence
+        plan.errors = <double*> address(errors)
+        if window is not None:
+            rule.window = window.stop.window
+            rule.max_wrong = window.stop.max_wrong
+            rule.tolerance = window.stop.tolerance
+            rule.mean_error = window.stop.mean_error
+            rule.errors = <double*> address(window.errors)
+            rule.wrong = <uint8_t*> address(window.wrong)
+            rule.n_seen = window.n_seen
+            rule.n_wrong = window.n_wrong
+            rule.error_sum = window.error_sum
+            plan.rule = &rule
+        self.enter(True)
+        try:
+            while plan.position < plan.n_order and not plan.stopped:
+                with nogil:
+                    self.kernel.train(&self.net, &self.st, &chunk, &plan, self.slice_steps)
+                if plan.status != OK:
+                    raise not_finite(plan.status, f"step {plan.step} of sequence {plan.order[plan.position]}")
+                PyErr_CheckSignals()
+        except BaseException:
+            self.kernel.discard(&self.net)
+            raise
+        finally:
+            if window is not None:
+                window.n_seen = rule.n_seen
+                window.n_wrong = rule.n_wrong
+                window.error_sum = rule.error_sum
+            self.leave(True)
+        return plan.position, plan.n_steps, bool(plan.stopped)

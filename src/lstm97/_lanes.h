@@ -1,0 +1,107 @@
+/* What Cython cannot say well: the float type of a build, a vector of it, and the vector exponential.
+ *
+ *   real    the build's float type: LSTM97_REAL, float or double
+ *   lanes   a vector of LANES reals, as wide as the instruction set the build is compiled for
+ *   word    a signed integer as wide as a real;  words: a vector of them
+ *
+ * The operators + - * / work on lanes; a loop over a row steps by LANES. Rows are padded to ROW_BYTES, which every
+ * vector width divides, so that the layout of a network does not depend on the build.
+ */
+#ifndef LSTM97_LANES_H
+#define LSTM97_LANES_H
+
+#include <stdint.h>
+#include <string.h>
+
+#ifndef LSTM97_REAL
+#define LSTM97_REAL double
+#define LSTM97_REAL_IS_DOUBLE 1
+#endif
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+#define ROW_BYTES 64
+
+typedef LSTM97_REAL real;
+#if LSTM97_REAL_IS_DOUBLE
+typedef int64_t word;
+#else
+typedef int32_t word;
+#endif
+typedef real lanes __attribute__((vector_size(VECTOR_BYTES)));
+typedef word words __attribute__((vector_size(VECTOR_BYTES)));
+/* A vector in memory may start at any real (a unit kind's lanes begin where the ones before end). */
+typedef real lanes_in_memory __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real))));
+
+#define LANES ((Py_ssize_t)(VECTOR_BYTES / sizeof(real)))
+#define VECTORS ((Py_ssize_t)(ROW_BYTES / VECTOR_BYTES)) /* how many make the smallest row */
+
+static inline lanes load(const real *from) { return *(const lanes_in_memory *)from; }
+static inline void store(real *to, lanes x) { *(lanes_in_memory *)to = x; }
+static inline lanes splat(real x) { return x - (lanes){0}; }
+static inline lanes choose(words mask, lanes yes, lanes no)
+{
+    return (lanes)(((words)yes & mask) | ((words)no & ~mask));
+}
+static inline lanes where_positive(lanes x, lanes yes, lanes no) { return choose(x > splat(0), yes, no); }
+static inline lanes larger(lanes a, lanes b) { return choose(a > b, a, b); }
+static inline real largest_of(lanes x)
+{
+    real top = x[0];
+    for (int i = 1; i < LANES; i++) top = x[i] > top ? x[i] : top;
+    return top;
+}
+static inline real sum_of(lanes x)
+{
+    real total = 0;
+    for (int i = 0; i < LANES; i++) total += x[i];
+    return total;
+}
+
+/* exp(x) = 2^n exp(r), r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2], and exp(r) = up / down by the diagonal Pade approximant
+ * up = Q(r^2) + r P(r^2), down = Q(r^2) - r P(r^2): of order 6 for double (its error is 2e-19), 3 for float (6e-9).
+ * Left as a fraction, since a squashing function needs one division either way. x outside +-LIMIT counts as +-LIMIT,
+ * so that `up` and `down` stay finite and normal; NaN stays NaN. */
+typedef struct { lanes up, down; } fraction;
+
+#if LSTM97_REAL_IS_DOUBLE
+#define LIMIT 690.0
+#define ROUND 6755399441055744.0      /* 1.5 * 2^52: adding it leaves the nearest integer in the low mantissa bits */
+#define LN2_HIGH 0x1.62e42feep-1      /* ln 2 in two parts; n * LN2_HIGH is exact */
+#define LN2_LOW 0x1.a39ef35793c76p-33
+#define MANTISSA_BITS 52
+#define EXPONENT_BIAS 1023
+#else
+#define LIMIT 82.0f
+#define ROUND 12582912.0f             /* 1.5 * 2^23 */
+#define LN2_HIGH 0x1.62e4p-1f
+#define LN2_LOW 0x1.7f7d1cp-20f
+#define MANTISSA_BITS 23
+#define EXPONENT_BIAS 127
+#endif
+
+static inline fraction exponential(lanes x)
+{
+    const lanes limit = splat((real)LIMIT), shift = splat((real)ROUND);
+    x = choose(x > limit, limit, choose(x < -limit, -limit, x));
+    const lanes shifted = x * (real)1.4426950408889634 + shift;
+    const lanes n = shifted - shift;
+    const lanes r = (x - n * (real)LN2_HIGH) - n * (real)LN2_LOW;
+    const lanes r2 = r * r;
+#if LSTM97_REAL_IS_DOUBLE
+    const lanes q = ((r2 + (real)840) * r2 + (real)75600) * r2 + (real)665280;
+    const lanes p = ((r2 * (real)42 + (real)10080) * r2 + (real)332640) * r;
+#else
+    const lanes q = r2 * (real)12 + (real)120;
+    const lanes p = (r2 + (real)60) * r;
+#endif
+    const words power = (((words)shifted - (words)shift) + EXPONENT_BIAS) << MANTISSA_BITS;
+    return (fraction){(q + p) * (lanes)power, q - p};
+}
+
+#endif

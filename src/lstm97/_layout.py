@@ -1,0 +1,184 @@
+"""How a network and its states lie in memory: the sizes, constants and arrays that `_engine` binds to the loops.
+
+Matrices are source-major (row m: from source m to every unit) and their rows padded to whole vectors; `_core.pyx` has
+the legend of the names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm97.topology import GATES, Kind, Squash, Topology
+
+Array = NDArray[Any]
+
+ROW_BYTES = 64
+"""Rows are padded to this; every array has as much to spare at its end, since vectors may reach over it."""
+
+LANE_ORDER: tuple[Kind, ...] = ("hidden", "cell", *GATES)
+Record = Literal["cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden"]
+
+OUTPUT_KINDS = ("logistic", "identity", "softmax")  # numbered as in _abi.pxd
+RECORDS: tuple[Record, ...] = ("cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden")
+
+# A squashing function is (plus + minus E) / (1 + E) with E = exp(scale a); its slope, in terms of its value y, is
+# c0 + c1 y + c2 y^2. The columns: scale, plus, minus, c0, c1, c2. ("identity" has no E; only its slope is used.)
+_SQUASHING: dict[Squash, tuple[float, ...]] = {
+    "logistic": (-1, 1, 0, 0, 1, -1),
+    "centered": (-1, 1, -1, 1 / 2, 0, -1 / 2),
+    "centered2": (-1, 2, -2, 1, 0, -1 / 4),
+    "tanh": (-2, 1, -1, 1, 0, -1),
+    "identity": (0, 0, 0, 1, 0, 0),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sizes of a topology's arrays for one dtype."""
+
+    topology: Topology
+    dtype: np.dtype[Any]
+
+    def padded(self, n: int) -> int:
+        """The smallest row length that holds n lanes."""
+        lanes = ROW_BYTES // self.dtype.itemsize
+        return -(-n // lanes) * lanes
+
+    @property
+    def lanes(self) -> dict[Kind, slice]:
+        """Where the kinds of hidden-layer units stand in a row, in the order of ``LANE_ORDER``."""
+        places: dict[Kind, slice] = {}
+        begin = 0
+        for kind in LANE_ORDER:
+            if n := self.topology.units.get(kind, 0):
+                places[kind] = slice(begin, begin + n)
+                begin += n
+        return places
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Every number of ``Net`` in _abi.pxd."""
+        t = self.topology
+        lanes = self.lanes
+        n_units = sum(n for kind, n in t.units.items() if kind != "output")
+        n_unbiased = t.n_inputs + sum(t.recurrent_sources.values())
+        has_bias_row = any(t.has_bias(kind) for kind in lanes)
+        n_steering = 2 + t.forget_gates  # weights into the cell, its input gate, its forget gate
+        n_blocks = t.n_blocks
+        return {
+            "n_inputs": t.n_inputs,
+            "n_hidden": t.n_hidden,
+            "n_cells": t.n_cells,
+            "n_blocks": n_blocks,
+            "n_outputs": t.n_outputs,
+            "n_sources": n_unbiased + has_bias_row,
+            "n_lanes": self.padded(n_units),
+            "n_units": n_units,
+            "n_cell_lanes": self.padded(t.n_cells),
+            "n_partials": self.padded(n_steering * t.n_cells),
+            "n_out_sources": t.n_sources("output"),
+            "n_out_lanes": self.padded(t.n_outputs),
+            "lane_cell": t.n_hidden,
+            "lane_in": lanes["input_gate"].start if n_blocks else -1,
+            "lane_out": lanes["output_gate"].start if n_blocks and t.output_gates else -1,
+            "lane_forget": lanes["forget_gate"].start if n_blocks and t.forget_gates else -1,
+            "bias_source": n_unbiased if has_bias_row else -1,
+            "recurrent": t.recurrent,
+            "gate_sources": t.gate_sources,
+            "input_to_output": t.input_to_output,
+            "output_bias": t.has_bias("output"),
+            "single_cells": all(size == 1 for size in t.blocks),
+            "g_is_identity": t.input_squash == "identity",
+            "h_is_identity": t.output_squash == "identity",
+            "output": OUTPUT_KINDS.index(t.output),
+        }
+
+    def network_arrays(self) -> dict[str, Array]:
+        """The constants, weights (zero) and pending changes of one network."""
+        t, sizes = self.topology, self.sizes
+        n_lanes = sizes["n_lanes"]
+        squash = np.zeros((6, n_lanes))
+        squash[:] = np.array(_SQUASHING["logistic"])[:, np.newaxis]
+        is_g, has_bias = np.zeros(n_lanes), np.zeros(n_lanes)
+        for kind, where in self.lanes.items():
+            has_bias[where] = t.has_bias(kind)
+            if kind == "cell":
+                is_g[where] = 1
+                squash[:, where] = np.array(_SQUASHING[t.input_squash])[:, np.newaxis]
+        constants = {
+            "squash": squash,
+            "squash_h": np.array(_SQUASHING[t.output_squash], dtype=float),
+            "is_g": is_g,
+            "is_cell": (np.arange(sizes["n_cell_lanes"]) < t.n_cells).astype(float),
+            "is_output": (np.arange(sizes["n_out_lanes"]) < t.n_outputs).astype(float),
+            "has_bias": has_bias,
+        }
+        w, w_out = (sizes["n_sources"], n_lanes), (sizes["n_out_sources"], sizes["n_out_lanes"])
+        arrays = self._carve(
+            {name: values.shape for name, values in constants.items()}
+            | {"w": w, "w_out": w_out, "dw": w, "dw_out": w_out}
+        )
+        for name, values in constants.items():
+            arrays[name][...] = values
+        arrays["block_start"] = np.cumsum((0, *t.blocks), dtype=np.int32)
+        return arrays
+
+    def state_arrays(self) -> dict[str, Array]:
+        """The arrays of one state, zero."""
+        sizes = self.sizes
+        lanes, cells, out_lanes = sizes["n_lanes"], sizes["n_cell_lanes"], sizes["n_out_lanes"]
+        n_sources, n_partials = sizes["n_sources"], sizes["n_partials"]
+        arrays = self._carve(
+            {
+                "act": (lanes,),
+                "y_c": (cells,),
+                "s_c": (cells,),
+                "ds_dw": (n_sources, n_partials),
+                "z": (n_sources,),
+                "h": (cells,),
+                "y": (out_lanes,),
+                "s_before": (cells,),
+                "gates": (3, cells),
+                "coef": (n_partials,),
+                "decay": (n_partials,),
+                "target": (out_lanes,),
+                "e_k": (out_lanes,),
+                "eps": (sizes["n_hidden"] + cells,),
+                "e": (lanes,),
+                "e_s": (cells,),
+            }
+        )
+        arrays["rows"] = np.zeros(n_sources, np.int32)
+        arrays["is_listed"] = np.zeros(n_sources, np.uint8)
+        return arrays
+
+    def _carve(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
+        """Zeroed arrays of these shapes, aligned to ROW_BYTES and with ROW_BYTES to spare, in one block of memory."""
+        itemsize = self.dtype.itemsize
+        lanes = ROW_BYTES // itemsize
+        counts = {name: int(np.prod(shape)) for name, shape in shapes.items()}
+        rooms = {name: self.padded(count) + lanes for name, count in counts.items()}
+        block = np.zeros((sum(rooms.values()) + lanes) * itemsize, np.uint8)
+        begin = -block.ctypes.data % ROW_BYTES
+        arrays = {}
+        for name, shape in shapes.items():
+            view = block[begin : begin + counts[name] * itemsize].view(self.dtype)
+            arrays[name] = view.reshape(shape)
+            begin += rooms[name] * itemsize
+        return arrays
+
+    def weight_views(self, arrays: dict[str, Array]) -> dict[Kind, Array]:
+        """Each kind's weights as a view (units, sources) of the source-major rows."""
+        t = self.topology
+        places = self.lanes
+        views: dict[Kind, Array] = {}
+        for kind in t.units:
+            if kind == "output":
+                views[kind] = arrays["w_out"][:, : t.n_outputs].T
+            else:
+                views[kind] = arrays["w"][: t.n_sources(kind), places[kind]].T
+        return views

@@ -1,0 +1,451 @@
+"""A network, its weights, and the states of the streams that run over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from types import MappingProxyType
+from typing import Any, overload
+
+import numpy as np
+from numpy.random import BitGenerator, Generator, SeedSequence
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from lstm97 import _dispatch, persistence
+from lstm97._engine import Engine
+from lstm97._layout import RECORDS, Layout, Record
+from lstm97.sequences import as_stream, as_stream_targets, checked_out
+from lstm97.topology import GATES, Kind, Topology
+
+Array = NDArray[Any]
+
+
+class State:
+    """Where one stream stands: activations, cell states and partials, zero at first. Made by `Network.new_state`.
+
+    A state belongs to its network: each of the network's calls takes one as ``state=``. Inference on different states
+    may go on in several threads at once.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._layout = network._layout
+        self._network_arrays = network._arrays
+        self._arrays = self._layout.state_arrays()
+        self._engine = Engine(
+            _dispatch.kernel(self._layout.dtype), self._layout, network._arrays, self._arrays, network._lock
+        )
+
+    def reset(self) -> None:
+        """Set activations, cell states and partials to zero."""
+        self._engine.reset()
+
+    @property
+    def cell_state(self) -> Array:
+        """The cell states s_c, shape (n_cells,); a copy."""
+        n_cells = self._layout.topology.n_cells
+        return self._arrays["s_c"][:n_cells].copy()
+
+    @property
+    def activations(self) -> dict[Kind, Array]:
+        """The activations of the hidden layer by kind of unit, shape (units,) each; copies."""
+        act, places = self._arrays["act"], self._layout.lanes
+        y_c = self._arrays["y_c"][: self._layout.topology.n_cells]
+        kinds = (kind for kind in self._layout.topology.units if kind != "output")
+        return {kind: (y_c if kind == "cell" else act[places[kind]]).copy() for kind in kinds}
+
+    @property
+    def partials(self) -> dict[Kind, Array]:
+        """The partials ds_c/dw by the kind of unit the weights lead into, shape (n_cells, sources) each; copies."""
+        topology = self._layout.topology
+        n_cells = topology.n_cells
+        kinds: tuple[Kind, ...] = ("cell", "input_gate", "forget_gate")
+        return {
+            kind: self._arrays["ds_dw"][: topology.n_sources(kind), i * n_cells : (i + 1) * n_cells].T.copy()
+            for i, kind in enumerate(kinds)
+            if kind in topology.units
+        }
+
+
+class Network:
+    """A 1997 LSTM that learns while it runs.
+
+    Parameters
+    ----------
+    topology : Topology
+        The units and who sees whom.
+    dtype : {"float64", "float32"}, default "float64"
+        Of weights, states and outputs.
+    seed : int, SeedSequence, BitGenerator, Generator or None, default 0
+        For the initial weights, as `numpy.random.default_rng` takes it.
+    init_range : float, default 0.1
+        Initial weights are uniform in [-init_range, init_range]: drawn in float64 in the order of `weights`, then
+        rounded to the dtype.
+    input_gate_bias, output_gate_bias, forget_gate_bias : float or sequence of float, optional
+        Initial biases of the gates instead of random ones, one for all blocks or one per block. Negative ones for input
+        gates counter the drift of cell states, for output gates the abuse of cells; positive ones for forget gates let
+        cells remember at first.
+
+    Attributes
+    ----------
+    topology : Topology
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above, or a bias is given to gates that have none.
+
+    Notes
+    -----
+    Every step costs time and memory in proportion to the number of weights, however long the stream: the partials of
+    the cell states by the weights are carried forward, and the error signals reach no further back than them [1]_::
+
+        s_c(t)         = y_f s_c(t-1) + y_in g(net_c),   y_c = y_out h(s_c)
+        ds_c/dw_in(t)  = y_f ds_c/dw_in(t-1) + g(net_c) f'(net_in) z(t)          eq. 25
+        ds_c/dw_c(t)   = y_f ds_c/dw_c(t-1)  + y_in g'(net_c) z(t)               eq. 27
+        ds_c/dw_f(t)   = y_f ds_c/dw_f(t-1)  + s_c(t-1) f'(net_f) z(t)
+        e_s            = y_out h'(s_c) sum_k w_kc e_k                            eq. 23
+        change of w    = learning_rate * e_s ds_c/dw                             eq. 26, 28
+
+    with y_f = 1 where there are no forget gates (those are of [2]_).
+
+    References
+    ----------
+    .. [1] S. Hochreiter and J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997.
+    .. [2] F. Gers, J. Schmidhuber and F. Cummins, "Learning to Forget", Neural Computation 12(10), 2000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> net = Network(Topology(n_inputs=3, n_outputs=1, blocks=(2,)), seed=1)
+    >>> x = np.array([0.5, -0.5, 1.0])
+    >>> before = net.learn(x, [0.9], learning_rate=0.5)
+    >>> net.reset()
+    >>> abs(0.9 - net.step(x)) < abs(0.9 - before)
+    array([ True])
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        dtype: DTypeLike = "float64",
+        seed: int | SeedSequence | BitGenerator | Generator | None = 0,
+        init_range: float = 0.1,
+        input_gate_bias: ArrayLike | None = None,
+        output_gate_bias: ArrayLike | None = None,
+        forget_gate_bias: ArrayLike | None = None,
+    ) -> None:
+        if not isinstance(topology, Topology):
+            raise TypeError(f"topology must be a Topology, got {type(topology).__name__}")
+        self.topology = topology
+        self.dtype = _float_dtype(dtype)
+        if not 0 <= init_range < np.inf:
+            raise ValueError(f"init_range must be a finite number, at least 0, got {init_range!r}")
+        given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)
+        biases = {kind: self._gate_bias(kind, bias) for kind, bias in given if bias is not None}
+        self._layout = Layout(topology, self.dtype)
+        self._arrays = self._layout.network_arrays()
+        self._lock = np.zeros(1, np.int32)
+        self._weights = MappingProxyType(self._layout.weight_views(self._arrays))
+        rng = np.random.default_rng(seed)
+        self.parameters = rng.uniform(-init_range, init_range, topology.n_weights)
+        for kind, values in biases.items():
+            self._weights[kind][:, -1] = values
+        self._state = State(self)
+        self._engine = self._state._engine
+
+    def _gate_bias(self, kind: Kind, bias: ArrayLike) -> Array:
+        """One bias per block, checked."""
+        name = f"{kind}_bias"
+        if kind not in self.topology.units:
+            raise ValueError(f"{name} is given but the topology has no {kind.replace('_', ' ')}s")
+        if not self.topology.has_bias(kind):
+            raise ValueError(f"{name} is given but the gates have no bias; use a topology with bias other than 'none'")
+        try:
+            values = np.array(bias, np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} must be a number or one per block, got {bias!r}") from error
+        n_blocks = self.topology.n_blocks
+        if values.shape not in ((), (n_blocks,)):
+            raise ValueError(f"{name} has shape {values.shape}, expected a number or shape ({n_blocks},)")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} must be finite, got {bias!r}")
+        return np.broadcast_to(values, (n_blocks,))
+
+    def __repr__(self) -> str:
+        return f"<Network: {self.topology.n_weights} weights, {self.dtype}, {self.topology}>"
+
+    # ---- weights ----
+
+    @property
+    def weights(self) -> Mapping[Kind, Array]:
+        """The weights by kind of unit, in the order cell, input_gate, output_gate, forget_gate, hidden, output.
+
+        Each is a writable view of shape (units, sources): what is written there is used from the next step on. The
+        sources of a hidden-layer unit are, in this order: inputs, hidden units, cells, input gates, output gates,
+        forget gates, bias; those of an output: inputs, hidden units, cells, bias; as far as the topology has them. A
+        kind the topology lacks has no key.
+        """
+        return self._weights
+
+    @property
+    def parameters(self) -> Array:
+        """All weights as one array, shape (n_weights,), a copy in the order of `weights`; assigning sets them."""
+        return np.concatenate([view.ravel() for view in self._weights.values()])
+
+    @parameters.setter
+    def parameters(self, values: ArrayLike) -> None:
+        n_weights = self.topology.n_weights
+        array = np.asarray(values)
+        if array.dtype.kind not in "buif":
+            raise TypeError(f"parameters must be real numbers, got dtype {array.dtype}")
+        if array.shape != (n_weights,):
+            raise ValueError(f"parameters has shape {array.shape}, expected ({n_weights},)")
+        with np.errstate(over="ignore"):
+            array = array.astype(self.dtype)
+        if not np.isfinite(array).all():
+            raise ValueError(f"parameters must be finite in {self.dtype}")
+        if self._lock[0]:
+            raise RuntimeError("this network is being trained by another thread")
+        begin = 0
+        for view in self._weights.values():
+            view[...] = array[begin : begin + view.size].reshape(view.shape)
+            begin += view.size
+
+    # ---- states ----
+
+    def new_state(self) -> State:
+        """A zero state, for one more stream over the same weights."""
+        return State(self)
+
+    def reset(self, state: State | None = None) -> None:
+        """Set a state (by default the network's own) to zero: activations, cell states, partials."""
+        self._engine_of(state).reset()
+
+    def _engine_of(self, state: State | None) -> Engine:
+        """The engine of a state of this network."""
+        if state is None:
+            return self._engine
+        if not isinstance(state, State):
+            raise TypeError(f"state must be a State, got {type(state).__name__}")
+        if state._network_arrays is not self._arrays:
+            raise ValueError("state belongs to another network; make one with this network's new_state()")
+        return state._engine
+
+    # ---- learning ----
+
+    def learn(
+        self,
+        x: ArrayLike,
+        target: ArrayLike | None,
+        learning_rate: float = 0.1,
+        *,
+        state: State | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """One step of a stream; then, if there is a target, the weights change at once.
+
+        Parameters
+        ----------
+        x : array_like, shape (n_inputs,), or int
+            The inputs, or a symbol's number instead of its one-hot row (if there is more than one input).
+        target : array_like, shape (n_outputs,), or int, or None
+            What the outputs should be, or a class number instead of its one-hot row; None, a row of NaN or class -1
+            mean no error signal.
+        learning_rate : float, default 0.1
+            The paper's alpha, positive.
+        state : State, optional
+            Of the stream, by default the network's own.
+        out : ndarray, shape (n_outputs,), optional
+            Where to write the outputs, of the network's dtype and C-contiguous.
+
+        Returns
+        -------
+        ndarray, shape (n_outputs,)
+            The outputs by the weights before the change: ``out``, or a new array.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as above. Nothing has changed then.
+        FloatingPointError
+            If a cell state, an output or a weight would not be finite. The weights are those before; reset the state.
+        RuntimeError
+            If another thread trains this network or uses this state.
+        """
+        engine = self._engine if state is None else self._engine_of(state)
+        return engine.learn(x, target, learning_rate, out)
+
+    def correct(self, target: ArrayLike, learning_rate: float = 0.1, *, state: State | None = None) -> None:
+        """Deliver the error signal of the last step, a `learn` without target, when its target comes late.
+
+        ``learn(x, None)`` and ``correct(target)`` do to the bit what ``learn(x, target)`` does.
+
+        Parameters
+        ----------
+        target, learning_rate, state
+            As for `learn`.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError
+            As for `learn`.
+        RuntimeError
+            If the last step was not one of `learn` or `learn_run` without target.
+        """
+        self._engine_of(state).correct(target, learning_rate)
+
+    def learn_run(
+        self,
+        X: ArrayLike,
+        targets: ArrayLike | None,
+        learning_rate: float = 0.1,
+        *,
+        state: State | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """A chunk of a stream: as many `learn` calls in one, to the same bits however the stream is cut.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_steps, n_inputs), or integers of shape (n_steps,)
+            The inputs, or symbols.
+        targets : array_like, shape (n_steps, n_outputs), or integers of shape (n_steps,), or None
+            Targets, or class numbers; rows of NaN and class -1 mean no error signal at that step.
+        learning_rate, state
+            As for `learn`.
+        out : ndarray, shape (n_steps, n_outputs), optional
+            Where to write the outputs.
+
+        Returns
+        -------
+        ndarray, shape (n_steps, n_outputs)
+            Each step's outputs by the weights before its change.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError, RuntimeError
+            As for `learn`.
+        """
+        inputs = as_stream("X", X, self._layout)
+        packed = as_stream_targets(targets, len(inputs), self._layout)
+        Y = self._output(out, len(inputs))
+        self._engine_of(state).learn_run(inputs, packed, learning_rate, Y)
+        return Y
+
+    # ---- inference ----
+
+    def step(self, x: ArrayLike, *, state: State | None = None, out: Array | None = None) -> Array:
+        """One step of inference: advances the state and drops its partials.
+
+        Parameters
+        ----------
+        x, state, out
+            As for `learn`.
+
+        Returns
+        -------
+        ndarray, shape (n_outputs,)
+            The outputs.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As for `learn`.
+        FloatingPointError
+            If a cell state or an output is not finite; reset the state.
+        """
+        engine = self._engine if state is None else self._engine_of(state)
+        return engine.step(x, out)
+
+    @overload
+    def run(
+        self, X: ArrayLike, record: None = None, *, state: State | None = None, out: Array | None = None
+    ) -> Array: ...
+    @overload
+    def run(
+        self, X: ArrayLike, record: Iterable[Record], *, state: State | None = None, out: Array | None = None
+    ) -> tuple[Array, dict[Record, Array]]: ...
+    def run(
+        self,
+        X: ArrayLike,
+        record: Iterable[Record] | None = None,
+        *,
+        state: State | None = None,
+        out: Array | None = None,
+    ) -> Array | tuple[Array, dict[Record, Array]]:
+        """Inference over many steps of a stream.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_steps, n_inputs), or integers of shape (n_steps,)
+            The inputs, or symbols.
+        record : iterable of str, optional
+            What to keep of the steps: "cell_state", and the activations "cell", "input_gate", "output_gate",
+            "forget_gate", "hidden".
+        state : State, optional
+            Of the stream, by default the network's own.
+        out : ndarray, shape (n_steps, n_outputs), optional
+            Where to write the outputs.
+
+        Returns
+        -------
+        Y : ndarray, shape (n_steps, n_outputs)
+            The outputs.
+        seen : dict of str to ndarray, shape (n_steps, units)
+            Only if ``record`` is given: what was asked for.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError, RuntimeError
+            As for `step`.
+        """
+        engine = self._engine_of(state)
+        inputs = as_stream("X", X, self._layout)
+        Y = self._output(out, len(inputs))
+        if record is None:
+            engine.run(inputs, Y, None)
+            return Y
+        seen = self._records(record, len(inputs))
+        engine.run(inputs, Y, [seen.get(name) for name in RECORDS])
+        return Y, seen
+
+    def _records(self, record: Iterable[Record], n_steps: int) -> dict[Record, Array]:
+        """Room for what is to be recorded."""
+        units: dict[Any, int] = {**self.topology.units, "cell_state": self.topology.n_cells}
+        names = [name for name in RECORDS if units.get(name)]
+        if isinstance(record, str):
+            raise TypeError(f"record must be a sequence of names such as ({record!r},)")
+        asked = list(record)
+        for name in asked:
+            if name not in names:
+                raise ValueError(f"record names {name!r}; this network has {', '.join(map(repr, names))}")
+        return {name: np.empty((n_steps, units[name]), self.dtype) for name in asked}
+
+    def _output(self, out: Array | None, n_steps: int) -> Array:
+        """Where a run over n_steps writes its outputs."""
+        shape = (n_steps, self.topology.n_outputs)
+        return np.empty(shape, self.dtype) if out is None else checked_out(out, shape, self.dtype)
+
+    # ---- files ----
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write topology and weights to a safetensors file, which `load` reads.
+
+        Parameters
+        ----------
+        path : str or path
+            Of the file; one that exists is replaced.
+        """
+        persistence.save(self, path)
+
+
+def _float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """float32 or float64 in the machine's byte order."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"dtype must be 'float64' or 'float32', got {dtype!r}") from error
+    if found not in (np.dtype("float64"), np.dtype("float32")):
+        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
+    return found

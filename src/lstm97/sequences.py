@@ -1,0 +1,425 @@
+"""Arrays as users have them, checked and packed into arrays as the loops want them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+if TYPE_CHECKING:
+    from lstm97._layout import Layout
+
+Array = NDArray[Any]
+
+
+class Sequences:
+    """Sequences of different lengths, one after the other in one array.
+
+    Parameters
+    ----------
+    values : array_like, shape (n_steps, n_features) or (n_steps,)
+        All steps of all sequences: real rows, or symbols (integers >= 0; as targets, class numbers with -1 for none).
+    offsets : array_like of int, shape (n_sequences + 1,)
+        Sequence i is ``values[offsets[i]:offsets[i + 1]]``; the first offset is 0, the last ``n_steps``.
+
+    Attributes
+    ----------
+    values : ndarray
+        Read-only: floats, or int32 symbols.
+    offsets : ndarray of int64
+        Read-only.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not such an array.
+
+    Examples
+    --------
+    >>> batch = Sequences.pack([[[0.1, 0.2]], [[0.3, 0.4], [0.5, 0.6]]])
+    >>> len(batch), batch.n_steps, batch.lengths.tolist()
+    (2, 3, [1, 2])
+    >>> batch[1]
+    array([[0.3, 0.4],
+           [0.5, 0.6]])
+    """
+
+    def __init__(self, values: ArrayLike, offsets: ArrayLike) -> None:
+        array = _numbers("values", values)
+        if array.dtype.kind in "iu":
+            array = _as_int32("values", array) if array.ndim == 1 else array.astype(np.float64)
+        elif array.dtype.kind == "b":
+            array = array.astype(np.float64)
+        if array.ndim != (1 if array.dtype == np.int32 else 2):
+            raise ValueError(
+                f"values has shape {array.shape}, expected (n_steps, n_features), or (n_steps,) integers as symbols"
+            )
+        bounds = _numbers("offsets", offsets)
+        if bounds.dtype.kind not in "iu" or bounds.ndim != 1:
+            raise ValueError(f"offsets must be a 1-D integer array, got {bounds.dtype} of shape {bounds.shape}")
+        if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(array) or (bounds[1:] < bounds[:-1]).any():
+            raise ValueError(f"offsets must rise from 0 to the number of steps, {len(array)}")
+        self.values: Array = np.ascontiguousarray(array).view()
+        self.offsets: NDArray[np.int64] = np.array(bounds, np.int64)
+        self.values.flags.writeable = False
+        self.offsets.flags.writeable = False
+
+    @classmethod
+    def pack(cls, inputs: object, dtype: DTypeLike | None = None, *, name: str = "inputs") -> Sequences:
+        """Pack sequences given in any of the usual forms.
+
+        Parameters
+        ----------
+        inputs : Sequences, or 3-D array, or 2-D integer array, or list
+            A Sequences is returned as it is. An array of shape (n_sequences, n_steps, n_features) holds sequences of
+            one length; one of integers and shape (n_sequences, n_steps) sequences of symbols. A list has one array per
+            sequence: (n_steps_i, n_features), or (n_steps_i,) integers.
+        dtype : dtype, optional
+            Float dtype to pack reals into; by default the one they have.
+        name : str
+            What error messages call the argument.
+        """
+        if isinstance(inputs, Sequences):
+            return inputs
+        if isinstance(inputs, np.ndarray):
+            return cls._from_array(_numbers(name, inputs), dtype, name)
+        if not isinstance(inputs, (list, tuple)):
+            raise TypeError(f"{name} must be a list of arrays, a 3-D array or a Sequences, got {type(inputs).__name__}")
+        arrays = [_numbers(f"{name}[{i}]", sequence) for i, sequence in enumerate(inputs)]
+        if not arrays:
+            raise ValueError(f"{name} has no sequences")
+        symbols = all(array.ndim == 1 and array.dtype.kind in "iu" for array in arrays)
+        if not symbols:
+            n_features = next((array.shape[1] for array in arrays if array.ndim == 2), "n_features")
+            for i, array in enumerate(arrays):
+                if array.ndim != 2 or array.shape[1] != n_features:
+                    raise ValueError(
+                        f"{name}[{i}] has shape {array.shape}, expected (n_steps, {n_features}); if {name} is one "
+                        f"sequence, pass [{name}]"
+                    )
+        offsets = np.cumsum([0, *map(len, arrays)])
+        with np.errstate(over="ignore"):  # what does not fit the dtype becomes infinite, and is refused as such
+            values = np.concatenate(arrays)
+            return cls(values if symbols else values.astype(_float_dtype(values, dtype), copy=False), offsets)
+
+    @classmethod
+    def _from_array(cls, array: Array, dtype: DTypeLike | None, name: str) -> Sequences:
+        """Pack sequences of one length."""
+        symbols = array.dtype.kind in "iu" and array.ndim == 2
+        if not symbols and array.ndim != 3:
+            raise ValueError(
+                f"{name} has shape {array.shape}, expected (n_sequences, n_steps, n_features); if it is one sequence, "
+                f"pass [{name}]"
+            )
+        if not len(array):
+            raise ValueError(f"{name} has no sequences")
+        offsets = np.arange(len(array) + 1) * array.shape[1]
+        with np.errstate(over="ignore"):
+            values = array.reshape(offsets[-1], *array.shape[2:])
+            return cls(values if symbols else values.astype(_float_dtype(values, dtype), copy=False), offsets)
+
+    def __len__(self) -> int:
+        """Number of sequences."""
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> Array:
+        """The steps of sequence i, a read-only view."""
+        i = range(len(self))[i]
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        what = "symbols" if self.is_symbols else f"rows of {self.values.shape[1]}"
+        return f"<Sequences: {len(self)} sequences, {self.n_steps} {what}>"
+
+    @property
+    def is_symbols(self) -> bool:
+        """Whether the steps are symbols rather than rows."""
+        return self.values.ndim == 1
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps of all sequences together."""
+        return len(self.values)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of steps of each sequence."""
+        return np.diff(self.offsets)
+
+    def place(self, step: int) -> tuple[int, int]:
+        """The sequence a step belongs to, and its number there."""
+        i = int(np.searchsorted(self.offsets, step, side="right")) - 1
+        return i, step - int(self.offsets[i])
+
+
+# ---- one step ----
+
+
+def as_input(x: object, layout: Layout) -> int | Array:
+    """One step's input: a symbol's number, or a row of the network's dtype."""
+    n_inputs = layout.topology.n_inputs
+    symbol = _as_integer(x)
+    if symbol is None:
+        return _as_row("x", x, n_inputs, layout)
+    _refuse_symbols("x", n_inputs)
+    if not 0 <= symbol < n_inputs:
+        raise ValueError(f"x is symbol {symbol}, expected one of 0 to {n_inputs - 1}")
+    return symbol
+
+
+def as_target(target: object, layout: Layout) -> int | Array | None:
+    """One step's target: a class number, or a row of the network's dtype, or None for no error signal."""
+    n_outputs = layout.topology.n_outputs
+    number = _as_integer(target)
+    if number is None:
+        row = _as_row("target", target, n_outputs, layout, nan_allowed=True)
+        return None if np.isnan(row).all() else row
+    if not -1 <= number < n_outputs:
+        raise ValueError(f"target is class {number}, expected one of 0 to {n_outputs - 1}, or -1 for none")
+    return None if number == -1 else number
+
+
+def _as_integer(x: object) -> int | None:
+    """The value of an integer scalar, None of anything else."""
+    if isinstance(x, np.ndarray) and x.ndim == 0:
+        x = x[()]
+    return int(x) if isinstance(x, (int, np.integer)) and not isinstance(x, bool) else None
+
+
+def _as_row(name: str, x: object, n: int, layout: Layout, nan_allowed: bool = False) -> Array:
+    """A real row of n elements in the network's dtype."""
+    array = _numbers(name, x)
+    if array.shape != (n,):
+        raise ValueError(f"{name} has shape {array.shape}, expected ({n},)")
+    row = _cast(array, layout.dtype)
+    if np.isinf(row).any():
+        raise ValueError(f"{name} contains infinity")
+    nan = np.isnan(row)
+    if nan.any() and not nan_allowed:
+        raise ValueError(f"{name} contains NaN")
+    if nan.any() and not nan.all():
+        raise ValueError(f"{name} is partly NaN; a step without error signal is NaN as a whole, or None")
+    return row
+
+
+# ---- one stream ----
+
+
+def as_stream(name: str, inputs: object, layout: Layout) -> Array:
+    """A stream's inputs: (n_steps, n_inputs) of the network's dtype, or (n_steps,) int32 symbols."""
+    n_inputs = layout.topology.n_inputs
+    array = _numbers(name, inputs)
+    if array.ndim == 1 and array.dtype.kind in "iu":
+        packed = Sequences(array, [0, len(array)])
+    elif array.ndim == 2 and array.shape[1] == n_inputs:
+        return _finite(name, _cast(array, layout.dtype))
+    else:
+        raise ValueError(
+            f"{name} has shape {array.shape}, expected (n_steps, {n_inputs}), or (n_steps,) integers as symbols"
+        )
+    _refuse_symbols(name, n_inputs)
+    _check_numbers(name, packed.values, 0, n_inputs)
+    return packed.values
+
+
+def as_stream_targets(targets: object, n_steps: int, layout: Layout) -> Array | None:
+    """A stream's targets: (n_steps, n_outputs) of the network's dtype, or (n_steps,) int32 classes, or None."""
+    if targets is None:
+        return None
+    n_outputs = layout.topology.n_outputs
+    array = _numbers("targets", targets)
+    if array.ndim == 1 and array.dtype.kind in "iu":
+        classes = _as_int32("targets", array)
+        _check_numbers("targets", classes, -1, n_outputs)
+        packed = classes
+    elif array.ndim == 2 and array.shape[1] == n_outputs:
+        packed = _cast(array, layout.dtype)
+        _check_rows("targets", packed)
+    else:
+        raise ValueError(
+            f"targets has shape {array.shape}, expected ({n_steps}, {n_outputs}), or ({n_steps},) integers as classes"
+        )
+    if len(packed) != n_steps:
+        raise ValueError(f"targets has {len(packed)} steps but the inputs have {n_steps}")
+    return packed
+
+
+# ---- many sequences ----
+
+
+def as_sequences(inputs: object, layout: Layout) -> Sequences:
+    """Sequences of the network's dtype, or of symbols, whose every number the loops may use."""
+    n_inputs = layout.topology.n_inputs
+    packed = Sequences.pack(inputs, layout.dtype)
+    if packed.is_symbols:
+        _refuse_symbols("inputs", n_inputs)
+        _check_numbers("inputs", packed.values, 0, n_inputs, packed)
+        return packed
+    if packed.values.shape[1] != n_inputs:
+        first = packed[0].shape
+        raise ValueError(f"inputs[0] has shape {first}, expected (n_steps, {n_inputs})")
+    if packed.values.dtype != layout.dtype:
+        packed = Sequences(_cast(packed.values, layout.dtype), packed.offsets)
+    _finite("inputs", packed.values, packed)
+    return packed
+
+
+def as_targets(targets: object, inputs: Sequences, layout: Layout) -> tuple[Array, bool]:
+    """Targets for sequences, and whether they are one per sequence: reals of the network's dtype or int32 classes."""
+    n_outputs = layout.topology.n_outputs
+    per_sequence = None if isinstance(targets, Sequences) else _one_per_sequence(targets)
+    if per_sequence is None:
+        steps = Sequences.pack(targets, layout.dtype, name="targets")
+        _same_number(len(steps), len(inputs))
+        for i in np.flatnonzero(steps.lengths != inputs.lengths)[:1]:
+            raise ValueError(
+                f"targets[{i}] has {steps.lengths[i]} steps but inputs[{i}] has {inputs.lengths[i]}"
+                + ("; integers are class numbers, real targets are floats" if steps.is_symbols else "")
+            )
+        rows: Array = steps.values
+        if not steps.is_symbols and rows.shape[1] != n_outputs:
+            raise ValueError(f"targets[0] has shape {steps[0].shape}, expected (n_steps, {n_outputs})")
+    else:
+        _same_number(len(per_sequence), len(inputs))
+        rows = per_sequence
+        if rows.ndim == 2 and rows.shape[1] != n_outputs:
+            raise ValueError(f"targets has shape {rows.shape}, expected ({len(inputs)}, {n_outputs})")
+        rows = _as_int32("targets", rows) if rows.ndim == 1 else rows
+    if rows.ndim == 1:
+        _check_numbers("targets", rows, -1, n_outputs)
+        given = rows >= 0
+    else:
+        rows = _cast(rows, layout.dtype)
+        _check_rows("targets", rows)
+        given = ~np.isnan(rows[:, 0])
+    if per_sequence is not None:
+        for i in np.flatnonzero(given & (inputs.lengths == 0))[:1]:
+            raise ValueError(f"inputs[{i}] is empty: it has no last step for targets[{i}]")
+    return rows, per_sequence is not None
+
+
+def _one_per_sequence(targets: object) -> Array | None:
+    """Targets with one row or class per sequence as an array; None if they look like targets per step."""
+    if not isinstance(targets, (np.ndarray, list, tuple)):
+        raise TypeError(f"targets must be an array, a list of arrays or a Sequences, got {type(targets).__name__}")
+    if isinstance(targets, (list, tuple)):
+        arrays = [_numbers(f"targets[{i}]", target) for i, target in enumerate(targets)]
+        classes_per_step = all(array.ndim == 1 and array.dtype.kind in "iu" for array in arrays)
+        if classes_per_step or any(array.ndim > 1 for array in arrays):
+            return None
+        targets = np.array([]) if not arrays else targets
+    array = _numbers("targets", targets)
+    integers = array.dtype.kind in "iu"
+    if array.ndim == 3 or (array.ndim == 2 and integers):
+        return None
+    if array.ndim == 2 or (array.ndim == 1 and integers):
+        return array
+    raise ValueError(
+        f"targets has shape {array.shape}, expected (n_sequences, n_outputs), or one row per step: a list of "
+        "(n_steps, n_outputs)" + ("; for one output pass targets[:, None]" if array.ndim == 1 else "")
+    )
+
+
+def _same_number(n_targets: int, n_inputs: int) -> None:
+    if n_targets != n_inputs:
+        raise ValueError(f"targets has {n_targets} sequences but inputs has {n_inputs}")
+
+
+# ---- outputs ----
+
+
+def checked_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """``out``, if results of this shape and dtype can be written there."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"out has shape {out.shape} and dtype {out.dtype}, expected {shape} and {dtype}")
+    if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
+        raise ValueError("out must be writeable, C-contiguous and aligned")
+    return out
+
+
+# ---- arrays ----
+
+
+def _numbers(name: str, value: object) -> Array:
+    """Any real array_like as an array of bools, integers or floats."""
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise ValueError(f"{name} cannot be read as one array of numbers: {error}") from error
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name} has dtype {array.dtype}, expected real numbers")
+    return array
+
+
+def _float_dtype(values: Array, dtype: DTypeLike | None) -> np.dtype[Any]:
+    """The dtype to pack reals into: the one asked for, or theirs."""
+    if dtype is not None:
+        return np.dtype(dtype)
+    return values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
+
+
+def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
+    """The array in a dtype, contiguous and aligned; itself if it is so already."""
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused as such
+        return np.require(array, dtype, ["C", "A"])
+
+
+def _as_int32(name: str, numbers: Array) -> NDArray[np.int32]:
+    """Integers as int32."""
+    if numbers.size and not -(2**31) <= int(numbers.min()) <= int(numbers.max()) < 2**31:
+        raise ValueError(f"{name} contains integers that do not fit 32 bits")
+    return np.require(numbers, np.int32, ["C", "A"])
+
+
+def _refuse_symbols(name: str, n_inputs: int) -> None:
+    if n_inputs == 1:
+        raise ValueError(
+            f"{name} is integer, which means symbols, and there is only one input; for its values pass floats of shape "
+            "(n_steps, 1), for one step (1,)"
+        )
+
+
+def _where(name: str, step: int, sequences: Sequences | None) -> str:
+    """Words for the place of a step: "inputs[7] contains", "at step 2"."""
+    if sequences is None:
+        return f"at step {step}"
+    i, step = sequences.place(step)
+    return f"at step {step} of {name}[{i}]"
+
+
+def _check_numbers(name: str, numbers: Array, low: int, n: int, sequences: Sequences | None = None) -> None:
+    """Refuse symbols or classes outside low to n - 1."""
+    if numbers.size and (numbers.min() < low or numbers.max() >= n):
+        step = int(np.flatnonzero((numbers < low) | (numbers >= n))[0])
+        raise ValueError(f"{name} contains {numbers[step]} {_where(name, step, sequences)}, expected {low} to {n - 1}")
+
+
+def _finite(name: str, rows: Array, sequences: Sequences | None = None) -> Array:
+    """The rows, if all are finite."""
+    if not np.isfinite(rows).all():
+        step = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        what = "NaN" if np.isnan(rows[step]).any() else "infinity"
+        if sequences is not None:
+            i, step = sequences.place(step)
+            name = f"{name}[{i}]"
+        raise ValueError(f"{name} contains {what} at step {step}")
+    return rows
+
+
+def _check_rows(name: str, rows: Array) -> None:
+    """Refuse target rows that are infinite or NaN in part."""
+    if np.isinf(rows).any():
+        raise ValueError(f"{name} contains infinity in row {int(np.flatnonzero(np.isinf(rows).any(axis=1))[0])}")
+    nan = np.isnan(rows)
+    partly = nan.any(axis=1) & ~nan.all(axis=1)
+    if partly.any():
+        raise ValueError(
+            f"{name} is partly NaN in row {int(np.flatnonzero(partly)[0])}; a row without error signal is all NaN"
+        )

@@ -1,0 +1,166 @@
+"""Which unit of a network sees which, and how many weights that takes. Knows no arrays."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Bias = Literal["all", "hidden", "gates", "none"]
+Squash = Literal["logistic", "centered", "centered2", "tanh", "identity"]
+Output = Literal["logistic", "identity", "softmax"]
+Kind = Literal["cell", "input_gate", "output_gate", "forget_gate", "hidden", "output"]
+
+GATES: tuple[Kind, ...] = ("input_gate", "output_gate", "forget_gate")
+
+_FLAGS = ("output_gates", "forget_gates", "recurrent", "gate_sources", "input_to_output")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "bias": get_args(Bias),
+    "input_squash": get_args(Squash),
+    "output_squash": get_args(Squash),
+    "output": get_args(Output),
+}
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The units of a network and their connections; frozen and hashable.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+        Number of input and output units, each at least 1.
+    blocks : sequence of int, default (2, 2)
+        Number of cells in each memory cell block; the cells of a block share their gates. ``()`` means no cells.
+    n_hidden : int, default 0
+        Number of conventional (logistic) hidden units.
+    output_gates, forget_gates : bool, default True, False
+        Whether each block has an output gate (without: ``y_c = h(s_c)``) and a forget gate (without: the cell
+        state's self-weight is 1).
+    recurrent : bool, default True
+        Whether the hidden layer (cells, gates, conventional hidden units) sees its own activations of the step before.
+    gate_sources : bool, default True
+        Whether these recurrent sources include the gates; False: cells and conventional hidden units only.
+    input_to_output : bool, default False
+        Whether the outputs see the inputs too. With ``recurrent=False`` this is the paper's connectivity B.
+    bias : {"all", "hidden", "gates", "none"}, default "all"
+        Which units have a bias: every non-input unit, all but the outputs, only the gates, none.
+    input_squash, output_squash : {"logistic", "centered", "centered2", "tanh", "identity"}
+        The paper's g (on a cell's net input, default "centered2", eq. 5) and h (on its state, default "centered",
+        eq. 4); their ranges: [0, 1], [-1, 1], [-2, 2], [-1, 1], unbounded.
+    output : {"logistic", "identity", "softmax"}, default "logistic"
+        The output units. The first two learn by squared error ``E = 1/2 sum (t - y)**2``, softmax by cross-entropy.
+
+    Raises
+    ------
+    TypeError
+        If a number is not an integer or a flag not a bool.
+    ValueError
+        If a number is out of range or a name unknown.
+
+    References
+    ----------
+    .. [1] S. Hochreiter and J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997.
+    .. [2] F. Gers, J. Schmidhuber and F. Cummins, "Learning to Forget", Neural Computation 12(10), 2000.
+
+    Examples
+    --------
+    The network of the paper's adding problem:
+
+    >>> Topology(2, 1, blocks=(2, 2)).n_weights
+    93
+    """
+
+    n_inputs: int
+    n_outputs: int
+    blocks: tuple[int, ...] = (2, 2)
+    n_hidden: int = 0
+    output_gates: bool = True
+    forget_gates: bool = False
+    recurrent: bool = True
+    gate_sources: bool = True
+    input_to_output: bool = False
+    bias: Bias = "all"
+    input_squash: Squash = "centered2"
+    output_squash: Squash = "centered"
+    output: Output = "logistic"
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__  # the dataclass is frozen; fields are normalised once, here
+        set_field(self, "n_inputs", _count("n_inputs", self.n_inputs, at_least=1))
+        set_field(self, "n_outputs", _count("n_outputs", self.n_outputs, at_least=1))
+        set_field(self, "n_hidden", _count("n_hidden", self.n_hidden, at_least=0))
+        if isinstance(self.blocks, str) or not isinstance(self.blocks, Iterable):
+            raise TypeError(f"blocks must be a sequence of block sizes such as (2, 2), got {self.blocks!r}")
+        sizes = tuple(_count(f"blocks[{j}]", size, at_least=1) for j, size in enumerate(self.blocks))
+        set_field(self, "blocks", sizes)
+        for name in _FLAGS:
+            value = getattr(self, name)
+            if type(value).__name__ not in ("bool", "bool_"):  # bool, or NumPy's scalar
+                raise TypeError(f"{name} must be True or False, got {value!r}")
+            set_field(self, name, bool(value))
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of memory cell blocks."""
+        return len(self.blocks)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of memory cells, over all blocks."""
+        return sum(self.blocks)
+
+    @property
+    def units(self) -> dict[Kind, int]:
+        """Number of units of each kind the topology has, in the order of ``Network.weights``."""
+        counts: dict[Kind, int] = {
+            "cell": self.n_cells,
+            "input_gate": self.n_blocks,
+            "output_gate": self.n_blocks if self.output_gates else 0,
+            "forget_gate": self.n_blocks if self.forget_gates else 0,
+            "hidden": self.n_hidden,
+            "output": self.n_outputs,
+        }
+        return {kind: n for kind, n in counts.items() if n}
+
+    @property
+    def recurrent_sources(self) -> dict[Kind, int]:
+        """Number of recurrent sources of the hidden layer by kind, in the order of the sources."""
+        if not self.recurrent:
+            return {}
+        order: tuple[Kind, ...] = ("hidden", "cell", *(GATES if self.gate_sources else ()))
+        return {kind: self.units[kind] for kind in order if kind in self.units}
+
+    def has_bias(self, kind: Kind) -> bool:
+        """Whether units of this kind have a bias."""
+        if kind in GATES:
+            return self.bias != "none"
+        return self.bias == "all" or (self.bias == "hidden" and kind != "output")
+
+    def n_sources(self, kind: Kind) -> int:
+        """Number of sources of a unit of this kind, its bias included: the columns of ``Network.weights[kind]``."""
+        if kind == "output":
+            unbiased = self.n_inputs * self.input_to_output + self.n_hidden + self.n_cells
+        else:
+            unbiased = self.n_inputs + sum(self.recurrent_sources.values())
+        return unbiased + self.has_bias(kind)
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights, biases included, as the paper counts them."""
+        return sum(n * self.n_sources(kind) for kind, n in self.units.items())
+
+
+def _count(name: str, value: object, at_least: int) -> int:
+    """``value`` as an int, checked."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    number = operator.index(value)
+    if number < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {number}")
+    return number

@@ -1,0 +1,287 @@
+"""Training and predicting over many sequences, each from a zero state."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lstm97.sequences import as_sequences, as_targets, checked_out
+
+if TYPE_CHECKING:
+    from lstm97.network import Network
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The paper's stop rule: train until the most recent sequences are right and their mean error is small.
+
+    The rule holds as soon as, among the `window` most recent training sequences that had an error signal, at most
+    `max_wrong` are wrong and the mean error is below `mean_error`. Judged after every sequence, by the outputs that its
+    error signals were computed from.
+
+    Parameters
+    ----------
+    window : int, default 2000
+        Number of sequences looked at; the rule cannot hold before there are so many.
+    tolerance : float, default 0.04
+        A sequence is wrong if ``|t - y|`` is above this for any output at any of its targets.
+    mean_error : float, default 0.01
+        Bound of the mean of the sequences' errors; a sequence's error is the mean ``|t - y|`` over its targets and
+        outputs. ``numpy.inf``: no bound.
+    max_wrong : int, default 0
+        Number of wrong sequences allowed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not as above.
+    """
+
+    window: int = 2000
+    tolerance: float = 0.04
+    mean_error: float = 0.01
+    max_wrong: int = 0
+
+    def __post_init__(self) -> None:
+        for name, at_least in (("window", 1), ("max_wrong", 0)):
+            if _integer(name, getattr(self, name)) < at_least:
+                raise ValueError(f"{name} must be at least {at_least}, got {getattr(self, name)}")
+        for name in ("tolerance", "mean_error"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be a number, at least 0, got {getattr(self, name)!r}")
+
+
+class StopWindow:
+    """What a stop rule remembers of the latest sequences: rings of their errors and verdicts, and running sums."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+        self.errors: NDArray[np.float64] = np.zeros(stop.window)
+        self.wrong: NDArray[np.uint8] = np.zeros(stop.window, np.uint8)
+        self.n_seen = 0
+        self.n_wrong = 0
+        self.error_sum = 0.0
+
+
+@dataclass
+class History:
+    """What training did.
+
+    Attributes
+    ----------
+    sequences, steps, epochs : int
+        Trained sequences, their steps, and complete passes through the data or order.
+    errors : ndarray of float64, shape (sequences,)
+        Of each trained sequence: the mean ``|t - y|`` over its targets and outputs, NaN if it had none.
+    stopped : bool
+        Whether the stop rule held, after the last of these sequences.
+    seconds : float
+        Time spent.
+    """
+
+    sequences: int = 0
+    steps: int = 0
+    epochs: int = 0
+    errors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), repr=False)
+    stopped: bool = False
+    seconds: float = 0.0
+    _window: StopWindow | None = field(default=None, repr=False, compare=False)
+
+
+def train(
+    net: Network,
+    inputs: object,
+    targets: object,
+    *,
+    learning_rate: float = 0.1,
+    update: Literal["step", "sequence"] = "step",
+    epochs: int = 1,
+    order: ArrayLike | np.random.Generator | None = None,
+    stop: Stop | None = None,
+    callback: Callable[[History], object] | None = None,
+    history: History | None = None,
+) -> History:
+    """Train a network on many sequences, each from a zero state; the network's own states are left alone.
+
+    Parameters
+    ----------
+    net : Network
+        Its weights change.
+    inputs : Sequences, or list of arrays, or 3-D array
+        Sequences of shape (n_steps_i, n_inputs), or of symbols: integers of shape (n_steps_i,). See `Sequences.pack`.
+    targets : array_like or Sequences
+        One target per sequence, for its last step: shape (n_sequences, n_outputs), or class numbers, integers of shape
+        (n_sequences,). Or one per step: a list of arrays (n_steps_i, n_outputs), a 3-D array, or class numbers as a
+        list of integer arrays (n_steps_i,) or a 2-D integer array. A row of NaN or class -1 means no error signal.
+    learning_rate : float, default 0.1
+        The paper's alpha, positive.
+    update : {"step", "sequence"}, default "step"
+        When weights change: at each error signal, or once per sequence by the sum of its changes.
+    epochs : int, default 1
+        How often to go through the data.
+    order : array_like of int, or Generator, optional
+        The sequences to train in each epoch, by number, in this order (any length, repetitions allowed); or a generator
+        that draws a permutation for each epoch. By default all, as they come.
+    stop : Stop, optional
+        End, at the exact sequence, when this rule holds.
+    callback : callable, optional
+        Called with the history after every epoch; a true return value ends training.
+    history : History, optional
+        Of an earlier call, to go on from: its counts, its errors and the stop rule's window continue, as if the
+        sequences had come in one call.
+
+    Returns
+    -------
+    History
+        A new one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above. Nothing has changed then.
+    FloatingPointError
+        If a cell state, an output or a weight would not be finite, naming step and sequence. The weights are those
+        before the change that failed.
+    RuntimeError
+        If another thread trains this network.
+
+    Examples
+    --------
+    Remember the first of ten inputs:
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> inputs = rng.choice([-1.0, 1.0], (1000, 10, 1))
+    >>> net = Network(Topology(1, 1, blocks=(1,), output_squash="tanh", output="identity"), seed=1)
+    >>> history = train(net, inputs, inputs[:, 0], learning_rate=0.1, epochs=20)
+    >>> history.sequences, bool(history.errors[-1000:].mean() < 0.1 * history.errors[:1000].mean())
+    (20000, True)
+    """
+    from lstm97.network import Network, State
+
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network, got {type(net).__name__}")
+    if update not in ("step", "sequence"):
+        raise ValueError(f"update must be 'step' or 'sequence', got {update!r}")
+    if _integer("epochs", epochs) < 0:
+        raise ValueError(f"epochs must be at least 0, got {epochs}")
+    if stop is not None and not isinstance(stop, Stop):
+        raise TypeError(f"stop must be a Stop, got {type(stop).__name__}")
+    if history is not None and not isinstance(history, History):
+        raise TypeError(f"history must be a History, got {type(history).__name__}")
+    packed = as_sequences(inputs, net._layout)
+    rows, per_sequence = as_targets(targets, packed, net._layout)
+    presentation = _presentation(order, len(packed))
+    done = _continued(history, stop)
+    engine = State(net)._engine
+    for _ in range(epochs):
+        if done.stopped:
+            break
+        if isinstance(order, np.random.Generator):
+            presentation = order.permutation(len(packed))
+        errors = np.empty(len(presentation))
+        begin = perf_counter()
+        n_sequences, n_steps, done.stopped = engine.train(
+            packed.values,
+            packed.offsets,
+            rows,
+            per_sequence,
+            presentation,
+            learning_rate,
+            update == "sequence",
+            errors,
+            done._window,
+        )
+        done.seconds += perf_counter() - begin
+        done.sequences += n_sequences
+        done.steps += n_steps
+        done.epochs += n_sequences == len(presentation)
+        done.errors = np.concatenate((done.errors, errors[:n_sequences]))
+        if callback is not None and callback(done):
+            break
+    return done
+
+
+def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array | list[Array]:
+    """The outputs of a network for many sequences, each from a zero state; the network's own states are left alone.
+
+    Parameters
+    ----------
+    net : Network
+        Stays as it is.
+    inputs : Sequences, or list of arrays, or 3-D array
+        As for `train`.
+    out : ndarray, shape (total number of steps, n_outputs), optional
+        Where to write the outputs, sequence after sequence.
+
+    Returns
+    -------
+    list of ndarray, shape (n_steps_i, n_outputs), or ndarray, shape (n_sequences, n_steps, n_outputs)
+        The outputs at every step; an array if ``inputs`` is one. Views of one block of memory.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+    FloatingPointError
+        If a cell state or an output is not finite.
+    """
+    from lstm97.network import Network, State
+
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network, got {type(net).__name__}")
+    packed = as_sequences(inputs, net._layout)
+    shape = (packed.n_steps, net.topology.n_outputs)
+    Y = np.empty(shape, net.dtype) if out is None else checked_out(out, shape, net.dtype)
+    engine = State(net)._engine
+    outputs = [Y[begin:end] for begin, end in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)]
+    for i, sequence in enumerate(packed):
+        engine.reset()
+        try:
+            engine.run(sequence, outputs[i], None)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"in sequence {i}: {error}") from error
+    return Y.reshape(len(packed), -1, shape[1]) if isinstance(inputs, np.ndarray) else outputs
+
+
+def _integer(name: str, value: object) -> int:
+    """``value`` as an int, checked."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    return operator.index(value)
+
+
+def _presentation(order: ArrayLike | np.random.Generator | None, n_sequences: int) -> NDArray[np.int64]:
+    """The numbers of the sequences to train, one epoch long."""
+    if order is None or isinstance(order, np.random.Generator):
+        return np.arange(n_sequences)
+    numbers = np.asarray(order)
+    if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+        raise TypeError(f"order must be a 1-D array of sequence numbers, got {numbers.dtype} of shape {numbers.shape}")
+    if numbers.size and (numbers.min() < 0 or numbers.max() >= n_sequences):
+        raise ValueError(f"order must hold sequence numbers from 0 to {n_sequences - 1}")
+    return np.ascontiguousarray(numbers, np.int64)
+
+
+def _continued(history: History | None, stop: Stop | None) -> History:
+    """A new history that goes on from an old one, its stop rule's window too if the rule is the same."""
+    done = History() if history is None else History(**{**vars(history), "stopped": False})
+    if stop is None:
+        done._window = None
+    elif done._window is None or done._window.stop != stop:
+        done._window = StopWindow(stop)
+    else:
+        window = StopWindow(stop)
+        window.errors[:], window.wrong[:] = done._window.errors, done._window.wrong
+        window.n_seen, window.n_wrong = done._window.n_seen, done._window.n_wrong
+        window.error_sum = done._window.error_sum
+        done._window = window
+    return done
