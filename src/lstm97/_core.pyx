@@ -35,8 +35,8 @@ from lstm97._abi cimport (
 cdef extern from "_lanes.h" nogil:
     ctypedef double real        # float or double: the build's choice
     ctypedef double lanes       # a vector of LANES reals; Cython passes the operators on to C
-    ctypedef struct fraction:
-        lanes up, down
+    ctypedef struct exponential:
+        lanes q, p, power
     enum:
         LANES, VECTORS, VECTOR_BYTES, ROW_BYTES
     lanes load(const real*)
@@ -46,7 +46,7 @@ cdef extern from "_lanes.h" nogil:
     lanes larger(lanes, lanes)
     real largest_of(lanes)
     lanes where_positive(lanes, lanes, lanes)
-    fraction exponential(lanes)
+    exponential exp_parts(lanes)
 
 
 # ---- small helpers ---------------------------------------------------------------------------------------------------
@@ -58,8 +58,12 @@ cdef inline Py_ssize_t vectors(Py_ssize_t n) noexcept nogil:
 
 cdef inline lanes squash(lanes a, lanes scale, lanes plus, lanes minus) noexcept nogil:
     """(plus + minus E) / (1 + E), E = exp(scale a): (3)(4)(5) and tanh, by the constants of `_layout.squashing`."""
-    cdef fraction e = exponential(scale * a)
-    return (plus * e.down + minus * e.up) / (e.down + e.up)
+    cdef exponential e = exp_parts(scale * a)
+    cdef lanes one = splat(1)
+    return (
+        ((plus + minus * e.power) * e.q - (plus - minus * e.power) * e.p)
+        / ((one + e.power) * e.q - (one - e.power) * e.p)
+    )
 
 
 cdef inline lanes slope(lanes y, lanes c0, lanes c1, lanes c2) noexcept nogil:
@@ -290,7 +294,7 @@ cdef void softmax(const Net* net, State* st) noexcept nogil:
     cdef Py_ssize_t i, k
     cdef Py_ssize_t n = vectors(net.n_outputs)
     cdef real* y = st.y
-    cdef fraction e
+    cdef exponential e
     cdef lanes y_k, top, total
     cdef real largest
     for k in range(net.n_outputs, n * LANES):
@@ -301,8 +305,8 @@ cdef void softmax(const Net* net, State* st) noexcept nogil:
     largest = largest_of(top)
     total = splat(0)
     for i in range(n):
-        e = exponential(load(y + i * LANES) - splat(largest))
-        y_k = e.up / e.down * load(net.is_output + i * LANES)
+        e = exp_parts(load(y + i * LANES) - splat(largest))
+        y_k = e.power * (e.q + e.p) / (e.q - e.p) * load(net.is_output + i * LANES)
         total = total + y_k
         store(y + i * LANES, y_k)
     total = splat(1 / sum_of(total))

@@ -63,11 +63,11 @@ static inline real sum_of(lanes x)
     return total;
 }
 
-/* exp(x) = 2^n exp(r), r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2], and exp(r) = up / down by the diagonal Pade approximant
- * up = Q(r^2) + r P(r^2), down = Q(r^2) - r P(r^2): of order 6 for double (its error is 2e-19), 3 for float (6e-9).
- * Left as a fraction, since a squashing function needs one division either way. x outside +-LIMIT counts as +-LIMIT,
- * so that `up` and `down` stay finite and normal; NaN stays NaN. */
-typedef struct { lanes up, down; } fraction;
+/* exp(x) = power (q + p) / (q - p): power = 2^n and r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2], whose exponential is the
+ * diagonal Pade approximant with q even and p odd in r, of order 6 for double (its error is 2e-19) and 3 for float
+ * (6e-9). Left in parts: a squashing function needs one division either way, and a difference such as 1 - exp(x) must
+ * not cancel near 0. x outside +-LIMIT counts as +-LIMIT, so that all stays finite and normal; NaN stays NaN. */
+typedef struct { lanes q, p, power; } exponential;
 
 #if LSTM97_REAL_IS_DOUBLE
 #define LIMIT 690.0
@@ -85,7 +85,7 @@ typedef struct { lanes up, down; } fraction;
 #define EXPONENT_BIAS 127
 #endif
 
-static inline fraction exponential(lanes x)
+static inline exponential exp_parts(lanes x)
 {
     const lanes limit = splat((real)LIMIT), shift = splat((real)ROUND);
     x = choose(x > limit, limit, choose(x < -limit, -limit, x));
@@ -101,7 +101,7 @@ static inline fraction exponential(lanes x)
     const lanes p = (r2 + (real)60) * r;
 #endif
     const words power = (((words)shifted - (words)shift) + EXPONENT_BIAS) << MANTISSA_BITS;
-    return (fraction){(q + p) * (lanes)power, q - p};
+    return (exponential){q, p, (lanes)power};
 }
 
 #endif

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from os import PathLike
 from types import MappingProxyType
 from typing import Any, overload
@@ -139,6 +140,8 @@ class Network:
             raise TypeError(f"topology must be a Topology, got {type(topology).__name__}")
         self.topology = topology
         self.dtype = _float_dtype(dtype)
+        if not isinstance(init_range, Real):
+            raise TypeError(f"init_range must be a number, got {init_range!r}")
         if not 0 <= init_range < np.inf:
             raise ValueError(f"init_range must be a finite number, at least 0, got {init_range!r}")
         given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)

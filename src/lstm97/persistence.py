@@ -61,7 +61,10 @@ def load(path: str | PathLike[str]) -> Network:
         raise ValueError(
             f"{fspath(path)} has lstm97 format {header.get('lstm97_format')!r}; this version reads {FORMAT!r}"
         )
-    net = Network(Topology(**json.loads(header["topology"])), header["dtype"])
+    try:
+        net = Network(Topology(**json.loads(header["topology"])), header["dtype"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{fspath(path)} has no usable header: {error}") from error
     found = {name: array.shape for name, array in weights.items()}
     expected = {str(kind): view.shape for kind, view in net.weights.items()}
     if found != expected:

@@ -215,16 +215,15 @@ def as_stream(name: str, inputs: object, layout: Layout) -> Array:
     n_inputs = layout.topology.n_inputs
     array = _numbers(name, inputs)
     if array.ndim == 1 and array.dtype.kind in "iu":
-        packed = Sequences(array, [0, len(array)])
-    elif array.ndim == 2 and array.shape[1] == n_inputs:
+        _refuse_symbols(name, n_inputs)
+        symbols = _as_int32(name, array)
+        _check_numbers(name, symbols, 0, n_inputs)
+        return symbols
+    if array.ndim == 2 and array.shape[1] == n_inputs:
         return _finite(name, _cast(array, layout.dtype))
-    else:
-        raise ValueError(
-            f"{name} has shape {array.shape}, expected (n_steps, {n_inputs}), or (n_steps,) integers as symbols"
-        )
-    _refuse_symbols(name, n_inputs)
-    _check_numbers(name, packed.values, 0, n_inputs)
-    return packed.values
+    raise ValueError(
+        f"{name} has shape {array.shape}, expected (n_steps, {n_inputs}), or (n_steps,) integers as symbols"
+    )
 
 
 def as_stream_targets(targets: object, n_steps: int, layout: Layout) -> Array | None:
@@ -234,9 +233,8 @@ def as_stream_targets(targets: object, n_steps: int, layout: Layout) -> Array | 
     n_outputs = layout.topology.n_outputs
     array = _numbers("targets", targets)
     if array.ndim == 1 and array.dtype.kind in "iu":
-        classes = _as_int32("targets", array)
-        _check_numbers("targets", classes, -1, n_outputs)
-        packed = classes
+        packed: Array = _as_int32("targets", array)
+        _check_numbers("targets", packed, -1, n_outputs)
     elif array.ndim == 2 and array.shape[1] == n_outputs:
         packed = _cast(array, layout.dtype)
         _check_rows("targets", packed)

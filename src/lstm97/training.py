@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,8 +56,11 @@ class Stop:
             if _integer(name, getattr(self, name)) < at_least:
                 raise ValueError(f"{name} must be at least {at_least}, got {getattr(self, name)}")
         for name in ("tolerance", "mean_error"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be a number, at least 0, got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not isinstance(value, Real):
+                raise TypeError(f"{name} must be a number, got {value!r}")
+            if not value >= 0:
+                raise ValueError(f"{name} must be a number, at least 0, got {value!r}")
 
 
 class StopWindow:
@@ -71,7 +75,7 @@ class StopWindow:
         self.error_sum = 0.0
 
 
-@dataclass
+@dataclass(eq=False)
 class History:
     """What training did.
 
@@ -93,7 +97,7 @@ class History:
     errors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), repr=False)
     stopped: bool = False
     seconds: float = 0.0
-    _window: StopWindow | None = field(default=None, repr=False, compare=False)
+    _window: StopWindow | None = field(default=None, repr=False)
 
 
 def train(

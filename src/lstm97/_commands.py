@@ -1,0 +1,289 @@
+"""The commands of `lstm97`: results on stdout, progress and complaints on stderr.
+
+Exit status: 0 done (for an experiment of the paper: its stop rule held), 1 not solved or failed, 2 wrong
+usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import click
+from tqdm import tqdm
+
+from lstm97 import paper
+from lstm97.paper.tasks import SHORTEST_ADDING_LAG
+
+_TEXT = paper.TextSettings()
+
+
+class _Commands(click.Group):
+    """A group whose commands end with one line instead of a traceback when interrupted or out of luck."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("lstm97: interrupted", err=True)
+            ctx.exit(130)
+        except FloatingPointError as error:
+            raise click.ClickException(str(error)) from error
+        except MemoryError as error:
+            raise click.ClickException("not enough memory") from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of stdout has gone: click ends quietly
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="lstm97", prog_name="lstm97")
+def lstm97() -> None:
+    """Watch the Long Short-Term Memory of 1997 learn, online and on the CPU."""
+
+
+@lstm97.command("list")
+def list_() -> None:
+    """List what `lstm97 run` can run."""
+    rows = [
+        (
+            row.task,
+            row.paper_task,
+            str(row.table),
+            f"{row.lag:,}",
+            str(row.topology.n_weights),
+            f"{row.learning_rate:g}",
+            f"{row.paper.sequences:,}" if row.paper else "",
+            f"{row.paper.wrong} of {row.test_sequences:,}" if row.paper else "",
+        )
+        for rows in paper.ROWS.values()
+        for row in rows
+    ]
+    click.echo("Experiments of the 1997 paper, with the paper's results (means over its trials):\n")
+    header = ("name", "task", "table", "lag", "weights", "alpha", "sequences", "wrong in test")
+    click.echo(_table([header, *rows], left_aligned=1))
+    for task, readings in paper.READINGS.items():
+        click.echo(f"\nReadings of {task}, where the paper's text leaves room:\n")
+        names = [(reading.name, reading.meaning) for reading in readings]
+        names[0] = (f"{names[0][0]} (default)", names[0][1])
+        click.echo(_table(names, left_aligned=2))
+    click.echo("\nAnd one of ours:\n")
+    click.echo(_table([("text", "Predict the next byte of a text online, in one pass.")], left_aligned=2))
+
+
+@lstm97.group()
+def run() -> None:
+    """Run an experiment."""
+
+
+def _existing_folder(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    # Found out now rather than after the training.
+    if value is not None and not value.absolute().parent.is_dir():
+        raise click.BadParameter(f"directory '{value.parent}' does not exist.", ctx=ctx, param=param)
+    return value
+
+
+@run.command()
+@click.option(
+    "--lag",
+    type=click.IntRange(min=SHORTEST_ADDING_LAG),
+    default=100,
+    show_default=True,
+    help="The paper's T: sequences have T to T + T/10 steps. The paper's table has 100, 500 and 1000.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Determines everything.")
+@click.option(
+    "--reading",
+    type=click.Choice([reading.name for reading in paper.READINGS["adding"]]),
+    default=paper.READINGS["adding"][0].name,
+    show_default=True,
+    help="Output unit: linear, or logistic as in the paper's literal text.",
+)
+@click.option(
+    "--max-sequences",
+    type=click.IntRange(min=1),
+    help="Give up after so many training sequences. Default: three times the paper's mean for this lag, or "
+    "for the nearest lag in the paper's table.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_existing_folder,
+    help="Save the trained network to this file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+@click.pass_context
+def adding(
+    ctx: click.Context,
+    lag: int,
+    seed: int,
+    reading: str,
+    max_sequences: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run task 4 of the paper, the adding problem.
+
+    Trains on fresh sequences until the paper's stop rule holds (mean error below 0.01 and the 2000 most
+    recent sequences all within 0.04 of their targets), then tests on 2560 fresh sequences. Exit status 0
+    means that the stop rule held, 1 that it did not within --max-sequences.
+    """
+    experiment = paper.experiment("adding", lag, reading)
+    cap = experiment.max_sequences if max_sequences is None else max_sequences
+    with _bar("adding", cap, "at most {total:,} sequences") as bar:
+
+        def show(progress: paper.Progress) -> None:
+            rate = _million(progress.steps_per_second)
+            bar.set_postfix_str(f"error {progress.error:.4f}, {rate} steps/s", refresh=False)
+            bar.update(progress.sequences - bar.n)
+
+        network, trial = paper.run_trial(experiment, seed, max_sequences=cap, callback=show)
+
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(trial) | {"paper": _figures(experiment)}))
+    else:
+        _print_trial(experiment, trial)
+    if out is not None:
+        network.save(out)
+        click.echo(f"Network saved to {out}.", err=True)
+    if not trial.solved:
+        ctx.exit(1)
+
+
+@run.command()
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--cells",
+    type=click.IntRange(min=1),
+    default=_TEXT.cells,
+    show_default=True,
+    help="Memory cells, each with an input, an output and a forget gate.",
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0.0, min_open=True),
+    default=_TEXT.learning_rate,
+    show_default=True,
+    help="Smaller if learning diverges.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=_TEXT.seed,
+    show_default=True,
+    help="Of the initial weights.",
+)
+@click.option("--max-bytes", type=click.IntRange(min=1), help="Stop after so many bytes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+def text(file: Path | None, cells: int, learning_rate: float, seed: int, max_bytes: int | None, as_json: bool) -> None:
+    """Learn to predict the next byte of FILE online, in one pass.
+
+    Prints bits per byte from the first byte on, learning included, beside adaptive order-0 and order-2
+    models, which see the bytes once as well, and zlib. The network is never reset. The default FILE is a text
+    that ships with CPython, pydoc_data/topics.py.
+    """
+    if file is None:
+        try:
+            file = paper.default_text()
+        except FileNotFoundError as error:
+            raise click.UsageError(str(error)) from error
+    if not math.isfinite(learning_rate):
+        raise click.BadParameter(f"{learning_rate} is not a finite number.", param_hint="'--learning-rate'")
+    settings = paper.TextSettings(cells=cells, learning_rate=learning_rate, seed=seed)
+    with file.open("rb") as stream:
+        if not stream.peek(1):
+            raise click.BadParameter(f"'{file}' is empty.", param_hint="'[FILE]'")
+        record = _learn_text(stream, file, settings, max_bytes)
+
+    if as_json:
+        click.echo(json.dumps({"file": str(file)} | dataclasses.asdict(record)))
+        return
+    click.echo(f"{file.name}: {record.n_bytes:,} bytes in {record.seconds:.1f} s, ", nl=False)
+    click.echo(f"{record.bytes_per_second:,.0f} bytes/s; bits per byte from the first byte on:\n")
+    rows = [
+        (f"LSTM, {record.cells} cells", f"{record.network_bits:.3f}"),
+        ("order-0 model, adaptive", f"{record.order0_bits:.3f}"),
+        ("order-2 model, adaptive", f"{record.order2_bits:.3f}"),
+        ("zlib, level 9", f"{record.zlib_bits:.3f}"),
+    ]
+    click.echo(_table(rows, left_aligned=1))
+
+
+def _learn_text(stream: BinaryIO, file: Path, settings: paper.TextSettings, max_bytes: int | None) -> paper.TextRecord:
+    size = file.stat().st_size  # 0 for a pipe, whose length nobody knows
+    total = min(size or max_bytes, max_bytes or size) if size or max_bytes else None
+    with _bar("text", total, "{total:,} bytes" if total else "?") as bar:
+
+        def show(record: paper.TextRecord) -> None:
+            bar.set_postfix_str(
+                f"bits per byte {record.network_bits:.2f} (now {record.recent_bits:.2f}), "
+                f"order-0 {record.order0_bits:.2f}, order-2 {record.order2_bits:.2f}",
+                refresh=False,
+            )
+            bar.update(record.n_bytes - bar.n)
+
+        return paper.learn_text(stream, settings, max_bytes=max_bytes, callback=show)[1]
+
+
+def _bar(task: str, total: int | None, of: str) -> tqdm[NoReturn]:
+    """Return a live line on stderr: nothing unless that is a terminal, and nothing left in the end."""
+    layout = f"{task} |{{bar:20}}| {{n:,}} of {of}{{postfix}}"
+    return tqdm(total=total, bar_format=layout, leave=False, disable=None, dynamic_ncols=True)
+
+
+def _print_trial(experiment: paper.Experiment, trial: paper.Trial) -> None:
+    figures = experiment.paper
+    rows = [
+        ("", "paper", "here"),
+        ("training sequences", f"{figures.sequences:,}" if figures else "-", f"{trial.sequences:,}"),
+        (
+            f"wrong of {trial.test_sequences:,} test sequences",
+            f"{figures.wrong:,}" if figures else "-",
+            f"{trial.test_wrong:,}",
+        ),
+    ]
+    source = (
+        f"The paper's figures (table {experiment.table}) are means over {experiment.trials} trials."
+        if figures
+        else f"The paper has no figures for lag {trial.lag:,}."
+    )
+    outcome = (
+        f"Solved: the stop rule held after {trial.sequences:,} sequences."
+        if trial.solved
+        else f"Not solved: the stop rule did not hold within {trial.sequences:,} sequences."
+    )
+    click.echo(
+        f"Task {experiment.paper_task} ({trial.task}), lag {trial.lag:,}, "
+        f"reading {trial.reading}, seed {trial.seed}\n"
+        f"\n{_table(rows, left_aligned=1)}\n\n"
+        f"{source} Mean error in the test: {trial.test_error:.4f}.\n"
+        f"{trial.steps:,} training steps in {trial.train_seconds:.1f} s, "
+        f"{_million(trial.steps_per_second)} steps/s.\n{outcome}"
+    )
+
+
+def _figures(experiment: paper.Experiment) -> dict[str, int] | None:
+    return None if experiment.paper is None else dataclasses.asdict(experiment.paper)
+
+
+def _million(number: float) -> str:
+    return f"{number / 1e6:.2f} M"
+
+
+def _table(rows: Sequence[Sequence[str]], *, left_aligned: int) -> str:
+    """Lay out rows in columns; the first `left_aligned` of them start, the others end, at the same place."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if i < left_aligned else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(("  " + "  ".join(cells)).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,19 @@
+"""The entry point of the `lstm97` command; `lstm97._commands` does the work and needs the extra `cli`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the `lstm97` command; without the extra `cli`, say how to install it and exit with status 1."""
+    try:
+        from lstm97._commands import lstm97
+    except ModuleNotFoundError as error:
+        if error.name not in {"click", "tqdm"}:
+            raise
+        print(f'lstm97: the command needs the package {error.name}: pip install "lstm97[cli]"', file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    lstm97(prog_name="lstm97")

@@ -1,0 +1,26 @@
+"""The examples in docstrings run and print what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import lstm97
+import pytest
+
+MODULES = [info.name for info in pkgutil.walk_packages(lstm97.__path__, "lstm97.")]
+
+
+@pytest.mark.parametrize("name", ["lstm97", *MODULES])
+def test_examples(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs={**vars(lstm97), "lstm97": lstm97})
+    assert result.failed == 0
+
+
+def test_there_are_examples():
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    modules = ("lstm97.topology", "lstm97.network", "lstm97.sequences", "lstm97.training")
+    for name in modules:
+        assert any(test.examples for test in finder.find(importlib.import_module(name))), name

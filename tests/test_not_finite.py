@@ -1,0 +1,105 @@
+"""What is not finite raises FloatingPointError, names the place, and leaves the weights of before."""
+
+from __future__ import annotations
+
+import lstm97
+import numpy as np
+import pytest
+from lstm97 import Network, Topology
+
+HUGE = {"float64": 1e308, "float32": 3e38}
+DTYPES = ("float64", "float32")
+
+
+def overflowing_cells(dtype):
+    """A network whose cell state overflows where the input is 1, not where it is 0."""
+    topology = Topology(2, 1, (3,), input_squash="identity", output_squash="tanh", output="identity", recurrent=False)
+    net = Network(topology, dtype=dtype)
+    net.weights["cell"][1] = 0
+    net.weights["cell"][1, 0] = HUGE[dtype]
+    return net
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_cell_state_names_the_step_and_the_way_out(dtype):
+    net = overflowing_cells(dtype)
+    before = net.parameters
+    X = np.zeros((20, 2))
+    X[7:] = 1
+    words = r"cell state overflowed at step \d+; .*; try a smaller learning_rate, or forget_gates=True"
+    with pytest.raises(FloatingPointError, match=words) as caught:
+        net.run(X)
+    failed = int(str(caught.value).split("step ")[1].split(";")[0])
+    assert failed > 7  # a few steps of half of HUGE fit
+    with pytest.raises(FloatingPointError, match="cell state overflowed at this step"):
+        net.step(X[failed])  # the state stays broken
+    net.reset()
+    assert np.isfinite(net.run(X[:failed])).all()
+    net.reset()
+    with pytest.raises(FloatingPointError, match=f"cell state overflowed at step {failed};"):
+        net.learn_run(X, None)
+    with pytest.raises(RuntimeError, match="correct"):
+        net.correct([1.0])
+    assert np.array_equal(net.parameters, before)
+    sequences = [X[:5], X[:failed], X]
+    with pytest.raises(FloatingPointError, match=f"cell state overflowed at step {failed} of sequence 2;"):
+        lstm97.train(net, sequences, [x[:, :1] * np.nan for x in sequences])
+    with pytest.raises(FloatingPointError, match=f"in sequence 2: cell state overflowed at step {failed};"):
+        lstm97.predict(net, sequences)
+    net.reset()
+    assert np.isfinite(net.run(X[:failed])).all()
+    assert np.array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_output_that_is_not_finite(dtype):
+    net = Network(Topology(2, 2, blocks=(), n_hidden=2, output="identity", recurrent=False), dtype=dtype)
+    net.weights["output"][1] = HUGE[dtype]
+    before = net.parameters
+    for call in (
+        lambda: net.step([1, 1]),
+        lambda: net.run([[1, 1]]),
+        lambda: net.learn([1, 1], [0, 0]),
+        lambda: net.learn([1, 1], None),
+        lambda: lstm97.train(net, [[[1.0, 1.0]]], [[0.0, 0.0]]),
+        lambda: lstm97.predict(net, [[[1.0, 1.0]]]),
+    ):
+        with pytest.raises(FloatingPointError, match="output is not finite"):
+            call()
+    assert np.array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("symbols", [False, True])
+def test_a_weight_change_that_is_not_finite_changes_no_weight(dtype, symbols):
+    topology = Topology(3, 2, (2, 1), n_hidden=1, forget_gates=True, input_to_output=True, output="identity")
+    net, same = Network(topology, dtype=dtype), Network(topology, dtype=dtype)
+    x = 1 if symbols else [0.5, 1, -1]
+    huge = [0, HUGE[dtype]]
+    net.learn(x, [1, 0])
+    same.learn(x, [1, 0])
+    for call in (
+        lambda: net.learn(x, huge, 100),
+        lambda: net.learn(x, None) is None or net.correct(huge, 100),
+        lambda: net.learn_run([x] * 3, [[np.nan] * 2] * 2 + [huge], 100),
+        lambda: lstm97.train(net, [[x] * 3], [huge], learning_rate=100),
+        lambda: lstm97.train(net, [[x] * 3], [huge], learning_rate=100, update="sequence"),
+    ):
+        with pytest.raises(FloatingPointError, match="weight change is not finite"):
+            call()
+        assert np.array_equal(net.parameters, same.parameters)
+        net.reset()
+    same.reset()
+    assert np.array_equal(net.learn(x, [1, 0]), same.learn(x, [1, 0]))
+    assert np.array_equal(net.parameters, same.parameters)
+
+
+def test_changes_before_the_one_that_failed_stay():
+    X, T = np.ones((4, 2)), np.array([[0.5], [np.nan], [1e308], [0.5]])
+    net, same = (Network(Topology(2, 1, output="identity")) for _ in range(2))
+    with pytest.raises(FloatingPointError, match="weight change is not finite at step 2;"):
+        net.learn_run(X, T, 100)
+    same.learn_run(X[:2], T[:2], 100)
+    assert np.array_equal(net.parameters, same.parameters)
+    with pytest.raises(FloatingPointError, match="weight change is not finite at step 2 of sequence 1;"):
+        lstm97.train(net, [X[:2], X], [T[:2], T], learning_rate=100)

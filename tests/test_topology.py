@@ -1,0 +1,90 @@
+"""Which unit sees which: the paper's weight counts, and what a topology refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import lstm97
+import numpy as np
+import pytest
+from hypothesis import given
+from lstm97 import Topology
+from reference import weight_shapes
+from topologies import topologies
+
+# paper.md, section 3: task, topology, weights
+PAPER = [
+    ("1-1", Topology(7, 7, blocks=(1,) * 4, bias="gates"), 264),
+    ("1-2", Topology(7, 7, blocks=(2,) * 3, bias="gates"), 276),
+    ("1-3", Topology(7, 7, blocks=(2,) * 3, bias="gates"), 276),
+    ("1-4", Topology(7, 7, blocks=(1,) * 4, bias="gates"), 264),
+    ("1-5", Topology(7, 7, blocks=(2,) * 3, bias="gates"), 276),
+    (
+        "2a, 2b",
+        Topology(101, 101, (1,), output_gates=False, recurrent=False, input_to_output=True, bias="none"),
+        10504,
+    ),
+    ("2c, p=50", Topology(54, 2, blocks=(1, 1), bias="none"), 364),
+    ("2c, p=100", Topology(104, 2, blocks=(1, 1), bias="none"), 664),
+    ("2c, p=200", Topology(204, 2, blocks=(1, 1), bias="none"), 1264),
+    ("2c, p=500", Topology(504, 2, blocks=(1, 1), bias="none"), 3064),
+    ("2c, p=1000", Topology(1004, 2, blocks=(1, 1), bias="none"), 6064),
+    ("3a, 3b, 3c", Topology(1, 1, blocks=(1, 1, 1), bias="hidden"), 102),
+    ("4, 5", Topology(2, 1, blocks=(2, 2)), 93),
+    ("6a", Topology(8, 4, blocks=(2, 2)), 156),
+    ("6b", Topology(8, 8, blocks=(2, 2, 2)), 308),
+]
+
+
+@pytest.mark.parametrize(("topology", "n_weights"), [row[1:] for row in PAPER], ids=[row[0] for row in PAPER])
+def test_weight_counts_are_those_of_the_paper(topology, n_weights):
+    assert topology.n_weights == n_weights
+    assert lstm97.Network(topology).parameters.shape == (n_weights,)
+
+
+@given(topologies())
+def test_weights_have_the_shapes_and_order_of_the_reference(topology):
+    shapes = {kind: w.shape for kind, w in lstm97.Network(topology).weights.items()}
+    assert shapes == weight_shapes(topology)
+    assert list(shapes) == list(weight_shapes(topology))
+    assert topology.n_weights == sum(units * sources for units, sources in shapes.values())
+
+
+def test_a_kind_without_bias_has_one_source_fewer():
+    weights = lstm97.Network(Topology(2, 1, bias="gates")).weights
+    assert weights["cell"].shape == (4, 10)
+    assert weights["input_gate"].shape == (2, 11)
+
+
+def test_equal_hashable_and_normalised():
+    a = Topology(np.int64(3), 2, blocks=[2, np.int32(1)], forget_gates=np.True_)
+    assert a == Topology(3, 2, blocks=(2, 1), forget_gates=True)
+    assert hash(a) == hash(Topology(3, 2, blocks=(2, 1), forget_gates=True))
+    assert (type(a.n_inputs), type(a.blocks[1]), type(a.forget_gates)) == (int, int, bool)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        a.n_inputs = 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"n_inputs": 0}, ValueError, "n_inputs must be at least 1, got 0"),
+        ({"n_outputs": -1}, ValueError, "n_outputs must be at least 1"),
+        ({"n_inputs": 2.0}, TypeError, "n_inputs must be an integer"),
+        ({"n_inputs": True}, TypeError, "n_inputs must be an integer"),
+        ({"n_hidden": -1}, ValueError, "n_hidden must be at least 0"),
+        ({"blocks": 2}, TypeError, "blocks must be a sequence"),
+        ({"blocks": "22"}, TypeError, "blocks must be a sequence"),
+        ({"blocks": (2, 0)}, ValueError, r"blocks\[1\] must be at least 1"),
+        ({"blocks": (2, 1.5)}, TypeError, r"blocks\[1\] must be an integer"),
+        ({"recurrent": 1}, TypeError, "recurrent must be True or False"),
+        ({"forget_gates": None}, TypeError, "forget_gates must be True or False"),
+        ({"bias": "some"}, ValueError, "bias must be one of 'all', 'hidden', 'gates', 'none', got 'some'"),
+        ({"input_squash": "relu"}, ValueError, "input_squash must be one of 'logistic'"),
+        ({"output_squash": None}, ValueError, "output_squash must be one of"),
+        ({"output": "tanh"}, ValueError, "output must be one of"),
+    ],
+)
+def test_refuses(arguments, error, words):
+    with pytest.raises(error, match=words):
+        Topology(**{"n_inputs": 2, "n_outputs": 1, **arguments})
