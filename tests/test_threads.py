@@ -16,7 +16,7 @@ import pytest
 from lstm97 import Network, Topology
 
 LARGE = Topology(2, 1, blocks=(1,) * 100, output="identity")
-LONG = np.full((20_000, 2), 0.5)  # with LARGE about a second
+LONG = np.full((10_000, 2), 0.5)  # with LARGE about half a second
 
 
 def long_calls(net, state):
@@ -65,6 +65,7 @@ def while_running(call, meanwhile):
                 results.append(meanwhile())
             except RuntimeError as error:
                 errors.append(str(error))
+            time.sleep(0.01)
         running.result()
     return results, errors
 

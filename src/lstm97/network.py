@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from numbers import Real
 from os import PathLike
 from types import MappingProxyType
 from typing import Any, overload
@@ -13,6 +12,7 @@ from numpy.random import BitGenerator, Generator, SeedSequence
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lstm97 import _dispatch, persistence
+from lstm97._checks import not_negative
 from lstm97._engine import Engine
 from lstm97._layout import RECORDS, Layout, Record
 from lstm97.sequences import as_stream, as_stream_targets, checked_out
@@ -140,10 +140,8 @@ class Network:
             raise TypeError(f"topology must be a Topology, got {type(topology).__name__}")
         self.topology = topology
         self.dtype = _float_dtype(dtype)
-        if not isinstance(init_range, Real):
-            raise TypeError(f"init_range must be a number, got {init_range!r}")
-        if not 0 <= init_range < np.inf:
-            raise ValueError(f"init_range must be a finite number, at least 0, got {init_range!r}")
+        if not_negative("init_range", init_range) == np.inf:
+            raise ValueError("init_range must be finite")
         given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)
         biases = {kind: self._gate_bias(kind, bias) for kind, bias in given if bias is not None}
         self._layout = Layout(topology, self.dtype)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from lstm97._checks import integer
 
 Bias = Literal["all", "hidden", "gates", "none"]
 Squash = Literal["logistic", "centered", "centered2", "tanh", "identity"]
@@ -88,12 +89,12 @@ class Topology:
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen; fields are normalised once, here
-        set_field(self, "n_inputs", _count("n_inputs", self.n_inputs, at_least=1))
-        set_field(self, "n_outputs", _count("n_outputs", self.n_outputs, at_least=1))
-        set_field(self, "n_hidden", _count("n_hidden", self.n_hidden, at_least=0))
+        set_field(self, "n_inputs", integer("n_inputs", self.n_inputs, at_least=1))
+        set_field(self, "n_outputs", integer("n_outputs", self.n_outputs, at_least=1))
+        set_field(self, "n_hidden", integer("n_hidden", self.n_hidden, at_least=0))
         if isinstance(self.blocks, str) or not isinstance(self.blocks, Iterable):
             raise TypeError(f"blocks must be a sequence of block sizes such as (2, 2), got {self.blocks!r}")
-        sizes = tuple(_count(f"blocks[{j}]", size, at_least=1) for j, size in enumerate(self.blocks))
+        sizes = tuple(integer(f"blocks[{j}]", size, at_least=1) for j, size in enumerate(self.blocks))
         set_field(self, "blocks", sizes)
         for name in _FLAGS:
             value = getattr(self, name)
@@ -154,13 +155,3 @@ class Topology:
     def n_weights(self) -> int:
         """Number of weights, biases included, as the paper counts them."""
         return sum(n * self.n_sources(kind) for kind, n in self.units.items())
-
-
-def _count(name: str, value: object, at_least: int) -> int:
-    """``value`` as an int, checked."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    number = operator.index(value)
-    if number < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {number}")
-    return number

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from numbers import Real
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lstm97._checks import integer, not_negative
 from lstm97.sequences import as_sequences, as_targets, checked_out
 
 if TYPE_CHECKING:
@@ -52,15 +51,10 @@ class Stop:
     max_wrong: int = 0
 
     def __post_init__(self) -> None:
-        for name, at_least in (("window", 1), ("max_wrong", 0)):
-            if _integer(name, getattr(self, name)) < at_least:
-                raise ValueError(f"{name} must be at least {at_least}, got {getattr(self, name)}")
-        for name in ("tolerance", "mean_error"):
-            value = getattr(self, name)
-            if not isinstance(value, Real):
-                raise TypeError(f"{name} must be a number, got {value!r}")
-            if not value >= 0:
-                raise ValueError(f"{name} must be a number, at least 0, got {value!r}")
+        integer("window", self.window, at_least=1)
+        integer("max_wrong", self.max_wrong, at_least=0)
+        not_negative("tolerance", self.tolerance)
+        not_negative("mean_error", self.mean_error)
 
 
 class StopWindow:
@@ -175,8 +169,7 @@ def train(
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
     if update not in ("step", "sequence"):
         raise ValueError(f"update must be 'step' or 'sequence', got {update!r}")
-    if _integer("epochs", epochs) < 0:
-        raise ValueError(f"epochs must be at least 0, got {epochs}")
+    integer("epochs", epochs, at_least=0)
     if stop is not None and not isinstance(stop, Stop):
         raise TypeError(f"stop must be a Stop, got {type(stop).__name__}")
     if history is not None and not isinstance(history, History):
@@ -254,13 +247,6 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
         except FloatingPointError as error:
             raise FloatingPointError(f"in sequence {i}: {error}") from error
     return Y.reshape(len(packed), -1, shape[1]) if isinstance(inputs, np.ndarray) else outputs
-
-
-def _integer(name: str, value: object) -> int:
-    """``value`` as an int, checked."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    return operator.index(value)
 
 
 def _presentation(order: ArrayLike | np.random.Generator | None, n_sequences: int) -> NDArray[np.int64]:
