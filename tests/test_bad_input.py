@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import lstm97
 import numpy as np
 import pytest
+
+import lstm97
 from lstm97 import Network, Sequences, Stop, Topology, predict, train
 
 X = np.ones((3, 2))
@@ -245,7 +246,7 @@ def test_sequences_refuse(values, offsets, error, words):
 
 def test_load_refuses_what_is_not_a_network(tmp_path):
     file = tmp_path / "net.safetensors"
-    with pytest.raises(OSError, match="net.safetensors"):
+    with pytest.raises(OSError, match=r"net\.safetensors"):
         lstm97.load(file)
     file.write_bytes(b"not a network")
     with pytest.raises(ValueError, match="is not a safetensors file"):

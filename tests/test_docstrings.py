@@ -6,8 +6,9 @@ import doctest
 import importlib
 import pkgutil
 
-import lstm97
 import pytest
+
+import lstm97
 
 MODULES = [info.name for info in pkgutil.walk_packages(lstm97.__path__, "lstm97.")]
 

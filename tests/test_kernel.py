@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import lstm97
+import itertools
+
 import numpy as np
 import pytest
 from compare import TOLERANCE, assert_close
@@ -10,6 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from reference import ReferenceNetwork, mean_errors, train
 from topologies import cases
+
+import lstm97
 
 DTYPES = ("float64", "float32")
 
@@ -94,7 +97,7 @@ def test_training_sequences_is_the_reference(dtype, update, case, lengths):
     net, reference = networks(case, dtype)
     X, D = inputs_of(case, dtype), targets_of(case, dtype)
     cuts = np.minimum(np.cumsum([0, *lengths]), len(X))
-    X, D = ([array[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)] for array in (X, D))
+    X, D = ([array[a:b] for a, b in itertools.pairwise(cuts)] for array in (X, D))
     history = lstm97.train(net, X, D, learning_rate=case.learning_rate, update=update)
     outputs = train(reference, X, D, case.learning_rate, update)
     assert_same_network(net, reference, TOLERANCE[dtype])

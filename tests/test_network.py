@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import lstm97
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lstm97 import Network, Topology
 from topologies import cases
+
+import lstm97
+from lstm97 import Network, Topology
 
 ADDING = Topology(2, 1, blocks=(2, 2), output="identity")
 
@@ -95,7 +98,7 @@ def test_learn_calls_are_a_learn_run_however_cut_are_a_train(dtype, case, data):
     rate = case.learning_rate
     Y = np.array([by_step.learn(x, t, rate) for x, t in zip(case.inputs, case.targets, strict=True)])
     bounds = [0, *cuts, case.n_steps]
-    chunks = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    chunks = [slice(a, b) for a, b in itertools.pairwise(bounds)]
     Z = np.concatenate([by_chunk.learn_run(case.inputs[c], case.targets[c], rate) for c in chunks])
     lstm97.train(by_train, [case.inputs], [case.targets], learning_rate=rate)
     assert np.array_equal(Y, Z)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import lstm97
 import numpy as np
 import pytest
+
+import lstm97
 from lstm97 import Network, Topology
 
 HUGE = {"float64": 1e308, "float32": 3e38}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
-import lstm97
 import numpy as np
 import pytest
 from hypothesis import given
 from safetensors import safe_open
 from topologies import topologies
+
+import lstm97
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import lstm97
 import numpy as np
 import pytest
 import reference as ref
@@ -12,6 +11,8 @@ from compare import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from topologies import Case, cases, random_inputs, random_targets
+
+import lstm97
 
 # ---- the truncated objective ---------------------------------------------------------------------------------------
 #
@@ -178,7 +179,8 @@ def test_each_online_change_is_the_gradient_of_the_truncated_objective_of_its_st
 # ---- by hand -------------------------------------------------------------------------------------------------------
 #
 # One input, one cell, one linear output, h the identity, no biases, nothing recurrent. At the cell's weight log 3 and
-# x = 1, f(net_c) = 3/4, so g(net_c) = 1 and g'(net_c) = 4 * 3/4 * 1/4 = 3/4. Gates have weight 0: they are 1/2, f' = 1/4.
+# x = 1, f(net_c) = 3/4, so g(net_c) = 1 and g'(net_c) = 4 * 3/4 * 1/4 = 3/4. Gates have weight 0: they are 1/2 and
+# their f' is 1/4.
 
 BY_HAND = SimpleNamespace(
     n_inputs=1,
@@ -268,6 +270,41 @@ def test_weight_counts_of_the_paper(row):
     count, arguments = PAPER_COUNTS[row]
     shapes = ref.weight_shapes(SimpleNamespace(**{**vars(BY_HAND), **arguments}))
     assert sum(units * sources for units, sources in shapes.values()) == count
+
+
+# Columns of each kind without a bias, of 3 inputs, 2 conventional hidden units, 1 + 2 cells and 3 x 2 gates: the hidden
+# layer sees 3 + 2 + 3 + 6, the outputs 2 + 3.
+UNBIASED = {"cell": 14, "input_gate": 14, "output_gate": 14, "forget_gate": 14, "hidden": 14, "output": 5}
+GATES = {"input_gate", "output_gate", "forget_gate"}
+
+
+@pytest.mark.parametrize(
+    ("bias", "biased"),
+    [("all", set(UNBIASED)), ("hidden", GATES | {"cell", "hidden"}), ("gates", GATES), ("none", set())],
+)
+def test_each_bias_mode_gives_its_units_one_more_source(bias, biased):
+    topology = lstm97.Topology(3, 2, blocks=(1, 2), n_hidden=2, forget_gates=True, bias=bias)
+    sources = {kind: n for kind, (_, n) in ref.weight_shapes(topology).items()}
+    assert list(sources.items()) == [(kind, n + (kind in biased)) for kind, n in UNBIASED.items()]
+
+
+@pytest.mark.parametrize(
+    ("flags", "hidden_layer", "outputs"),
+    [
+        ({"gate_sources": False}, 3 + 2 + 3, 2 + 3),
+        ({"recurrent": False}, 3, 2 + 3),
+        ({"input_to_output": True}, 3 + 2 + 3 + 6, 3 + 2 + 3),
+        ({"output_gates": False}, 3 + 2 + 3 + 4, 2 + 3),
+        ({"forget_gates": False}, 3 + 2 + 3 + 4, 2 + 3),
+        ({"n_hidden": 0}, 3 + 3 + 6, 3),
+        ({"blocks": ()}, 3 + 2, 2),
+    ],
+)
+def test_each_flag_changes_what_the_units_see(flags, hidden_layer, outputs):
+    arguments = {"blocks": (1, 2), "n_hidden": 2, "forget_gates": True, "bias": "none", **flags}
+    sources = {kind: n for kind, (_, n) in ref.weight_shapes(lstm97.Topology(3, 2, **arguments)).items()}
+    assert sources.pop("output") == outputs
+    assert set(sources.values()) == {hidden_layer}
 
 
 # ---- what the other tests rely on ----------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import lstm97
 import numpy as np
 import pytest
+
+import lstm97
 from lstm97 import Network, Topology
 
 LARGE = Topology(2, 1, blocks=(1,) * 100, output="identity")

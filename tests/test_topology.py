@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-import lstm97
 import numpy as np
 import pytest
 from hypothesis import given
-from lstm97 import Topology
 from reference import weight_shapes
 from topologies import topologies
+
+import lstm97
+from lstm97 import Topology
 
 # paper.md, section 3: task, topology, weights
 PAPER = [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import lstm97
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import lstm97
 from lstm97 import Network, Sequences, Stop, Topology, predict, train
 
 TOPOLOGY = Topology(2, 1, blocks=(2,), output="identity")
@@ -211,11 +212,12 @@ def test_a_stop_rule_has_no_memory_of_other_calls():
         _, history = trained(inputs, targets, stop=stop)
         assert history.sequences == 15
     first = trained(inputs[:10], targets[:10], stop=stop)[1]
-    window = first._window.errors.copy()
-    for _ in range(2):  # going on from a history leaves it as it was
-        assert trained(inputs, targets, stop=stop, history=first)[1].sequences == 15
-        assert (first.sequences, first.stopped) == (10, False)
-        assert np.array_equal(first._window.errors, window)
+    errors = first.errors.copy()
+    assert trained(inputs, targets, stop=stop, history=first)[1] is first
+    assert (first.sequences, first.stopped) == (15, True)
+    assert np.array_equal(first.errors[:10], errors)
+    other = Stop(window=3, tolerance=9, mean_error=9)
+    assert trained(inputs, targets, stop=other, history=first)[1].sequences == 18
 
 
 def test_sequences_without_error_signal_do_not_count_for_the_stop_rule():

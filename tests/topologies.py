@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import lstm97
 import numpy as np
 from hypothesis import strategies as st
 from reference import weight_shapes
+
+import lstm97
 
 BIASES = ("all", "hidden", "gates", "none")
 SQUASHES = ("logistic", "centered", "centered2", "tanh", "identity")
@@ -130,7 +131,7 @@ class Case:
 
 @st.composite
 def cases(draw, *, min_steps=1, max_steps=60, large=True, symbols=None, classes=None, when=None, **fixed):
-    """A random Case; ``symbols``, ``classes``, ``when`` and the topology's ``fixed`` arguments are drawn unless given."""
+    """A random Case; ``symbols``, ``classes``, ``when`` and the arguments of the topology are drawn unless given."""
     topology = draw(topologies(large=large, **fixed))
     if symbols is None:
         symbols = topology.n_inputs > 1 and draw(st.booleans())  # one input cannot be a symbol

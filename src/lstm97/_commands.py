@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -30,6 +31,8 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo("\r\033[K", nl=False, err=True)  # the terminal's own ^C
             click.echo("lstm97: interrupted", err=True)
             ctx.exit(130)
         except FloatingPointError as error:
@@ -65,7 +68,7 @@ def list_() -> None:
         for rows in paper.ROWS.values()
         for row in rows
     ]
-    click.echo("Experiments of the 1997 paper, with the paper's results (means over its trials):\n")
+    click.echo("Experiments of the 1997 paper, with the means it reports:\n")
     header = ("name", "task", "table", "lag", "weights", "alpha", "sequences", "wrong in test")
     click.echo(_table([header, *rows], left_aligned=1))
     for task, readings in paper.READINGS.items():
@@ -136,11 +139,12 @@ def adding(
     """
     experiment = paper.experiment("adding", lag, reading)
     cap = experiment.max_sequences if max_sequences is None else max_sequences
-    with _bar("adding", cap, "at most {total:,} sequences") as bar:
+    with _bar("adding |{bar:8}| {n:,} of {total:,} sequences{postfix}", cap) as bar:
 
         def show(progress: paper.Progress) -> None:
-            rate = _million(progress.steps_per_second)
-            bar.set_postfix_str(f"error {progress.error:.4f}, {rate} steps/s", refresh=False)
+            bar.set_postfix_str(
+                f"error {progress.error:.4f}, {progress.steps_per_second / 1e6:.1f} M steps/s", refresh=False
+            )
             bar.update(progress.sequences - bar.n)
 
         network, trial = paper.run_trial(experiment, seed, max_sequences=cap, callback=show)
@@ -204,26 +208,28 @@ def text(file: Path | None, cells: int, learning_rate: float, seed: int, max_byt
     if as_json:
         click.echo(json.dumps({"file": str(file)} | dataclasses.asdict(record)))
         return
-    click.echo(f"{file.name}: {record.n_bytes:,} bytes in {record.seconds:.1f} s, ", nl=False)
-    click.echo(f"{record.bytes_per_second:,.0f} bytes/s; bits per byte from the first byte on:\n")
     rows = [
         (f"LSTM, {record.cells} cells", f"{record.network_bits:.3f}"),
         ("order-0 model, adaptive", f"{record.order0_bits:.3f}"),
         ("order-2 model, adaptive", f"{record.order2_bits:.3f}"),
         ("zlib, level 9", f"{record.zlib_bits:.3f}"),
     ]
-    click.echo(_table(rows, left_aligned=1))
+    click.echo(
+        f"Bits per byte over {record.n_bytes:,} bytes of {file.name}, from the first byte on:\n"
+        f"\n{_table(rows, left_aligned=1)}\n\n"
+        f"The LSTM took {record.seconds:.1f} s, {record.bytes_per_second:,.0f} bytes/s."
+    )
 
 
 def _learn_text(stream: BinaryIO, file: Path, settings: paper.TextSettings, max_bytes: int | None) -> paper.TextRecord:
     size = file.stat().st_size  # 0 for a pipe, whose length nobody knows
-    total = min(size or max_bytes, max_bytes or size) if size or max_bytes else None
-    with _bar("text", total, "{total:,} bytes" if total else "?") as bar:
+    total = min(filter(None, (size, max_bytes)), default=None)
+    position = "{percentage:3.0f}% |{bar:8}|" if total else "{n:,} bytes,"
+    with _bar(f"text {position} bits/byte so far: {{desc}}", total) as bar:
 
         def show(record: paper.TextRecord) -> None:
-            bar.set_postfix_str(
-                f"bits per byte {record.network_bits:.2f} (now {record.recent_bits:.2f}), "
-                f"order-0 {record.order0_bits:.2f}, order-2 {record.order2_bits:.2f}",
+            bar.set_description_str(
+                f"LSTM {record.network_bits:.2f}, order-0 {record.order0_bits:.2f}, order-2 {record.order2_bits:.2f}",
                 refresh=False,
             )
             bar.update(record.n_bytes - bar.n)
@@ -231,9 +237,8 @@ def _learn_text(stream: BinaryIO, file: Path, settings: paper.TextSettings, max_
         return paper.learn_text(stream, settings, max_bytes=max_bytes, callback=show)[1]
 
 
-def _bar(task: str, total: int | None, of: str) -> tqdm[NoReturn]:
+def _bar(layout: str, total: int | None) -> tqdm[NoReturn]:
     """Return a live line on stderr: nothing unless that is a terminal, and nothing left in the end."""
-    layout = f"{task} |{{bar:20}}| {{n:,}} of {of}{{postfix}}"
     return tqdm(total=total, bar_format=layout, leave=False, disable=None, dynamic_ncols=True)
 
 
@@ -262,18 +267,15 @@ def _print_trial(experiment: paper.Experiment, trial: paper.Trial) -> None:
         f"Task {experiment.paper_task} ({trial.task}), lag {trial.lag:,}, "
         f"reading {trial.reading}, seed {trial.seed}\n"
         f"\n{_table(rows, left_aligned=1)}\n\n"
-        f"{source} Mean error in the test: {trial.test_error:.4f}.\n"
-        f"{trial.steps:,} training steps in {trial.train_seconds:.1f} s, "
-        f"{_million(trial.steps_per_second)} steps/s.\n{outcome}"
+        f"{source}\n"
+        f"Mean test error {trial.test_error:.4f}; {trial.steps:,} training steps in "
+        f"{trial.train_seconds:.1f} s, {trial.steps_per_second / 1e6:.1f} M steps/s.\n"
+        f"{outcome}"
     )
 
 
 def _figures(experiment: paper.Experiment) -> dict[str, int] | None:
     return None if experiment.paper is None else dataclasses.asdict(experiment.paper)
-
-
-def _million(number: float) -> str:
-    return f"{number / 1e6:.2f} M"
 
 
 def _table(rows: Sequence[Sequence[str]], *, left_aligned: int) -> str:

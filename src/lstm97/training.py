@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,29 +69,60 @@ class StopWindow:
         self.error_sum = 0.0
 
 
-@dataclass(eq=False)
 class History:
-    """What training did.
+    """What training did. Made and continued by `train`.
 
     Attributes
     ----------
     sequences, steps, epochs : int
         Trained sequences, their steps, and complete passes through the data or order.
-    errors : ndarray of float64, shape (sequences,)
-        Of each trained sequence: the mean ``|t - y|`` over its targets and outputs, NaN if it had none.
     stopped : bool
         Whether the stop rule held, after the last of these sequences.
     seconds : float
-        Time spent.
+        Time spent in the loops.
     """
 
-    sequences: int = 0
-    steps: int = 0
-    epochs: int = 0
-    errors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), repr=False)
-    stopped: bool = False
-    seconds: float = 0.0
-    _window: StopWindow | None = field(default=None, repr=False)
+    def __init__(self) -> None:
+        self.sequences = 0
+        self.steps = 0
+        self.epochs = 0
+        self.stopped = False
+        self.seconds = 0.0
+        self._errors: NDArray[np.float64] = np.empty(0)
+        self._window: StopWindow | None = None
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """The error of each trained sequence, shape (sequences,): mean ``|t - y|`` over its targets and outputs.
+
+        NaN where a sequence had no target. A read-only view.
+        """
+        errors = self._errors[: self.sequences]
+        errors.flags.writeable = False
+        return errors
+
+    def __repr__(self) -> str:
+        return (
+            f"<History: {self.sequences} sequences, {self.steps} steps, {self.epochs} epochs, "
+            f"{'stopped' if self.stopped else 'not stopped'}, {self.seconds:.3g} s>"
+        )
+
+    def _room(self, n: int) -> NDArray[np.float64]:
+        """Where the errors of the next n sequences go; grows by doubling, so that many short calls stay cheap."""
+        needed = self.sequences + n
+        if needed > len(self._errors):
+            grown = np.empty(max(needed, 2 * len(self._errors)))
+            grown[: self.sequences] = self._errors[: self.sequences]
+            self._errors = grown
+        return self._errors[self.sequences : needed]
+
+    def _begin(self, stop: Stop | None) -> None:
+        """Get ready to go on under a stop rule; its window continues if the rule is the same."""
+        self.stopped = False
+        if stop is None:
+            self._window = None
+        elif self._window is None or self._window.stop != stop:
+            self._window = StopWindow(stop)
 
 
 def train(
@@ -133,13 +164,13 @@ def train(
     callback : callable, optional
         Called with the history after every epoch; a true return value ends training.
     history : History, optional
-        Of an earlier call, to go on from: its counts, its errors and the stop rule's window continue, as if the
+        Of an earlier call, to go on with: its counts and errors grow and the stop rule's window continues, as if all
         sequences had come in one call.
 
     Returns
     -------
     History
-        A new one.
+        ``history``, or a new one.
 
     Raises
     ------
@@ -177,14 +208,14 @@ def train(
     packed = as_sequences(inputs, net._layout)
     rows, per_sequence = as_targets(targets, packed, net._layout)
     presentation = _presentation(order, len(packed))
-    done = _continued(history, stop)
+    done = History() if history is None else history
+    done._begin(stop)
     engine = State(net)._engine
     for _ in range(epochs):
         if done.stopped:
             break
         if isinstance(order, np.random.Generator):
             presentation = order.permutation(len(packed))
-        errors = np.empty(len(presentation))
         begin = perf_counter()
         n_sequences, n_steps, done.stopped = engine.train(
             packed.values,
@@ -194,14 +225,13 @@ def train(
             presentation,
             learning_rate,
             update == "sequence",
-            errors,
+            done._room(len(presentation)),
             done._window,
         )
         done.seconds += perf_counter() - begin
         done.sequences += n_sequences
         done.steps += n_steps
         done.epochs += n_sequences == len(presentation)
-        done.errors = np.concatenate((done.errors, errors[:n_sequences]))
         if callback is not None and callback(done):
             break
     return done
@@ -259,19 +289,3 @@ def _presentation(order: ArrayLike | np.random.Generator | None, n_sequences: in
     if numbers.size and (numbers.min() < 0 or numbers.max() >= n_sequences):
         raise ValueError(f"order must hold sequence numbers from 0 to {n_sequences - 1}")
     return np.ascontiguousarray(numbers, np.int64)
-
-
-def _continued(history: History | None, stop: Stop | None) -> History:
-    """A new history that goes on from an old one, its stop rule's window too if the rule is the same."""
-    done = History() if history is None else History(**{**vars(history), "stopped": False})
-    if stop is None:
-        done._window = None
-    elif done._window is None or done._window.stop != stop:
-        done._window = StopWindow(stop)
-    else:
-        window = StopWindow(stop)
-        window.errors[:], window.wrong[:] = done._window.errors, done._window.wrong
-        window.n_seen, window.n_wrong = done._window.n_seen, done._window.n_wrong
-        window.error_sum = done._window.error_sum
-        done._window = window
-    return done

@@ -1,0 +1,264 @@
+"""The `lstm97` command, run as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import termios
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lstm97
+from lstm97 import cli
+from lstm97.paper import default_text, experiment, run_trial
+
+COMMAND = (sys.executable, "-W", "error", "-c", "from lstm97.cli import main; main()")
+
+
+def run(*arguments, command=COMMAND, **options):
+    return subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300, **options
+    )
+
+
+def assert_usage_error(result, *words):
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "Usage: lstm97" in result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+# ---- the command ----
+
+
+def test_the_console_script_is_the_command():
+    (script,) = entry_points(group="console_scripts", name="lstm97")
+    assert script.load() is cli.main
+    result = run("--version", command=[Path(sysconfig.get_path("scripts")) / "lstm97"])
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"lstm97, version {version('lstm97')}\n"
+
+
+@pytest.mark.parametrize("missing", ["click", "tqdm"])
+def test_a_missing_extra_is_named(missing):
+    block = f"import sys; sys.modules[{missing!r}] = None; from lstm97.cli import main; main()"
+    result = run("list", command=[sys.executable, "-c", block])
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == f'lstm97: the command needs the package {missing}: pip install "lstm97[cli]"\n'
+
+
+def test_a_broken_installation_is_no_missing_extra():
+    block = "import sys; sys.modules['lstm97._engine'] = None; from lstm97.cli import main; main()"
+    result = run("list", command=[sys.executable, "-c", block])
+    assert "ModuleNotFoundError: import of lstm97._engine halted" in result.stderr
+    assert "pip install" not in result.stderr
+
+
+def test_list_shows_the_rows_and_readings():
+    result = run("list")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = [line.split() for line in result.stdout.splitlines()]
+    for lag, sequences, wrong in (("100", "74,000", "1"), ("500", "209,000", "0"), ("1,000", "853,000", "1")):
+        assert ["adding", "4", "7", lag, "93", "0.5", sequences, wrong, "of", "2,560"] in lines
+    assert ["linear-output", "(default)"] in [line[:2] for line in lines]
+    assert {"literal", "text"} <= {line[0] for line in lines if line}
+
+
+# ---- run adding ----
+
+
+def test_adding_solved_prints_the_papers_figures_beside_ours():
+    result = run("run", "adding", "--lag", 20, "--seed", 1, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    trial = json.loads(result.stdout)
+    assert trial["solved"] is True
+    assert trial["paper"] is None
+    _, expected = run_trial(experiment("adding", 20), 1)
+    for name in ("task", "lag", "reading", "seed", "sequences", "steps", "train_error", "test_wrong"):
+        assert trial[name] == getattr(expected, name)
+    assert trial["steps_per_second"] > 0
+
+    result = run("run", "adding", "--lag", 20, "--seed", 1)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["training", "sequences", "-", f"{expected.sequences:,}"] in lines
+    assert ["wrong", "of", "2,560", "test", "sequences", "-", f"{expected.test_wrong:,}"] in lines
+    assert f"Solved: the stop rule held after {expected.sequences:,} sequences." in result.stdout
+
+
+def test_adding_at_the_cap_is_not_solved():
+    result = run("run", "adding", "--max-sequences", 10)
+    assert (result.returncode, result.stderr) == (1, "")
+    lines = result.stdout.splitlines()
+    header = next(line for line in lines if line.split() == ["paper", "here"])
+    row = next(line for line in lines if line.split() == ["training", "sequences", "74,000", "10"])
+    assert len(header) == len(row)
+    assert header.index("paper") + len("paper") == row.index("74,000") + len("74,000")
+    assert "Not solved: the stop rule did not hold within 10 sequences." in lines
+
+
+@pytest.mark.parametrize("reading", ["linear-output", "literal"])
+def test_adding_json_is_one_object_and_the_reading_counts(reading):
+    result = run("run", "adding", "--max-sequences", 1500, "--reading", reading, "--seed", 5, "--json")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert result.stdout.count("\n") == 1
+    trial = json.loads(result.stdout)
+    assert trial["solved"] is False
+    assert trial["sequences"] == trial["max_sequences"] == 1500
+    assert trial["paper"] == {"sequences": 74_000, "wrong": 1}
+    _, expected = run_trial(experiment("adding", 100, reading), 5, max_sequences=1500)
+    assert (trial["test_wrong"], trial["test_error"]) == (expected.test_wrong, expected.test_error)
+
+
+def test_adding_default_reading_is_the_linear_output():
+    trial = json.loads(run("run", "adding", "--max-sequences", 5, "--json").stdout)
+    assert (trial["reading"], trial["lag"], trial["seed"]) == ("linear-output", 100, 1)
+
+
+def test_adding_saves_the_network(tmp_path):
+    out = tmp_path / "adding.safetensors"
+    result = run("run", "adding", "--lag", 12, "--max-sequences", 1200, "--out", out, "--json")
+    assert result.stderr == f"Network saved to {out}.\n"
+    assert json.loads(result.stdout)["sequences"] == 1200
+    network, _ = run_trial(experiment("adding", 12), 1, max_sequences=1200)
+    loaded = lstm97.load(out)
+    assert loaded.topology == network.topology
+    np.testing.assert_array_equal(loaded.parameters, network.parameters)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--lag", 10], ["--lag", "x>=11"]),
+        (["--lag", "many"], ["--lag", "not a valid integer"]),
+        (["--seed", -1], ["--seed"]),
+        (["--reading", "wrong"], ["--reading", "linear-output", "literal"]),
+        (["--max-sequences", 0], ["--max-sequences"]),
+        (["--out", "no/such/folder/net"], ["--out", "no/such/folder", "does not exist"]),
+        (["--out", "."], ["--out", "is a directory"]),
+        (["--unknown"], ["--unknown"]),
+    ],
+)
+def test_adding_usage_errors(arguments, words):
+    assert_usage_error(run("run", "adding", *arguments), *words)
+
+
+@contextlib.contextmanager
+def on_a_terminal(*arguments):
+    """The command with stderr on a terminal of 100 columns; gives the process and that terminal's other end."""
+    terminal, stderr = os.openpty()
+    termios.tcsetwinsize(stderr, (24, 100))
+    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=stderr) as process:
+        os.close(stderr)
+        try:
+            yield process, terminal
+        finally:
+            process.kill()
+            os.close(terminal)
+
+
+def read_until(terminal, text=None):
+    """What comes from a terminal up to some text, or to the end."""
+    seen = b""
+    while text is None or text not in seen:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # on Linux: the other end is closed
+            piece = b""
+        if not piece:
+            break
+        seen += piece
+    return seen
+
+
+def test_a_live_line_shows_on_a_terminal_and_goes_away():
+    arguments = ("run", "adding", "--lag", "1000", "--max-sequences", "5000", "--json")
+    with on_a_terminal(*arguments) as (process, terminal):
+        shown = read_until(terminal).decode()
+        output = process.stdout.read()
+    assert json.loads(output)["sequences"] == 5000
+    lines = shown.split("\r")
+    assert any(" of 5,000 sequences, error 0." in line and "M steps/s" in line for line in lines)
+    assert "\n" not in shown
+    assert lines[-1].strip() == ""  # wiped
+    assert all(len(line) <= 100 for line in lines)
+
+
+def test_ctrl_c_ends_with_one_line_and_status_130():
+    # The cap ends a run that nobody can interrupt.
+    with on_a_terminal("run", "adding", "--lag", "1000", "--max-sequences", "200000") as (process, terminal):
+        assert b"steps/s" in read_until(terminal, b"steps/s")
+        process.send_signal(signal.SIGINT)
+        rest = read_until(terminal).decode()
+        assert process.wait(timeout=60) == 130
+        assert process.stdout.read() == b""
+    assert rest.endswith("lstm97: interrupted\r\n")
+    assert "Traceback" not in rest
+    assert rest.count("\n") == 1
+
+
+# ---- run text ----
+
+
+def test_text_default_is_the_text_that_ships_with_python():
+    result = run("run", "text", "--max-bytes", 3000, "--cells", 4, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    record = json.loads(result.stdout)
+    assert record["file"] == str(default_text())
+    assert (record["n_bytes"], record["cells"]) == (3000, 4)
+    assert 0 < record["network_bits"] < 8
+    assert 0 < record["order2_bits"] < record["order0_bits"] < 8
+
+
+def test_text_of_ones_own(tmp_path):
+    file = tmp_path / "some.txt"
+    file.write_bytes(b"to be or not to be, " * 100)
+    options = ("--cells", 6, "--learning-rate", 0.2, "--seed", 9)
+    record = json.loads(run("run", "text", file, *options, "--json").stdout)
+    assert [record[name] for name in ("n_bytes", "cells", "learning_rate", "seed")] == [2000, 6, 0.2, 9]
+    result = run("run", "text", file, *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("Bits per byte over 2,000 bytes of some.txt, ")
+    lines = [line.rsplit(maxsplit=1) for line in result.stdout.splitlines()]
+    assert ["  LSTM, 6 cells", f"{record['network_bits']:.3f}"] in [[a.rstrip(), b] for a, b in filter(None, lines)]
+    for label, name in (("order-0", "order0_bits"), ("order-2", "order2_bits"), ("zlib", "zlib_bits")):
+        (line,) = [line for line in result.stdout.splitlines() if line.strip().startswith(label)]
+        assert line.endswith(f" {record[name]:.3f}")
+
+
+def test_text_from_a_pipe():
+    result = run("run", "text", "/dev/stdin", "--cells", 3, "--json", input="abc" * 2000)
+    record = json.loads(result.stdout)
+    assert record["n_bytes"] == 6000
+    assert record["network_bits"] < record["order0_bits"]
+
+
+def test_text_usage_errors(tmp_path):
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert_usage_error(run("run", "text", empty), "FILE", "is empty")
+    assert_usage_error(run("run", "text", tmp_path / "none"), "FILE", "does not exist")
+    assert_usage_error(run("run", "text", tmp_path), "FILE", "is a directory")
+    assert_usage_error(run("run", "text", "--cells", 0), "--cells")
+    assert_usage_error(run("run", "text", "--learning-rate", 0), "--learning-rate")
+    assert_usage_error(run("run", "text", "--learning-rate", "nan"), "--learning-rate", "not a finite number")
+
+
+def test_divergence_is_one_line():
+    result = run("run", "text", "--max-bytes", 3000, "--cells", 4, "--learning-rate", 1e30)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert "learning_rate" in result.stderr

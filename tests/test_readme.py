@@ -1,0 +1,56 @@
+"""What the README says can be done can be done."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lstm97
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = (
+    'python -m pip install ".[cli]" && lstm97 run adding --lag 100 --seed 1',
+    'python -m pip install ".[test]" && python -m pytest',
+)
+
+
+def blocks(language):
+    """The fenced blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def test_readme_opens_with_the_two_commands():
+    assert tuple(blocks("console")[0].splitlines()) == COMMANDS
+    assert README.index(COMMANDS[0]) < README.index("```python")
+
+
+def test_first_example_has_ten_lines_at_most():
+    assert len([line for line in blocks("python")[0].splitlines() if line.strip()]) <= 10
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_example_runs_as_is_and_prints_what_it_says(code, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    promised = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
+    assert promised
+    assert done.stdout.splitlines() == promised
+
+
+def test_every_public_name_in_the_readme_exists():
+    names = set(re.findall(r"\blstm97\.([A-Za-z_]\w*)", README))
+    assert {"Topology", "Network", "train"} <= names
+    assert sorted(name for name in names if not hasattr(lstm97, name)) == []
+
+
+def test_links_to_files_lead_somewhere():
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", README)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
