@@ -95,7 +95,8 @@ def random_targets(topology, rng, n_steps, when="every", classes=False):
 
 def _steepness(topology):
     """How readily cells excite each other, and rounding errors with them: steep nets get small weights and rates."""
-    return {"identity": 4.0, "centered2": 2.0, "tanh": 2.0}.get(topology.output_squash, 1.0)
+    steepness = {"identity": 4.0, "centered2": 2.0, "tanh": 2.0}.get(topology.output_squash, 1.0)
+    return steepness if topology.output_gates else 2 * steepness
 
 
 @dataclass(frozen=True)
