@@ -1,33 +1,41 @@
-"""Compiled modules: the loops of `_core.pyx` once per float type, and `_engine.pyx`, which calls them."""
+"""Compiled modules: the loops of `_core.pyx` per float type and instruction set, and `_engine.pyx`, their caller."""
 
 import sys
+import sysconfig
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
 LIBRARIES = [] if sys.platform == "win32" else ["m"]
+DEPENDS = [f"src/lstm97/{name}" for name in ("_core.pyx", "_abi.pxd", "_lanes.h", "_cpu.h")]
+
+# Suffix of the modules' names: instruction set. macOS gets the baseline only: there AVX code has crashed imports.
+LEVELS = {"": None}
+if sysconfig.get_platform() in ("linux-x86_64", "mingw_x86_64", "mingw_x86_64_ucrt", "mingw_x86_64_clang"):
+    LEVELS |= {"_v3": "x86-64-v3", "_v4": "x86-64-v4"}
 
 
-def core(name: str, real: str) -> Extension:
-    """One build of the loops."""
+def module(name: str, level: str | None = None, macros: dict[str, str] | None = None) -> Extension:
+    """One compiled module of the package."""
     return Extension(
         f"lstm97.{name}",
         [f"src/lstm97/{name}.pyx"],
-        define_macros=[("LSTM97_REAL", real), ("LSTM97_REAL_IS_DOUBLE", str(int(real == "double")))],
-        depends=["src/lstm97/_core.pyx", "src/lstm97/_abi.pxd", "src/lstm97/_lanes.h"],
-        extra_compile_args=FLAGS,
+        depends=DEPENDS,
+        define_macros=list((macros or {}).items()),
+        extra_compile_args=FLAGS + ([f"-march={level}"] if level else []),
         libraries=LIBRARIES,
     )
 
 
+modules = [module("_engine")]
+for suffix, level in LEVELS.items():
+    modules.append(module(f"_core{suffix}", level, {"LSTM97_REAL": "double", "LSTM97_REAL_IS_DOUBLE": "1"}))
+    modules.append(module(f"_core_f32{suffix}", level, {"LSTM97_REAL": "float", "LSTM97_REAL_IS_DOUBLE": "0"}))
+
 setup(
     ext_modules=cythonize(
-        [
-            core("_core", "double"),
-            core("_core_f32", "float"),
-            Extension("lstm97._engine", ["src/lstm97/_engine.pyx"], extra_compile_args=FLAGS, libraries=LIBRARIES),
-        ],
+        modules,
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,

@@ -17,7 +17,7 @@ import lstm97
 from lstm97 import Network, Topology
 
 LARGE = Topology(2, 1, blocks=(1,) * 100, output="identity")
-LONG = np.full((10_000, 2), 0.5)  # with LARGE about half a second
+LONG = np.full((60_000, 2), 0.5)  # with LARGE a third of a second or more
 
 
 def long_calls(net, state):

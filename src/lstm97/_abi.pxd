@@ -33,6 +33,8 @@ cdef struct Net:
     Py_ssize_t n_lanes          # row length of w: hidden units, cells, input, output, forget gates, padding
     Py_ssize_t n_units          # lanes of w in use
     Py_ssize_t n_cell_lanes     # n_cells, padded
+    Py_ssize_t n_source_lanes   # n_sources, padded
+    Py_ssize_t n_block          # steps until the partials are settled, if no error signal comes
     Py_ssize_t n_partials       # row length of ds_dw: cells by w_c, by w_in, by w_f, padding
     Py_ssize_t n_out_sources    # rows of w_out: inputs if seen, hidden units, cells, bias if any
     Py_ssize_t n_out_lanes      # row length of w_out: outputs, padding
@@ -64,15 +66,21 @@ cdef struct State:
     real *y_c                   # (n_cells padded,)
     real *s_c                   # (n_cells padded,)
     real *ds_dw                 # (n_sources, n_partials)
+    # steps that the partials do not contain yet: ds_dw = decay ds_dw + coef z_m, in turn
+    real *z_block               # (n_block, n_source_lanes) without the inputs if all are symbols
+    real *coef_block            # (n_block, n_partials)
+    real *decay_block           # (n_block, n_partials) y_f
+    int32_t *symbols            # (n_block,)
+    Py_ssize_t n_pending
+    bint dense                  # z_block has the inputs
     # the last step, for its error signal
-    real *z                     # (n_sources,)
+    real *z                     # (n_sources,) in z_block
     real *h                     # (n_cells padded,) h(s_c)
     real *y                     # (n_out_lanes,)
     # scratch
     real *s_before              # (n_cells padded,) s_c(t-1)
     real *gates                 # (3, n_cells padded) y_in, y_out, y_f of each cell's block
-    real *coef                  # (n_partials,) what multiplies z_m
-    real *decay                 # (n_partials,) y_f
+    real *decay                 # (n_partials,) product of the pending steps' y_f
     real *target                # (n_out_lanes,)
     real *e_k                   # (n_out_lanes,) alpha e_k
     real *eps                   # (n_hidden + n_cells padded,) sum_k w_ku alpha e_k
@@ -135,3 +143,4 @@ cdef struct Kernel:             # one build of the loops
     void (*learn)(Net*, State*, const Chunk*, Py_ssize_t, Py_ssize_t, double, real*, Report*) noexcept nogil
     int (*correct)(Net*, State*, const real*, Py_ssize_t, double) noexcept nogil
     void (*train)(Net*, State*, const Chunk*, Plan*, Py_ssize_t) noexcept nogil
+    void (*settle)(const Net*, State*) noexcept nogil

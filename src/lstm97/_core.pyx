@@ -38,7 +38,7 @@ cdef extern from "_lanes.h" nogil:
     ctypedef struct exponential:
         lanes q, p, power
     enum:
-        LANES, VECTORS, VECTOR_BYTES, ROW_BYTES
+        LANES, VECTORS, WIDE, ROWS, VECTOR_BYTES, ROW_BYTES
     lanes load(const real*)
     void store(real*, lanes)
     lanes splat(real)
@@ -72,15 +72,37 @@ cdef inline lanes slope(lanes y, lanes c0, lanes c1, lanes c2) noexcept nogil:
 
 
 cdef inline void add_rows(
-    const real* w, Py_ssize_t stride, const real* z, Py_ssize_t n_rows, lanes* acc
+    const real* w, Py_ssize_t stride, const real* z, Py_ssize_t n_rows, lanes* acc, int width
 ) noexcept nogil:
-    """acc += sum_m z_m w_m over n_rows rows, for VECTORS vectors of lanes."""
+    """acc += sum_m z_m w_m over n_rows rows, for `width` vectors of lanes (a constant where this is inlined)."""
     cdef Py_ssize_t m, i
     cdef lanes z_m
     for m in range(n_rows):
         z_m = splat(z[m])
-        for i in range(VECTORS):
+        for i in range(width):
             acc[i] = acc[i] + load(w + m * stride + i * LANES) * z_m
+
+
+cdef inline void add_rows_by_four(
+    const real* w, Py_ssize_t stride, const real* z, Py_ssize_t n_rows, lanes* acc, int width
+) noexcept nogil:
+    """As add_rows, in four sums side by side: a short row would wait for every addition in turn."""
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n_fours = n_rows // 4
+    cdef lanes sums[3 * WIDE]
+    for i in range(3 * width):
+        sums[i] = splat(0)
+    for _ in range(n_fours):
+        for i in range(width):
+            acc[i] = acc[i] + load(w + i * LANES) * splat(z[0])
+            sums[i] = sums[i] + load(w + stride + i * LANES) * splat(z[1])
+            sums[width + i] = sums[width + i] + load(w + 2 * stride + i * LANES) * splat(z[2])
+            sums[2 * width + i] = sums[2 * width + i] + load(w + 3 * stride + i * LANES) * splat(z[3])
+        w += 4 * stride
+        z += 4
+    add_rows(w, stride, z, n_rows - 4 * n_fours, acc, width)
+    for i in range(width):
+        acc[i] = (acc[i] + sums[i]) + (sums[width + i] + sums[2 * width + i])
 
 
 cdef inline void add_scaled(real* to, const real* row, lanes factor, Py_ssize_t n) noexcept nogil:
@@ -98,10 +120,10 @@ cdef inline void add_product(real* to, const real* a, const real* b, Py_ssize_t 
 
 
 cdef inline void copy(real* to, const real* row, Py_ssize_t n) noexcept nogil:
-    """to = row, over the vectors that cover n lanes."""
+    """to = row."""
     cdef Py_ssize_t i
-    for i in range(vectors(n)):
-        store(to + i * LANES, load(row + i * LANES))
+    for i in range(n):
+        to[i] = row[i]
 
 
 cdef inline real dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
@@ -132,25 +154,43 @@ cdef inline void list_input(State* st, Py_ssize_t m) noexcept nogil:
         st.n_rows += 1
 
 
+cdef void spell_out(const Net* net, State* st) noexcept nogil:
+    """Write the pending steps' symbols as the one-hot rows they stand for."""
+    cdef Py_ssize_t t
+    cdef real* z
+    for t in range(st.n_pending):
+        z = st.z_block + t * net.n_source_lanes
+        memset(z, 0, net.n_inputs * sizeof(real))
+        z[st.symbols[t]] = 1
+
+
 cdef void set_sources(const Net* net, State* st, const real* x, Py_ssize_t symbol) noexcept nogil:
-    """z(t): the inputs (x, or one-hot at `symbol` in O(1)), the activations of t-1, then the bias's 1."""
+    """z(t): the inputs, the activations of t-1, then the bias's 1.
+
+    A symbol stands for its one-hot row, which is written only into a block that has dense steps too.
+    """
     cdef Py_ssize_t m
     cdef Py_ssize_t n_inputs = net.n_inputs
-    cdef real* recurrent = st.z + n_inputs
+    cdef real* z = st.z_block + st.n_pending * net.n_source_lanes
+    cdef real* recurrent = z + n_inputs
+    st.z = z
+    st.symbol = symbol
+    if st.n_pending == 0:
+        st.dense = symbol < 0
     if symbol < 0:
-        for m in range(n_inputs):
-            st.z[m] = x[m]
+        if not st.dense:
+            spell_out(net, st)
+            st.dense = True
+        copy(z, x, n_inputs)
         if st.n_rows < net.n_sources:
             for m in range(n_inputs):
                 list_input(st, m)
     else:
-        if st.symbol >= 0:
-            st.z[st.symbol] = 0
-        else:
-            memset(st.z, 0, n_inputs * sizeof(real))
-        st.z[symbol] = 1
+        if st.dense:
+            memset(z, 0, n_inputs * sizeof(real))
+            z[symbol] = 1
+        st.symbols[st.n_pending] = <int32_t> symbol
         list_input(st, symbol)
-    st.symbol = symbol
     if net.recurrent:
         copy(recurrent, st.act, net.n_hidden)
         recurrent += net.n_hidden
@@ -159,34 +199,44 @@ cdef void set_sources(const Net* net, State* st, const real* x, Py_ssize_t symbo
         if net.gate_sources and net.n_blocks:
             copy(recurrent, st.act + net.lane_in, net.n_units - net.lane_in)
     if net.bias_source >= 0:
-        st.z[net.bias_source] = 1
+        z[net.bias_source] = 1
+
+
+cdef inline void squash_units(const Net* net, State* st, Py_ssize_t begin, int width) noexcept nogil:
+    """The activations of `width` vectors of hidden-layer units, from lane `begin` on."""
+    cdef Py_ssize_t i, u
+    cdef Py_ssize_t n = net.n_lanes
+    cdef Py_ssize_t n_inputs = net.n_inputs
+    cdef const real* w = net.w + begin
+    cdef const real* c = net.squash
+    cdef lanes acc[WIDE]
+    cdef lanes y
+    for i in range(width):
+        acc[i] = load(w + st.symbol * n + i * LANES) if st.symbol >= 0 else splat(0)
+    if st.symbol < 0:
+        add_rows(w, n, st.z, n_inputs, acc, width)
+    w += n_inputs * n
+    if width == WIDE:
+        add_rows(w, n, st.z + n_inputs, net.n_sources - n_inputs, acc, width)
+    else:
+        add_rows_by_four(w, n, st.z + n_inputs, net.n_sources - n_inputs, acc, width)
+    for i in range(width):
+        u = begin + i * LANES
+        y = squash(acc[i], load(c + u), load(c + n + u), load(c + 2 * n + u))
+        if net.g_is_identity:
+            y = where_positive(load(net.is_g + u), acc[i], y)
+        store(st.act + u, y)
 
 
 cdef void squash_hidden_layer(const Net* net, State* st) noexcept nogil:
     """net_u = sum_m w_um z_m and its squashing: y_in (7), y_out (8), y_f, g(net_c) (9), y_i (6)."""
-    cdef Py_ssize_t begin, i, u
-    cdef Py_ssize_t n = net.n_lanes
-    cdef Py_ssize_t n_inputs = net.n_inputs
-    cdef Py_ssize_t symbol = st.symbol
-    cdef const real* c = net.squash
-    cdef const real* w
-    cdef lanes acc[VECTORS]
-    cdef lanes y
-    for begin in range(n // (VECTORS * LANES)):
-        w = net.w + begin * VECTORS * LANES
-        for i in range(VECTORS):
-            acc[i] = splat(0)
-        if symbol < 0:
-            add_rows(w, n, st.z, n_inputs, acc)
-        else:
-            add_rows(w + symbol * n, n, st.z + symbol, 1, acc)
-        add_rows(w + n_inputs * n, n, st.z + n_inputs, net.n_sources - n_inputs, acc)
-        for i in range(VECTORS):
-            u = (begin * VECTORS + i) * LANES
-            y = squash(acc[i], load(c + u), load(c + n + u), load(c + 2 * n + u))
-            if net.g_is_identity:
-                y = where_positive(load(net.is_g + u), acc[i], y)
-            store(st.act + u, y)
+    cdef Py_ssize_t begin = 0
+    while begin + WIDE * LANES <= net.n_lanes:
+        squash_units(net, st, begin, WIDE)
+        begin += WIDE * LANES
+    while begin < net.n_lanes:
+        squash_units(net, st, begin, VECTORS)
+        begin += VECTORS * LANES
 
 
 cdef inline real* gate_of_cells(const Net* net, State* st, Py_ssize_t lane, Py_ssize_t which) noexcept nogil:
@@ -265,13 +315,14 @@ cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
             acc[i] = zero
         if net.input_to_output:
             if st.symbol < 0:
-                add_rows(w, n, st.z, n_inputs, acc)
+                add_rows(w, n, st.z, n_inputs, acc, VECTORS)
             else:
-                add_rows(w + st.symbol * n, n, st.z + st.symbol, 1, acc)
+                for i in range(VECTORS):
+                    acc[i] = load(w + st.symbol * n + i * LANES)
             w += n_inputs * n
-        add_rows(w, n, st.act, net.n_hidden, acc)
+        add_rows(w, n, st.act, net.n_hidden, acc, VECTORS)
         w += net.n_hidden * n
-        add_rows(w, n, st.y_c, net.n_cells, acc)
+        add_rows(w, n, st.y_c, net.n_cells, acc, VECTORS)
         w += net.n_cells * n
         for i in range(VECTORS):
             k = (begin * VECTORS + i) * LANES
@@ -316,63 +367,133 @@ cdef void softmax(const Net* net, State* st) noexcept nogil:
 
 # ---- partials --------------------------------------------------------------------------------------------------------
 
-cdef void carry_partials(const Net* net, State* st) noexcept nogil:
-    """ds_dw = y_f ds_dw + coef z_m, with coef = y_in g'(net_c) (27), g(net_c) f'(net_in) (25), s_c(t-1) f'(net_f).
+cdef void remember_step(const Net* net, State* st) noexcept nogil:
+    """Note what this step does to the partials: ds_dw = y_f ds_dw + coef z_m, for `settle` to carry out.
 
-    Without forget gates a row whose z_m is 0 stays as it is, so an input symbol touches its own row only.
+    coef = y_in g'(net_c) (27), g(net_c) f'(net_in) (25), s_c(t-1) f'(net_f).
     """
-    cdef Py_ssize_t i, v, m
-    cdef Py_ssize_t n = net.n_partials
+    cdef Py_ssize_t i, k, u, v
     cdef Py_ssize_t n_cells = net.n_cells
     cdef Py_ssize_t n_lanes = net.n_lanes
-    cdef Py_ssize_t u
     cdef const real* c = net.squash
-    cdef real* y_in = gate_of_cells(net, st, net.lane_in, 0)
-    cdef real* y_f = gate_of_cells(net, st, net.lane_forget, 2)
+    cdef const real* y_in = gate_of_cells(net, st, net.lane_in, 0)
+    cdef const real* y_f = gate_of_cells(net, st, net.lane_forget, 2)
+    cdef real* coef = st.coef_block + st.n_pending * net.n_partials
+    cdef real* decay = st.decay_block + st.n_pending * net.n_partials
     cdef lanes one = splat(1)
     cdef lanes g, gate, is_cell
+    st.n_pending += 1
     for i in range(vectors(n_cells)):
         v = i * LANES
         u = net.lane_cell + v
         g = load(st.act + u)
         is_cell = load(net.is_cell + v)
         g = slope(g, load(c + 3 * n_lanes + u), load(c + 4 * n_lanes + u), load(c + 5 * n_lanes + u))
-        store(st.coef + v, load(y_in + v) * g * is_cell)
+        store(coef + v, load(y_in + v) * g * is_cell)
     for i in range(vectors(n_cells)):
         v = i * LANES
         gate = load(y_in + v)
         is_cell = load(net.is_cell + v)
-        store(st.coef + n_cells + v, load(st.act + net.lane_cell + v) * gate * (one - gate) * is_cell)
+        store(coef + n_cells + v, load(st.act + net.lane_cell + v) * gate * (one - gate) * is_cell)
     if net.lane_forget < 0:
-        if st.symbol < 0:
-            for m in range(net.n_inputs):
-                add_scaled(st.ds_dw + m * n, st.coef, splat(st.z[m]), n)
-        else:
-            add_scaled(st.ds_dw + st.symbol * n, st.coef, one, n)
-        for m in range(net.n_inputs, net.n_sources):
-            add_scaled(st.ds_dw + m * n, st.coef, splat(st.z[m]), n)
         return
     for i in range(vectors(n_cells)):
         v = i * LANES
         gate = load(y_f + v)
         is_cell = load(net.is_cell + v)
-        store(st.coef + 2 * n_cells + v, load(st.s_before + v) * gate * (one - gate) * is_cell)
-    for u in range(3):
+        store(coef + 2 * n_cells + v, load(st.s_before + v) * gate * (one - gate) * is_cell)
+    for k in range(3):
         for i in range(vectors(n_cells)):
             v = i * LANES
-            store(st.decay + u * n_cells + v, load(y_f + v) * load(net.is_cell + v))
-    for i in range(st.n_rows):
-        m = st.rows[i]
-        decay_and_add(st.ds_dw + m * n, st.decay, st.coef, splat(st.z[m]), n)
+            store(decay + k * n_cells + v, load(y_f + v) * load(net.is_cell + v))
 
 
-cdef inline void decay_and_add(
-    real* row, const real* decay, const real* coef, lanes z_m, Py_ssize_t n
+cdef inline void settle_rows(
+    const Net* net, State* st, const int32_t* rows, int count, Py_ssize_t n_pending
 ) noexcept nogil:
-    """row = decay row + coef z_m."""
+    """`count` rows of ds_dw (a constant where this is inlined) through all pending steps, a vector at a time."""
+    cdef Py_ssize_t begin, i, r
+    cdef Py_ssize_t n = net.n_partials
+    cdef const real* z
+    cdef const real* coef
+    cdef real* row[ROWS]
+    cdef lanes acc[ROWS * VECTORS]
+    cdef lanes z_m
+    for r in range(count):
+        row[r] = st.ds_dw + rows[r] * n
+    for begin in range(n // (VECTORS * LANES)):
+        coef = st.coef_block + begin * VECTORS * LANES
+        for r in range(count):
+            for i in range(VECTORS):
+                acc[r * VECTORS + i] = load(row[r] + i * LANES)
+                if net.lane_forget >= 0:
+                    acc[r * VECTORS + i] = (
+                        acc[r * VECTORS + i] * load(st.decay + (begin * VECTORS + i) * LANES)
+                    )
+        z = st.z_block
+        for _ in range(n_pending):
+            for r in range(count):
+                z_m = splat(z[rows[r]])
+                for i in range(VECTORS):
+                    acc[r * VECTORS + i] = acc[r * VECTORS + i] + load(coef + i * LANES) * z_m
+            z += net.n_source_lanes
+            coef += n
+        for r in range(count):
+            for i in range(VECTORS):
+                store(row[r] + i * LANES, acc[r * VECTORS + i])
+            row[r] += VECTORS * LANES
+
+
+cdef void fold_decay(const Net* net, State* st, Py_ssize_t n_pending) noexcept nogil:
+    """Scale every pending step's coef by the forget gates of the steps after it; their product over all is `decay`."""
+    cdef Py_ssize_t i, t, v
+    cdef Py_ssize_t n = net.n_partials
+    cdef lanes product
+    for i in range(vectors(n)):
+        product = splat(1)
+        for t in range(n_pending):
+            v = (n_pending - 1 - t) * n + i * LANES
+            store(st.coef_block + v, load(st.coef_block + v) * product)
+            product = product * load(st.decay_block + v)
+        store(st.decay + i * LANES, product)
+
+
+cdef void settle(const Net* net, State* st) noexcept nogil:
+    """Carry the pending steps out on the partials: each row is loaded once for all of them.
+
+    A symbol's step touches its own input row only, beside the rows of the recurrent sources and the bias; with forget
+    gates all rows listed decay.
+    """
+    cdef Py_ssize_t i, t
+    cdef Py_ssize_t n = net.n_partials
+    cdef Py_ssize_t n_pending = st.n_pending
+    cdef Py_ssize_t n_rows = st.n_rows if st.dense else net.n_sources - net.n_inputs
+    if n_pending == 0:
+        return
+    st.n_pending = 0
+    if net.lane_forget >= 0:
+        fold_decay(net, st, n_pending)
+    i = 0
+    while i + ROWS <= n_rows:
+        settle_rows(net, st, st.rows + i, ROWS, n_pending)
+        i += ROWS
+    while i < n_rows:
+        settle_rows(net, st, st.rows + i, 1, n_pending)
+        i += 1
+    if st.dense:
+        return
+    if net.lane_forget >= 0:
+        for i in range(n_rows, st.n_rows):
+            scale(st.ds_dw + st.rows[i] * n, st.decay, n)
+    for t in range(n_pending):
+        add_scaled(st.ds_dw + st.symbols[t] * n, st.coef_block + t * n, splat(1), n)
+
+
+cdef inline void scale(real* row, const real* factor, Py_ssize_t n) noexcept nogil:
+    """row = row factor, over the vectors that cover n lanes."""
     cdef Py_ssize_t i
     for i in range(vectors(n)):
-        store(row + i * LANES, load(decay + i * LANES) * load(row + i * LANES) + load(coef + i * LANES) * z_m)
+        store(row + i * LANES, load(row + i * LANES) * load(factor + i * LANES))
 
 
 # ---- error signals ---------------------------------------------------------------------------------------------------
@@ -471,8 +592,10 @@ cdef void change_hidden_weights(const Net* net, State* st) noexcept nogil:
     for i in range(st.n_rows):
         m = st.rows[i]
         row = net.dw + m * n
-        if direct:
+        if direct and (m >= net.n_inputs or st.symbol < 0):
             add_scaled(row, st.e, splat(st.z[m]), n)
+        elif direct and m == st.symbol:
+            add_scaled(row, st.e, splat(1), n)
         if n_cells:
             partials = st.ds_dw + m * net.n_partials
             add_product(row + net.lane_cell, st.e_s, partials, n_cells)
@@ -583,8 +706,9 @@ cdef int learn_step(
             return OUTPUT_NOT_FINITE
         if y != NULL:
             memcpy(y, st.y, net.n_outputs * sizeof(real))
-    if net.n_cells:
-        carry_partials(net, st)
+    remember_step(net, st)
+    if has_target or st.n_pending == net.n_block:
+        settle(net, st)
     if not has_target:
         st.phase = AWAITING
         return OK
@@ -606,6 +730,7 @@ cdef void forget_partials(const Net* net, State* st) noexcept nogil:
     for i in range(n_fixed, st.n_rows):
         st.is_listed[st.rows[i]] = 0
     st.n_rows = n_fixed
+    st.n_pending = 0
     st.phase = NOT_LEARNING
 
 
@@ -742,6 +867,7 @@ cdef int correct(Net* net, State* st, const real* target, Py_ssize_t klass, doub
     """The error signal of the last learning step, late."""
     set_target(net, st, target, klass)
     st.phase = CORRECTED
+    settle(net, st)
     error_signal(net, st, alpha)
     return apply_changes(net, st)
 
@@ -792,6 +918,7 @@ cdef Kernel build = Kernel(
     learn=learn,
     correct=correct,
     train=train,
+    settle=settle,
 )
 
 kernel = PyCapsule_New(&build, "lstm97.kernel", NULL)

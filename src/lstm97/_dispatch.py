@@ -1,23 +1,50 @@
-"""Picks the build of the loops. The only file that knows there may be several."""
+"""Picks the build of the loops for this CPU. The only file that knows there are several."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from types import ModuleType
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from lstm97 import _core, _core_f32
+from lstm97._engine import cpu_level
 
-_BUILDS: dict[str, dict[str, ModuleType]] = {"baseline": {"float64": _core, "float32": _core_f32}}
-_CHOSEN = "baseline"
+# Each build by its name, from the plainest to the fastest: the suffix of its modules, the x86-64 level it needs.
+_BUILDS = {"baseline": ("", 0), "v3": ("_v3", 3), "v4": ("_v4", 4)}
+_MODULES = {"float64": "lstm97._core", "float32": "lstm97._core_f32"}
+
+
+def present() -> tuple[str, ...]:
+    """The builds this installation has."""
+    return tuple(name for name, (suffix, _) in _BUILDS.items() if find_spec(f"lstm97._core{suffix}"))
+
+
+def runnable() -> tuple[str, ...]:
+    """The builds this installation has and this CPU can run."""
+    return tuple(name for name in present() if _BUILDS[name][1] <= cpu_level())
+
+
+def _choose() -> tuple[str, str]:
+    """The build to use, and why."""
+    asked = os.environ.get("LSTM97_KERNEL")
+    if not asked:
+        return runnable()[-1], "the fastest this CPU can run"
+    if asked not in present():
+        raise ImportError(f"LSTM97_KERNEL is {asked!r}; this installation has {', '.join(present())}")
+    if asked not in runnable():
+        raise ImportError(f"LSTM97_KERNEL is {asked!r}; this CPU can only run {', '.join(runnable())}")
+    return asked, "asked for by LSTM97_KERNEL"
+
+
+build, _reason = _choose()
 
 
 def kernel(dtype: np.dtype[Any]) -> object:
     """The chosen build's table of entry points for a dtype."""
-    return _BUILDS[_CHOSEN][dtype.name].kernel
+    return import_module(_MODULES[dtype.name] + _BUILDS[build][0]).kernel
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,6 +87,9 @@ class Config:
 def show_config() -> Config:
     """Version, build of the loops chosen and why, builds present, threads.
 
+    The build is chosen at import: the fastest this CPU can run, or the one that the environment variable
+    ``LSTM97_KERNEL`` names (``baseline``, ``v3`` or ``v4``, after the x86-64 levels they need).
+
     Returns
     -------
     Config
@@ -75,9 +105,9 @@ def show_config() -> Config:
 
     return Config(
         version=__version__,
-        build=_CHOSEN,
-        reason="the only one present",
-        builds=tuple(_BUILDS),
+        build=build,
+        reason=_reason,
+        builds=present(),
         threads=1,
         cpus=os.cpu_count() or 1,
     )

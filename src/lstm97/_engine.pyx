@@ -22,6 +22,9 @@ from lstm97._abi cimport (
 
 from lstm97 import sequences
 
+cdef extern from "_cpu.h":
+    int x86_64_level()
+
 # Work is counted in weight-steps, about a nanosecond each: a call over many steps comes up for air (signals) after a
 # slice of it, and a single step hands the GIL over only if it is long enough to be worth more than the handing over.
 cdef enum:
@@ -89,6 +92,11 @@ cdef int bind(Chunk* chunk, object inputs, object targets) except -1:
     return 0
 
 
+def cpu_level():
+    """The highest n for which this CPU and its operating system offer x86-64-vn; 0 if it is of another kind."""
+    return x86_64_level()
+
+
 cdef class Engine:
     """One network's arrays and one state's, bound to the loops.
 
@@ -135,6 +143,8 @@ cdef class Engine:
         self.net.n_units = sizes["n_units"]
         self.net.n_cell_lanes = sizes["n_cell_lanes"]
         self.net.n_partials = sizes["n_partials"]
+        self.net.n_source_lanes = sizes["n_source_lanes"]
+        self.net.n_block = sizes["n_block"]
         self.net.n_out_sources = sizes["n_out_sources"]
         self.net.n_out_lanes = sizes["n_out_lanes"]
         self.net.lane_cell = sizes["lane_cell"]
@@ -165,12 +175,14 @@ cdef class Engine:
         self.st.y_c = <real*> address(state["y_c"])
         self.st.s_c = <real*> address(state["s_c"])
         self.st.ds_dw = <real*> address(state["ds_dw"])
-        self.st.z = <real*> address(state["z"])
+        self.st.z_block = <real*> address(state["z_block"])
+        self.st.coef_block = <real*> address(state["coef_block"])
+        self.st.decay_block = <real*> address(state["decay_block"])
+        self.st.symbols = <int32_t*> address(state["symbols"])
         self.st.h = <real*> address(state["h"])
         self.st.y = <real*> address(state["y"])
         self.st.s_before = <real*> address(state["s_before"])
         self.st.gates = <real*> address(state["gates"])
-        self.st.coef = <real*> address(state["coef"])
         self.st.decay = <real*> address(state["decay"])
         self.st.target = <real*> address(state["target"])
         self.st.e_k = <real*> address(state["e_k"])
@@ -265,6 +277,16 @@ cdef class Engine:
         return sequences.checked_out(out, (self.net.n_outputs,), self.layout.dtype)
 
     # ---- calls ----
+
+    def settle(self, ds_dw, coef_block):
+        """Carry the pending steps out on copies of the partials and of `coef_block`; the state stays as it is."""
+        cdef State st
+        self.enter(False)
+        st = self.st
+        st.ds_dw = <real*> address(ds_dw)
+        st.coef_block = <real*> address(coef_block)
+        self.kernel.settle(&self.net, &st)
+        self.leave(False)
 
     cdef int advance(
         self, const Chunk* chunk, Py_ssize_t n_steps, bint learns, double rate, real* y, real** records, str where

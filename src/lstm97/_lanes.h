@@ -39,7 +39,9 @@ typedef word words __attribute__((vector_size(VECTOR_BYTES)));
 typedef real lanes_in_memory __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real))));
 
 #define LANES ((Py_ssize_t)(VECTOR_BYTES / sizeof(real)))
-#define VECTORS ((Py_ssize_t)(ROW_BYTES / VECTOR_BYTES)) /* how many make the smallest row */
+#define VECTORS (ROW_BYTES / VECTOR_BYTES) /* how many make the smallest row */
+#define WIDE 4                             /* how many are summed side by side where rows are long enough */
+#define ROWS (8 / VECTORS)                 /* how many rows of partials are settled side by side */
 
 static inline lanes load(const real *from) { return *(const lanes_in_memory *)from; }
 static inline void store(real *to, lanes x) { *(lanes_in_memory *)to = x; }
@@ -48,6 +50,41 @@ static inline lanes choose(words mask, lanes yes, lanes no)
 {
     return (lanes)(((words)yes & mask) | ((words)no & ~mask));
 }
+/* The lanes of a vector from places in memory of their own. Gathered one by one: what was stored a moment ago as part
+ * of another vector comes back at once this way, while a vector load that straddles two stores waits for both. */
+static inline lanes gather(const real *from, const int32_t *index)
+{
+    lanes x;
+    for (int i = 0; i < LANES; i++) x[i] = from[index[i]];
+    return x;
+}
+/* x within +-limit; NaN stays NaN. The x86 instructions return their second operand if one is NaN. */
+#if defined(__SSE2__)
+#include <immintrin.h>
+#define JOIN(a, b, c) a##b##c
+#define INTRINSIC(prefix, name, suffix) JOIN(prefix, name, suffix)
+#if VECTOR_BYTES == 64
+#define PREFIX _mm512
+#elif VECTOR_BYTES == 32
+#define PREFIX _mm256
+#else
+#define PREFIX _mm
+#endif
+#if LSTM97_REAL_IS_DOUBLE
+#define SUFFIX pd
+#else
+#define SUFFIX ps
+#endif
+static inline lanes clamped(lanes x, lanes limit)
+{
+    return INTRINSIC(PREFIX, _max_, SUFFIX)(-limit, INTRINSIC(PREFIX, _min_, SUFFIX)(limit, x));
+}
+#else
+static inline lanes clamped(lanes x, lanes limit)
+{
+    return choose(x > limit, limit, choose(x < -limit, -limit, x));
+}
+#endif
 static inline lanes where_positive(lanes x, lanes yes, lanes no) { return choose(x > splat(0), yes, no); }
 static inline lanes larger(lanes a, lanes b) { return choose(a > b, a, b); }
 static inline real largest_of(lanes x)
@@ -87,8 +124,8 @@ typedef struct { lanes q, p, power; } exponential;
 
 static inline exponential exp_parts(lanes x)
 {
-    const lanes limit = splat((real)LIMIT), shift = splat((real)ROUND);
-    x = choose(x > limit, limit, choose(x < -limit, -limit, x));
+    const lanes shift = splat((real)ROUND);
+    x = clamped(x, splat((real)LIMIT));
     const lanes shifted = x * (real)1.4426950408889634 + shift;
     const lanes n = shifted - shift;
     const lanes r = (x - n * (real)LN2_HIGH) - n * (real)LN2_LOW;

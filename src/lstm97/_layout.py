@@ -19,6 +19,9 @@ Array = NDArray[Any]
 ROW_BYTES = 64
 """Rows are padded to this; every array has as much to spare at its end, since vectors may reach over it."""
 
+BLOCK = 16
+"""Steps whose effect on the partials is carried out together."""
+
 LANE_ORDER: tuple[Kind, ...] = ("hidden", "cell", *GATES)
 Record = Literal["cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden"]
 
@@ -77,6 +80,8 @@ class Layout:
             "n_outputs": t.n_outputs,
             "n_sources": n_unbiased + has_bias_row,
             "n_lanes": self.padded(n_units),
+            "n_source_lanes": self.padded(n_unbiased + has_bias_row),
+            "n_block": BLOCK,
             "n_units": n_units,
             "n_cell_lanes": self.padded(t.n_cells),
             "n_partials": self.padded(n_steering * t.n_cells),
@@ -138,12 +143,13 @@ class Layout:
                 "y_c": (cells,),
                 "s_c": (cells,),
                 "ds_dw": (n_sources, n_partials),
-                "z": (n_sources,),
+                "z_block": (BLOCK, sizes["n_source_lanes"]),
+                "coef_block": (BLOCK, n_partials),
+                "decay_block": (BLOCK, n_partials if self.topology.forget_gates else 0),
                 "h": (cells,),
                 "y": (out_lanes,),
                 "s_before": (cells,),
                 "gates": (3, cells),
-                "coef": (n_partials,),
                 "decay": (n_partials,),
                 "target": (out_lanes,),
                 "e_k": (out_lanes,),
@@ -152,6 +158,7 @@ class Layout:
                 "e_s": (cells,),
             }
         )
+        arrays["symbols"] = np.zeros(BLOCK, np.int32)
         arrays["rows"] = np.zeros(n_sources, np.int32)
         arrays["is_listed"] = np.zeros(n_sources, np.uint8)
         return arrays
@@ -170,6 +177,12 @@ class Layout:
             arrays[name] = view.reshape(shape)
             begin += rooms[name] * itemsize
         return arrays
+
+    def copy(self, array: Array) -> Array:
+        """A copy that the loops can work on."""
+        (found,) = self._carve({"copy": array.shape}).values()
+        found[...] = array
+        return found
 
     def weight_views(self, arrays: dict[str, Array]) -> dict[Kind, Array]:
         """Each kind's weights as a view (units, sources) of the source-major rows."""

@@ -60,8 +60,10 @@ class State:
         topology = self._layout.topology
         n_cells = topology.n_cells
         kinds: tuple[Kind, ...] = ("cell", "input_gate", "forget_gate")
+        ds_dw = self._layout.copy(self._arrays["ds_dw"])
+        self._engine.settle(ds_dw, self._layout.copy(self._arrays["coef_block"]))
         return {
-            kind: self._arrays["ds_dw"][: topology.n_sources(kind), i * n_cells : (i + 1) * n_cells].T.copy()
+            kind: ds_dw[: topology.n_sources(kind), i * n_cells : (i + 1) * n_cells].T.copy()
             for i, kind in enumerate(kinds)
             if kind in topology.units
         }

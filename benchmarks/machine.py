@@ -1,0 +1,62 @@
+"""What a figure depends on besides the code: processor, build, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+
+import lstm97
+
+from . import textbook
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _first_line(command: list[str], folder: Path | None = None) -> str:
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return (done.stdout.splitlines() or ["unknown"])[0]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def describe() -> dict[str, dict[str, object]]:
+    """Return machine, build and versions, each a dict of plain values."""
+    config = lstm97.show_config()
+    here = Path(__file__).parent
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
+    return {
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "system": platform.platform(),
+            "load before": load,
+        },
+        "build": {**asdict(config), "builds": ", ".join(config.builds)},
+        "versions": {
+            "commit": _first_line(["git", "describe", "--always", "--dirty"], here),
+            "python": platform.python_version(),
+            "numpy": _version("numpy"),
+            "torch": _version("torch"),
+            "compiler of the textbook loop": _first_line([*textbook.compiler(), "--version"]),
+            "its flags": " ".join(textbook.FLAGS),
+        },
+    }
