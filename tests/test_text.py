@@ -168,7 +168,7 @@ def test_the_network_remembers_further_than_two_bytes():
     seen = []
     _, record = learn_text(io.BytesIO(text), TextSettings(cells=16, learning_rate=0.1), callback=seen.append)
     assert record.order2_bits > 0.75
-    # What can't be known is 1 bit in 6. When the network gets there, and when it slips for a while, depends on rounding.
+    # What can't be known is 1 bit in 6. When the network gets there, and when it slips, depends on rounding.
     assert min(so_far.recent_bits for so_far in seen[:-1]) < 0.2
     assert record.network_bits < 0.5
 

@@ -35,6 +35,7 @@ cdef struct Net:
     Py_ssize_t n_cell_lanes     # n_cells, padded
     Py_ssize_t n_source_lanes   # n_sources, padded
     Py_ssize_t n_block          # steps until the partials are settled, if no error signal comes
+    Py_ssize_t n_change_lanes   # row length of dw: that of w and a vector to reach into
     Py_ssize_t n_partials       # row length of ds_dw: cells by w_c, by w_in, by w_f, padding
     Py_ssize_t n_out_sources    # rows of w_out: inputs if seen, hidden units, cells, bias if any
     Py_ssize_t n_out_lanes      # row length of w_out: outputs, padding
@@ -48,16 +49,18 @@ cdef struct Net:
     int output                  # an OutputKind
     # constants
     const int32_t *block_start  # (n_blocks + 1,) first cell of each block
+    const int32_t *block_of     # (n_cells,) each cell's block
+    const real *is_continued    # (n_cells padded,) 0 for the first cell of a block, 1 for the others
     const real *squash          # (6, n_lanes) squashing constants of the hidden layer's units
     const real *squash_h        # (6,) those of h
     const real *is_g            # (n_lanes,) 1 in the cells' lanes
     const real *is_cell         # (n_cells padded,) 1 for a cell, 0 for padding
     const real *is_output       # (n_out_lanes,) 1 for an output, 0 for padding
     const real *has_bias        # (n_lanes,) 1 for units with bias
-    # weights and their pending changes (all 0 between updates)
+    # weights and their changes: of a single error signal, or summed over signals and 0 before the first
     real *w                     # (n_sources, n_lanes)
     real *w_out                 # (n_out_sources, n_out_lanes)
-    real *dw                    # as w
+    real *dw                    # (n_sources, n_change_lanes)
     real *dw_out                # as w_out
 
 cdef struct State:
@@ -85,6 +88,7 @@ cdef struct State:
     real *e_k                   # (n_out_lanes,) alpha e_k
     real *eps                   # (n_hidden + n_cells padded,) sum_k w_ku alpha e_k
     real *e                     # (n_lanes,) alpha e_i and alpha e_out in their units' lanes, else 0
+    real *change                # (n_change_lanes,) a row of dw on its way there
     real *e_s                   # (n_cells padded,) alpha e_s
     # rows of ds_dw that may be nonzero: those of the recurrent sources and the bias, then every input seen
     int32_t *rows               # (n_sources,)

@@ -12,12 +12,12 @@
 # w_km           w_out        (n_out_sources, n_out_lanes) row m: the weights from source m to every output
 # y_k            y            (n_out_lanes,)               outputs
 # alpha e_l      e_k e e_s    lanes of their units         error signals (19)-(23), times the learning rate
-# alpha sum ...  dw, dw_out   as w, w_out                  pending weight changes (22)(26)(28), 0 between updates
+# alpha sum ...  dw, dw_out   as w, w_out                  changes of the weights (22)(26)(28)
 #
 # Matrices are source-major: a net input is a sum of rows scaled by z_m and the partials change row by row, so a vector
 # instruction serves neighbouring units and nothing is summed across a vector. A kind's lanes follow the lanes of the
 # kind before without a gap; a vector that covers a kind's last lane may reach into what follows. Every store of this
-# sort is overwritten by the next kind's or adds 0 (is_cell is 0 there); every array has ROW_BYTES to spare at its end.
+# sort is overwritten by the next kind's or changes nothing; every array has ROW_BYTES to spare at its end.
 #
 # Indices: k outputs, j blocks, v cells, u units, m sources, i vectors of LANES lanes, t steps.
 
@@ -47,6 +47,12 @@ cdef extern from "_lanes.h" nogil:
     real largest_of(lanes)
     lanes where_positive(lanes, lanes, lanes)
     exponential exp_parts(lanes)
+
+
+cdef enum:      # what to do with the changes of weights
+    EXCHANGE    # add them, and keep the old weights in their place
+    RESTORE     # take the old weights back
+    CLEAR       # set them to 0
 
 
 # ---- small helpers ---------------------------------------------------------------------------------------------------
@@ -110,13 +116,6 @@ cdef inline void add_scaled(real* to, const real* row, lanes factor, Py_ssize_t 
     cdef Py_ssize_t i
     for i in range(vectors(n)):
         store(to + i * LANES, load(to + i * LANES) + factor * load(row + i * LANES))
-
-
-cdef inline void add_product(real* to, const real* a, const real* b, Py_ssize_t n) noexcept nogil:
-    """to += a b, over the vectors that cover n lanes."""
-    cdef Py_ssize_t i
-    for i in range(vectors(n)):
-        store(to + i * LANES, load(to + i * LANES) + load(a + i * LANES) * load(b + i * LANES))
 
 
 cdef inline void copy(real* to, const real* row, Py_ssize_t n) noexcept nogil:
@@ -544,125 +543,167 @@ cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
 
 # ---- weight changes --------------------------------------------------------------------------------------------------
 
-cdef void change_output_weights(const Net* net, State* st) noexcept nogil:
-    """dw_km += alpha e_k y_m (22)."""
-    cdef Py_ssize_t m
+cdef inline void put_product(real* to, const real* a, const real* b, Py_ssize_t n) noexcept nogil:
+    """to = a b, over the vectors that cover n lanes."""
+    cdef Py_ssize_t i
+    for i in range(vectors(n)):
+        store(to + i * LANES, load(a + i * LANES) * load(b + i * LANES))
+
+
+cdef inline void put_scaled(real* to, const real* row, real factor, Py_ssize_t n) noexcept nogil:
+    """to = factor row, over the vectors that cover n lanes."""
+    cdef Py_ssize_t i
+    for i in range(vectors(n)):
+        store(to + i * LANES, load(row + i * LANES) * splat(factor))
+
+
+cdef inline void put_block_sums(const Net* net, real* to, const real* e_s, const real* partials) noexcept nogil:
+    """to_j = sum over the cells v of block j of e_s_v ds_dw_v: the body of (26)."""
+    cdef Py_ssize_t v
+    cdef real total = 0
+    if net.single_cells:
+        put_product(to, e_s, partials, net.n_cells)
+        return
+    for v in range(net.n_cells):  # one loop without branches: the sum so far is dropped where a block begins
+        total = total * net.is_continued[v] + e_s[v] * partials[v]
+        to[net.block_of[v]] = total
+
+
+cdef inline void put_change(const Net* net, const State* st, Py_ssize_t m, real z_m, real* change) noexcept nogil:
+    """The change of row m of w: alpha e_l z_m for hidden units and output gates (22), by the partials for cells (28),
+    input gates (26) and forget gates. Kind by kind in the order of the lanes, as each may reach into the next."""
+    cdef Py_ssize_t n_cells = net.n_cells
+    cdef const real* partials = st.ds_dw + m * net.n_partials
+    if net.n_hidden:
+        put_scaled(change, st.e, z_m, net.n_hidden)
+    if n_cells:
+        put_product(change + net.lane_cell, st.e_s, partials, n_cells)
+        put_block_sums(net, change + net.lane_in, st.e_s, partials + n_cells)
+        if net.lane_out >= 0:
+            put_scaled(change + net.lane_out, st.e + net.lane_out, z_m, net.n_blocks)
+        if net.lane_forget >= 0:
+            put_block_sums(net, change + net.lane_forget, st.e_s, partials + 2 * n_cells)
+
+
+cdef void change_hidden_weights(const Net* net, State* st, bint summed) noexcept nogil:
+    """Into dw, or added to it: the change of every row that can have one."""
+    cdef Py_ssize_t i, k, m
+    cdef Py_ssize_t n = net.n_lanes
+    cdef real z_m
+    cdef real* change
+    for i in range(st.n_rows):
+        m = st.rows[i]
+        z_m = st.z[m] if m >= net.n_inputs or st.symbol < 0 else m == st.symbol
+        change = st.change if summed else net.dw + m * net.n_change_lanes
+        put_change(net, st, m, z_m, change)
+        if m == net.bias_source:
+            for k in range(vectors(n)):
+                store(change + k * LANES, load(change + k * LANES) * load(net.has_bias + k * LANES))
+        if summed:
+            add_scaled(net.dw + m * net.n_change_lanes, change, splat(1), n)
+
+
+cdef inline void change_output_row(const Net* net, const State* st, Py_ssize_t m, real y_m, bint summed) noexcept nogil:
+    """dw_km = alpha e_k y_m (22) for all k, or added."""
     cdef Py_ssize_t n = net.n_out_lanes
-    cdef real* row = net.dw_out
+    if summed:
+        add_scaled(net.dw_out + m * n, st.e_k, splat(y_m), n)
+    else:
+        put_scaled(net.dw_out + m * n, st.e_k, y_m, n)
+
+
+cdef void change_output_weights(const Net* net, State* st, bint summed) noexcept nogil:
+    """Into dw_out, or added to it: (22) for every source of the outputs."""
+    cdef Py_ssize_t m
+    cdef Py_ssize_t place = net.input_to_output * net.n_inputs
     if net.input_to_output:
         if st.symbol < 0:
             for m in range(net.n_inputs):
-                add_scaled(row + m * n, st.e_k, splat(st.z[m]), n)
+                change_output_row(net, st, m, st.z[m], summed)
         else:
-            add_scaled(row + st.symbol * n, st.e_k, splat(1), n)
-        row += net.n_inputs * n
+            change_output_row(net, st, st.symbol, 1, summed)
     for m in range(net.n_hidden):
-        add_scaled(row, st.e_k, splat(st.act[m]), n)
-        row += n
+        change_output_row(net, st, place + m, st.act[m], summed)
+    place += net.n_hidden
     for m in range(net.n_cells):
-        add_scaled(row, st.e_k, splat(st.y_c[m]), n)
-        row += n
+        change_output_row(net, st, place + m, st.y_c[m], summed)
     if net.output_bias:
-        add_scaled(row, st.e_k, splat(1), n)
+        change_output_row(net, st, place + net.n_cells, 1, summed)
 
 
-cdef inline void add_block_sums(const Net* net, real* to, const real* e_s, const real* partials) noexcept nogil:
-    """to_j += sum over the cells v of block j of e_s_v ds_dw_v: the body of (26)."""
-    cdef Py_ssize_t j, v
-    cdef real total
-    if net.single_cells:
-        add_product(to, e_s, partials, net.n_cells)
-        return
-    for j in range(net.n_blocks):
-        total = 0
-        for v in range(net.block_start[j], net.block_start[j + 1]):
-            total += e_s[v] * partials[v]
-        to[j] += total
-
-
-cdef void change_hidden_weights(const Net* net, State* st) noexcept nogil:
-    """dw_lm += alpha e_l z_m for hidden units and output gates (22), by the partials for input gates (26), cells (28)
-    and forget gates."""
-    cdef Py_ssize_t i, m
-    cdef Py_ssize_t n = net.n_lanes
-    cdef Py_ssize_t n_cells = net.n_cells
-    cdef bint direct = net.n_hidden > 0 or net.lane_out >= 0
-    cdef real* row
-    cdef real* partials
-    for i in range(st.n_rows):
-        m = st.rows[i]
-        row = net.dw + m * n
-        if direct and (m >= net.n_inputs or st.symbol < 0):
-            add_scaled(row, st.e, splat(st.z[m]), n)
-        elif direct and m == st.symbol:
-            add_scaled(row, st.e, splat(1), n)
-        if n_cells:
-            partials = st.ds_dw + m * net.n_partials
-            add_product(row + net.lane_cell, st.e_s, partials, n_cells)
-            add_block_sums(net, row + net.lane_in, st.e_s, partials + n_cells)
-            if net.lane_forget >= 0:
-                add_block_sums(net, row + net.lane_forget, st.e_s, partials + 2 * n_cells)
-    if net.bias_source >= 0:
-        row = net.dw + net.bias_source * n
-        for i in range(vectors(n)):
-            store(row + i * LANES, load(row + i * LANES) * load(net.has_bias + i * LANES))
-
-
-cdef inline lanes unfit(const real* w, const real* dw, Py_ssize_t n) noexcept nogil:
-    """0 in every lane if all of w + dw are finite, else NaN in some."""
+cdef inline lanes exchange(real* w, real* dw, Py_ssize_t n) noexcept nogil:
+    """w += dw, and dw = w as it was; 0 in every lane returned if all of the new w are finite, else NaN in some."""
     cdef Py_ssize_t i
-    cdef lanes changed
+    cdef lanes before, after
     cdef lanes bad = splat(0)
     for i in range(vectors(n)):
-        changed = load(w + i * LANES) + load(dw + i * LANES)
-        bad = bad + (changed - changed)
+        before = load(w + i * LANES)
+        after = before + load(dw + i * LANES)
+        store(w + i * LANES, after)
+        store(dw + i * LANES, before)
+        bad = bad + (after - after)
     return bad
 
 
-cdef inline void change(real* w, real* dw, Py_ssize_t n) noexcept nogil:
-    """w += dw; dw = 0."""
+cdef inline lanes act_on_row(real* w, real* dw, Py_ssize_t n, int action) noexcept nogil:
+    """One row of an action on the changes; returns what `exchange` does, for the other actions 0."""
     cdef Py_ssize_t i
+    if action == EXCHANGE:
+        return exchange(w, dw, n)
     for i in range(vectors(n)):
-        store(w + i * LANES, load(w + i * LANES) + load(dw + i * LANES))
+        if action == RESTORE:
+            store(w + i * LANES, load(dw + i * LANES))
         store(dw + i * LANES, splat(0))
+    return splat(0)
 
 
-cdef int apply_changes(Net* net, const State* st) noexcept nogil:
-    """Add the pending changes to the weights, or drop them all if a weight would not stay finite.
+cdef lanes act_on_changes(Net* net, const State* st, bint summed, int action) noexcept nogil:
+    """An action on all rows that can have changes.
 
-    Only rows of inputs seen since the last reset can have any; the rows behind the inputs always do.
+    These are the rows of inputs seen since the last reset (of the output's, after a single signal at a symbol, only the
+    symbol's) and the rows behind the inputs.
     """
     cdef Py_ssize_t i, m
-    cdef Py_ssize_t n = net.n_lanes
-    cdef Py_ssize_t n_out = net.n_out_lanes
-    cdef Py_ssize_t out_inputs = net.input_to_output * net.n_inputs
+    cdef Py_ssize_t n = net.n_out_lanes
+    cdef Py_ssize_t n_fixed = net.n_sources - net.n_inputs
+    cdef int32_t symbol = <int32_t> st.symbol
+    cdef const int32_t* out_inputs = st.rows + n_fixed
+    cdef Py_ssize_t n_out_inputs = st.n_rows - n_fixed
     cdef lanes bad = splat(0)
+    if symbol >= 0 and not summed:
+        out_inputs = &symbol
+        n_out_inputs = 1
     for i in range(st.n_rows):
         m = st.rows[i]
-        bad = bad + unfit(net.w + m * n, net.dw + m * n, n)
-        if m < out_inputs:
-            bad = bad + unfit(net.w_out + m * n_out, net.dw_out + m * n_out, n_out)
-    for m in range(out_inputs, net.n_out_sources):
-        bad = bad + unfit(net.w_out + m * n_out, net.dw_out + m * n_out, n_out)
-    if sum_of(bad) != 0:
-        discard(net)
+        bad = bad + act_on_row(net.w + m * net.n_lanes, net.dw + m * net.n_change_lanes, net.n_lanes, action)
+    if net.input_to_output:
+        for i in range(n_out_inputs):
+            m = out_inputs[i]
+            bad = bad + act_on_row(net.w_out + m * n, net.dw_out + m * n, n, action)
+    for m in range(net.input_to_output * net.n_inputs, net.n_out_sources):
+        bad = bad + act_on_row(net.w_out + m * n, net.dw_out + m * n, n, action)
+    return bad
+
+
+cdef int apply_changes(Net* net, const State* st, bint summed) noexcept nogil:
+    """Add the changes to the weights; if a weight would not be finite then, all stay as they were.
+
+    Summed changes begin at 0 again, a single signal's are overwritten by the next one's.
+    """
+    if sum_of(act_on_changes(net, st, summed, EXCHANGE)) != 0:
+        act_on_changes(net, st, summed, RESTORE)
         return CHANGE_NOT_FINITE
-    for i in range(st.n_rows):
-        m = st.rows[i]
-        change(net.w + m * n, net.dw + m * n, n)
-        if m < out_inputs:
-            change(net.w_out + m * n_out, net.dw_out + m * n_out, n_out)
-    for m in range(out_inputs, net.n_out_sources):
-        change(net.w_out + m * n_out, net.dw_out + m * n_out, n_out)
+    if summed:
+        act_on_changes(net, st, summed, CLEAR)
     return OK
 
 
-cdef void error_signal(Net* net, State* st, double alpha) noexcept nogil:
+cdef void error_signal(Net* net, State* st, double alpha, bint summed) noexcept nogil:
     """The change of every weight by the error at the target set in `st`; all errors use the old weights."""
     output_errors(net, st, alpha)
     hidden_errors(net, st)
-    change_output_weights(net, st)
-    change_hidden_weights(net, st)
+    change_output_weights(net, st, summed)
+    change_hidden_weights(net, st, summed)
 
 
 # ---- one step --------------------------------------------------------------------------------------------------------
@@ -714,8 +755,8 @@ cdef int learn_step(
         return OK
     if plan != NULL:
         measure(net, st, plan)
-    error_signal(net, st, alpha)
-    return apply_changes(net, st) if change_now else OK
+    error_signal(net, st, alpha, not change_now)
+    return apply_changes(net, st, False) if change_now else OK
 
 
 # ---- reset and stop rule ---------------------------------------------------------------------------------------------
@@ -743,8 +784,8 @@ cdef void reset(const Net* net, State* st) noexcept nogil:
 
 
 cdef void discard(Net* net) noexcept nogil:
-    """Drop the pending weight changes."""
-    memset(net.dw, 0, net.n_sources * net.n_lanes * sizeof(real))
+    """No changes of weights are pending."""
+    memset(net.dw, 0, net.n_sources * net.n_change_lanes * sizeof(real))
     memset(net.dw_out, 0, net.n_out_sources * net.n_out_lanes * sizeof(real))
 
 
@@ -868,8 +909,8 @@ cdef int correct(Net* net, State* st, const real* target, Py_ssize_t klass, doub
     set_target(net, st, target, klass)
     st.phase = CORRECTED
     settle(net, st)
-    error_signal(net, st, alpha)
-    return apply_changes(net, st)
+    error_signal(net, st, alpha, False)
+    return apply_changes(net, st, False)
 
 
 cdef void train(Net* net, State* st, const Chunk* chunk, Plan* plan, Py_ssize_t budget) noexcept nogil:
@@ -901,7 +942,7 @@ cdef void train(Net* net, State* st, const Chunk* chunk, Plan* plan, Py_ssize_t 
             plan.step += 1
             plan.n_steps += 1
         if plan.by_sequence and plan.n_signals:
-            plan.status = apply_changes(net, st)
+            plan.status = apply_changes(net, st, True)
             if plan.status != OK:
                 return
         end_sequence(net, plan)

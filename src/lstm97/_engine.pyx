@@ -145,6 +145,7 @@ cdef class Engine:
         self.net.n_partials = sizes["n_partials"]
         self.net.n_source_lanes = sizes["n_source_lanes"]
         self.net.n_block = sizes["n_block"]
+        self.net.n_change_lanes = sizes["n_change_lanes"]
         self.net.n_out_sources = sizes["n_out_sources"]
         self.net.n_out_lanes = sizes["n_out_lanes"]
         self.net.lane_cell = sizes["lane_cell"]
@@ -161,6 +162,8 @@ cdef class Engine:
         self.net.h_is_identity = sizes["h_is_identity"]
         self.net.output = sizes["output"]
         self.net.block_start = <const int32_t*> address(network["block_start"])
+        self.net.block_of = <const int32_t*> address(network["block_of"])
+        self.net.is_continued = <const real*> address(network["is_continued"])
         self.net.squash = <const real*> address(network["squash"])
         self.net.squash_h = <const real*> address(network["squash_h"])
         self.net.is_g = <const real*> address(network["is_g"])
@@ -188,6 +191,7 @@ cdef class Engine:
         self.st.e_k = <real*> address(state["e_k"])
         self.st.eps = <real*> address(state["eps"])
         self.st.e = <real*> address(state["e"])
+        self.st.change = <real*> address(state["change"])
         self.st.e_s = <real*> address(state["e_s"])
         self.st.rows = <int32_t*> address(state["rows"])
         self.st.is_listed = <uint8_t*> address(state["is_listed"])
@@ -432,15 +436,14 @@ cdef class Engine:
             plan.rule = &rule
         self.enter(True)
         try:
+            if by_sequence:
+                self.kernel.discard(&self.net)
             while plan.position < plan.n_order and not plan.stopped:
                 with nogil:
                     self.kernel.train(&self.net, &self.st, &chunk, &plan, self.slice_steps)
                 if plan.status != OK:
                     raise not_finite(plan.status, f"step {plan.step} of sequence {plan.order[plan.position]}")
                 PyErr_CheckSignals()
-        except BaseException:
-            self.kernel.discard(&self.net)
-            raise
         finally:
             if window is not None:
                 window.n_seen = rule.n_seen

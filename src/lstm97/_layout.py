@@ -80,6 +80,7 @@ class Layout:
             "n_outputs": t.n_outputs,
             "n_sources": n_unbiased + has_bias_row,
             "n_lanes": self.padded(n_units),
+            "n_change_lanes": self.padded(n_units) + ROW_BYTES // self.dtype.itemsize,
             "n_source_lanes": self.padded(n_unbiased + has_bias_row),
             "n_block": BLOCK,
             "n_units": n_units,
@@ -103,7 +104,7 @@ class Layout:
         }
 
     def network_arrays(self) -> dict[str, Array]:
-        """The constants, weights (zero) and pending changes of one network."""
+        """The constants, weights (zero) and their changes of one network."""
         t, sizes = self.topology, self.sizes
         n_lanes = sizes["n_lanes"]
         squash = np.zeros((6, n_lanes))
@@ -114,7 +115,9 @@ class Layout:
             if kind == "cell":
                 is_g[where] = 1
                 squash[:, where] = np.array(_SQUASHING[t.input_squash])[:, np.newaxis]
+        block_of = np.repeat(np.arange(t.n_blocks, dtype=np.int32), t.blocks)
         constants = {
+            "is_continued": np.diff(block_of, prepend=-1) == 0,
             "squash": squash,
             "squash_h": np.array(_SQUASHING[t.output_squash], dtype=float),
             "is_g": is_g,
@@ -122,13 +125,15 @@ class Layout:
             "is_output": (np.arange(sizes["n_out_lanes"]) < t.n_outputs).astype(float),
             "has_bias": has_bias,
         }
-        w, w_out = (sizes["n_sources"], n_lanes), (sizes["n_out_sources"], sizes["n_out_lanes"])
+        w, dw = ((sizes["n_sources"], n) for n in (n_lanes, sizes["n_change_lanes"]))
+        w_out = (sizes["n_out_sources"], sizes["n_out_lanes"])
         arrays = self._carve(
             {name: values.shape for name, values in constants.items()}
-            | {"w": w, "w_out": w_out, "dw": w, "dw_out": w_out}
+            | {"w": w, "w_out": w_out, "dw": dw, "dw_out": w_out}
         )
         for name, values in constants.items():
             arrays[name][...] = values
+        arrays["block_of"] = block_of
         arrays["block_start"] = np.cumsum((0, *t.blocks), dtype=np.int32)
         return arrays
 
@@ -156,6 +161,7 @@ class Layout:
                 "eps": (sizes["n_hidden"] + cells,),
                 "e": (lanes,),
                 "e_s": (cells,),
+                "change": (sizes["n_change_lanes"],),
             }
         )
         arrays["symbols"] = np.zeros(BLOCK, np.int32)
