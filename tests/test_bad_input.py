@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -31,7 +34,11 @@ SINGLE_STEPS = [
     (lambda net: net.step(True), ValueError, r"x has shape \(\), expected \(2,\)"),
     (lambda net: net.learn([1, 2], [1, 2]), ValueError, r"target has shape \(2,\), expected \(1,\)"),
     (lambda net: net.learn([1, 2], 0.5), ValueError, r"target has shape \(\), expected \(1,\)"),
-    (lambda net: net.learn([1, 2], 1), ValueError, "target is class 1, expected one of 0 to 0, or -1 for none"),
+    (
+        lambda net: net.learn([1, 2], 1),
+        ValueError,
+        r"target is class 1, expected one of 0 to 0, or -1 for none; for the value 1 pass \[1.0\]",
+    ),
     (lambda net: net.learn([1, 2], -2), ValueError, "target is class -2"),
     (lambda net: net.learn([1, 2], [INF]), ValueError, "target contains infinity"),
     (lambda net: net.learn([1, 2], "no"), TypeError, "target has dtype <U2"),
@@ -103,7 +110,7 @@ MANY = [
     (lambda net: train(net, [X], [1]), ValueError, "targets contains 1 at step 0, expected -1 to 0"),
     (lambda net: train(net, [X], [[[1.0]] * 2]), ValueError, r"targets\[0\] has 2 steps but inputs\[0\] has 3"),
     (lambda net: train(net, [X], [[1]]), ValueError, r"targets\[0\] has 1 steps.*integers are class numbers"),
-    (lambda net: train(net, [X], [[[INF]] * 3]), ValueError, "targets contains infinity in row 0"),
+    (lambda net: train(net, [X], [[[INF]] * 3]), ValueError, r"targets contains infinity at step 0 of targets\[0\]"),
     (
         lambda net: train(net, [X[:0]], [[1.0]]),
         ValueError,
@@ -118,6 +125,11 @@ MANY = [
     (lambda net: train(net, [X], [[1.0]], order="random"), TypeError, "order must be a 1-D array"),
     (lambda net: train(net, [X], [[1.0]], stop=2000), TypeError, "stop must be a Stop, got int"),
     (lambda net: train(net, [X], [[1.0]], history=[]), TypeError, "history must be a History, got list"),
+    (lambda net: train(net, [X], [[1.0]], callback=1), TypeError, "callback must be callable, got int"),
+    (lambda net: train(net, [X], [[1.0]], learning_rate=-1, epochs=0), ValueError, "learning_rate must be positive"),
+    (lambda net: train(net, [X], [[1.0]], learning_rate=10**400), ValueError, "learning_rate must be positive and fin"),
+    (lambda net: Sequences.pack([X])[0:1], TypeError, "slice"),
+    (lambda net: Sequences.pack([X], "int64"), ValueError, "dtype must be a float dtype, got int64"),
     (lambda net: train("net", [X], [[1.0]]), TypeError, "net must be a Network, got str"),
     (lambda net: predict(None, [X]), TypeError, "net must be a Network"),
     (lambda net: predict(net, X), ValueError, r"inputs has shape \(3, 2\)"),
@@ -139,17 +151,41 @@ PARAMETERS = [
 def test_refused_and_nothing_changed(call, error, words):
     net = Network(Topology(2, 1, output="identity"), seed=1)
     net.learn_run(X, None)  # a state to lose, a step to correct
-    parameters, state, partials = net.parameters, net._state.cell_state, net._state.partials
+    parameters, state, partials = net.parameters, net.state.cell_state, net.state.partials
     with pytest.raises(error, match=words):
         call(net)
     assert np.array_equal(net.parameters, parameters)
-    assert np.array_equal(net._state.cell_state, state)
-    assert all(np.array_equal(net._state.partials[kind], partials[kind]) for kind in partials)
+    assert np.array_equal(net.state.cell_state, state)
+    assert all(np.array_equal(net.state.partials[kind], partials[kind]) for kind in partials)
     net.correct([0.5])
     untouched = Network(Topology(2, 1, output="identity"), seed=1)
     untouched.learn_run(X, None)
     untouched.correct([0.5])
     assert np.array_equal(net.parameters, untouched.parameters)
+
+
+def test_a_refused_call_changes_no_history_and_draws_nothing():
+    net, rng = Network(Topology(2, 1)), np.random.default_rng(0)
+    history = train(net, [X], [[0.5]], stop=Stop(window=1, tolerance=9, mean_error=9))
+    with pytest.raises(ValueError, match="learning_rate"):
+        train(net, [X], [[0.5]], learning_rate=-1, order=rng, history=history)
+    assert history.stopped
+    assert rng.integers(1000) == np.random.default_rng(0).integers(1000)
+
+
+def test_a_learning_rate_the_dtype_cannot_hold_is_refused():
+    net = Network(Topology(2, 1), dtype="float32")
+    with pytest.raises(ValueError, match="learning_rate is 1e-60, which float32 can't hold"):
+        net.learn([1, 2], [1], 1e-60)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_copies_say_what_to_do_instead(copied):
+    net = Network(Topology(2, 1))
+    with pytest.raises(TypeError, match=r"use save\(path\) and lstm97\.load\(path\)"):
+        copied(net)
+    with pytest.raises(TypeError, match=r"new_state\(\)"):
+        copied(net.new_state())
 
 
 def test_partly_nan_targets_are_refused():
@@ -193,6 +229,12 @@ def test_values_that_overflow_the_dtype_are_refused():
         ({"init_range": "0.1"}, TypeError, "init_range must be a number"),
         ({"init_range": NAN}, ValueError, "init_range must be a number"),
         ({"init_range": INF}, ValueError, "init_range must be finite"),
+        (
+            {"init_range": 1e300, "dtype": "float32"},
+            ValueError,
+            "init_range must be finite, and twice its value in float32",
+        ),
+        ({"input_gate_bias": 1e300, "dtype": "float32"}, ValueError, "input_gate_bias is 1e.300, which float32 can"),
         ({"seed": -1}, ValueError, "non-negative"),
         ({"input_gate_bias": [1, 2, 3]}, ValueError, r"input_gate_bias has shape \(3,\), expected .* \(2,\)"),
         ({"output_gate_bias": NAN}, ValueError, "output_gate_bias must be finite"),

@@ -80,6 +80,21 @@ def test_what_is_written_into_a_view_is_used_at_once(case):
     assert np.array_equal(net.run(case.inputs), other.run(case.inputs))
 
 
+def test_weights_are_a_dict_that_writes_into_the_network():
+    net = Network(ADDING)
+    assert isinstance(net.weights, dict)
+    net.weights["cell"] = 3
+    net.weights["output"] += 1
+    before = net.parameters
+    assert np.all(before[:44] == 3)
+    weights = net.weights
+    with pytest.raises(KeyError):
+        weights["forget_gate"] = 0
+    with pytest.raises(ValueError, match="broadcast"):
+        weights["cell"] = np.ones(3)
+    assert np.array_equal(net.parameters, before)
+
+
 def test_parameters_are_a_copy():
     net = Network(ADDING)
     before = net.parameters
@@ -104,7 +119,7 @@ def test_learn_calls_are_a_learn_run_however_cut_are_a_train(dtype, case, data):
     assert np.array_equal(Y, Z)
     assert np.array_equal(by_step.parameters, by_chunk.parameters)
     assert np.array_equal(by_step.parameters, by_train.parameters)
-    assert same_bits(by_step._state, by_chunk._state)
+    assert same_bits(by_step.state, by_chunk.state)
 
 
 @given(case=cases(max_steps=20))
@@ -125,7 +140,7 @@ def test_a_late_target_is_a_target_in_time_to_the_bit(case):
         if np.all(np.equal(target, target)) and np.all(np.not_equal(target, -1) | (case.classes is False)):
             late.correct(target, case.learning_rate)
     assert np.array_equal(late.parameters, in_time.parameters)
-    assert same_bits(late._state, in_time._state)
+    assert same_bits(late.state, in_time.state)
 
 
 def test_correct_needs_a_learn_step_without_target_right_before():
@@ -167,7 +182,7 @@ def test_learning_on_one_state_changes_the_weights_for_all():
     net.learn([1, 2], [0.3], 0.5, state=state)
     same.learn([1, 2], [0.3], 0.5)
     assert np.array_equal(net.parameters, same.parameters)
-    assert not net._state.cell_state.any()
+    assert not net.state.cell_state.any()
     assert state.cell_state.any()
 
 
@@ -187,10 +202,10 @@ def test_reset_is_a_new_state_also_after_symbols_and_errors():
 def test_inference_drops_the_partials():
     net = Network(ADDING)
     net.learn([1, 2], None)
-    assert all(partials.any() for partials in net._state.partials.values())
+    assert all(partials.any() for partials in net.state.partials.values())
     net.step([1, 2])
-    assert not any(partials.any() for partials in net._state.partials.values())
-    assert net._state.cell_state.any()
+    assert not any(partials.any() for partials in net.state.partials.values())
+    assert net.state.cell_state.any()
 
 
 def test_a_state_of_another_network_is_refused():

@@ -49,6 +49,21 @@ def test_equal_lengths_as_3d_arrays_are_lists():
     assert np.array_equal(trained(Sequences.pack(X), Sequences.pack(T))[0], expected)
 
 
+def test_misaligned_arrays_are_taken():
+    def misaligned(array):
+        return np.frombuffer(b"x" + array.tobytes(), np.uint8)[1:].view(array.dtype).reshape(array.shape)
+
+    rng = np.random.default_rng(1)
+    X, T = rng.normal(size=(5, 7, 2)), rng.normal(size=(5, 7, 1))
+    order, offsets = np.array([3, 1]), np.arange(6) * 7
+    expected, _ = trained(X, T, order=order)
+    assert np.array_equal(trained(misaligned(X), misaligned(T), order=misaligned(order))[0], expected)
+    packed = Sequences(misaligned(X.reshape(35, 2)), misaligned(offsets))
+    assert packed.values.flags.aligned
+    assert np.array_equal(trained(packed, T, order=order)[0], expected)
+    assert np.array_equal(predict(Network(TOPOLOGY), misaligned(X)), predict(Network(TOPOLOGY), X))
+
+
 def test_symbols_and_classes_in_every_form():
     rng = np.random.default_rng(2)
     symbols, classes = rng.integers(4, size=(6, 5)), rng.integers(-1, 3, size=(6, 5))
@@ -87,11 +102,11 @@ def test_empty_sequences_take_part_without_a_target():
 def test_the_networks_own_state_is_left_alone():
     net = Network(TOPOLOGY)
     net.learn([1, 2], None)
-    state, partials = net._state.cell_state, net._state.partials["cell"]
+    state, partials = net.state.cell_state, net.state.partials["cell"]
     train(net, *some_data())
     predict(net, some_data()[0])
-    assert np.array_equal(net._state.cell_state, state)
-    assert np.array_equal(net._state.partials["cell"], partials)
+    assert np.array_equal(net.state.cell_state, state)
+    assert np.array_equal(net.state.partials["cell"], partials)
 
 
 def test_update_by_sequence_is_the_sum_of_its_changes():
@@ -142,7 +157,7 @@ def test_errors_are_the_mean_over_targets_and_outputs_before_the_change():
     x, t = np.ones((4, 2)), np.array([[0.2, 0.9], [np.nan, np.nan], [0.5, 0.1], [0.3, 0.3]])
     same = Network(Topology(2, 2, blocks=(1,)))
     Y = same.learn_run(x, t)
-    history = train(net, [x], [t])
+    history = train(net, [x], [t], learning_rate=0.1)
     assert history.errors[0] == pytest.approx(np.nanmean(np.abs(t - Y)), rel=1e-14)
 
 
@@ -190,6 +205,36 @@ def test_training_ends_at_the_exact_sequence_however_the_data_come(window, toler
     assert np.array_equal(pieces.parameters, stopping.parameters)
 
 
+def test_the_stop_rule_is_exact_beside_errors_of_any_size():
+    inputs = np.zeros((200, 1, 2))
+    targets = np.full((200, 1), 0.02)
+    targets[10] = 1e16
+    stop = Stop(window=100, tolerance=1, mean_error=0.01, max_wrong=1)
+    net = Network(TOPOLOGY, init_range=0)
+    errors = train(net, inputs, targets, learning_rate=1e-300).errors.copy()
+    expected = judged_by_hand(errors, errors, stop)
+    net = Network(TOPOLOGY, init_range=0)
+    assert train(net, inputs, targets, learning_rate=1e-300, stop=stop).sequences == (expected or 200)
+    targets[100:] = 0.005
+    errors[100:] = 0.005
+    expected = judged_by_hand(errors, errors, stop)
+    assert expected
+    assert train(net, inputs, targets, learning_rate=1e-300, stop=stop).sequences == expected
+
+
+def test_a_history_is_right_after_training_failed():
+    inputs, targets = np.ones((10, 3, 2)), np.full((10, 1), 0.5)
+    targets[6] = 1e300
+    stop = Stop(window=20, tolerance=9, mean_error=9)
+    net = Network(TOPOLOGY)
+    history = train(net, inputs[:2], targets[:2], stop=stop)
+    with pytest.raises(FloatingPointError, match="step 2 of sequence 6"):
+        train(net, inputs, targets, learning_rate=1e10, update="sequence", stop=stop, history=history)
+    assert (history.sequences, len(history.errors), history.epochs) == (8, 8, 1)
+    assert history.steps == 9 * 3
+    assert history._window.n_seen == 8
+
+
 def test_wrong_looks_at_every_output_and_target_of_a_sequence():
     rng = np.random.default_rng(7)
     X, T = rng.normal(size=(30, 4, 2)), rng.uniform(size=(30, 4, 2))
@@ -202,7 +247,7 @@ def test_wrong_looks_at_every_output_and_target_of_a_sequence():
     tolerance = np.sort(largest)[-3]  # two are beyond it
     for max_wrong, stopped in ((2, True), (1, False)):
         stop = Stop(window=30, tolerance=tolerance, mean_error=np.inf, max_wrong=max_wrong)
-        assert train(Network(topology), X, T, stop=stop).stopped == stopped
+        assert train(Network(topology), X, T, 0.1, stop=stop).stopped == stopped
 
 
 def test_a_stop_rule_has_no_memory_of_other_calls():
@@ -240,9 +285,11 @@ def test_predict_gives_arrays_for_arrays_and_lists_for_lists():
         net.reset()
         assert np.array_equal(Y[i], net.run(x))
     assert [y.shape for y in predict(net, [X[0], X[1][:2]])] == [(5, 1), (2, 1)]
-    out = np.empty((15, 1))
-    assert np.shares_memory(predict(net, X, out=out), out)
-    assert np.array_equal(out.reshape(3, 5, 1), Y)
+    out, flat = np.empty((3, 5, 1)), np.empty((15, 1))
+    assert predict(net, X, out=out) is out
+    assert np.array_equal(out, Y)
+    assert all(np.shares_memory(y, flat) for y in predict(net, list(X), out=flat))
+    assert np.array_equal(flat.reshape(3, 5, 1), Y)
     symbols = Network(Topology(3, 2))
     assert predict(symbols, np.array([[0, 1], [2, 2]])).shape == (2, 2, 2)
 

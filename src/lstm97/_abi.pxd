@@ -50,7 +50,7 @@ cdef struct Net:
     # constants
     const int32_t *block_start  # (n_blocks + 1,) first cell of each block
     const int32_t *block_of     # (n_cells,) each cell's block
-    const real *is_continued    # (n_cells padded,) 0 for the first cell of a block, 1 for the others
+    const real *is_continued    # (n_cells,) 0 for the first cell of a block, 1 for the others
     const real *squash          # (6, n_lanes) squashing constants of the hidden layer's units
     const real *squash_h        # (6,) those of h
     const real *is_g            # (n_lanes,) 1 in the cells' lanes
@@ -115,7 +115,8 @@ cdef struct StopRule:
     uint8_t *wrong              # (window,) ring
     Py_ssize_t n_seen           # sequences with an error signal so far
     Py_ssize_t n_wrong          # ones in `wrong`
-    double error_sum            # of `errors`
+    double error_sum            # of `errors` in the window, and
+    double error_rest           # what rounding dropped from it
 
 cdef struct Plan:               # a call of train: what is asked, and how far it came
     const int64_t *offsets      # (n_sequences + 1,)

@@ -17,6 +17,21 @@ def integer(name: str, value: Any, at_least: int) -> int:
     return number
 
 
+def positive(name: str, value: Any) -> float:
+    """``value`` as a finite float above 0."""
+    try:
+        number = float(value) if not isinstance(value, str) else None
+    except OverflowError:
+        number = math.inf
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    return number
+
+
 def not_negative(name: str, value: Any) -> float:
     """``value`` as a float of at least 0; infinity is one."""
     try:

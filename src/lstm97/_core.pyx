@@ -49,10 +49,10 @@ cdef extern from "_lanes.h" nogil:
     exponential exp_parts(lanes)
 
 
-cdef enum:      # what to do with the changes of weights
-    EXCHANGE    # add them, and keep the old weights in their place
-    RESTORE     # take the old weights back
-    CLEAR       # set them to 0
+cdef enum:              # what to do with the changes of weights
+    ADD_UP              # dw += w: the new weights, in the changes' place
+    TAKE                # w = dw
+    TAKE_AND_CLEAR      # w = dw; dw = 0
 
 
 # ---- small helpers ---------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ cdef inline Py_ssize_t vectors(Py_ssize_t n) noexcept nogil:
 
 
 cdef inline lanes squash(lanes a, lanes scale, lanes plus, lanes minus) noexcept nogil:
-    """(plus + minus E) / (1 + E), E = exp(scale a): (3)(4)(5) and tanh, by the constants of `_layout.squashing`."""
+    """(plus + minus E) / (1 + E), E = exp(scale a): (3)(4)(5) and tanh, by the constants of `_layout.py`."""
     cdef exponential e = exp_parts(scale * a)
     cdef lanes one = splat(1)
     return (
@@ -631,30 +631,22 @@ cdef void change_output_weights(const Net* net, State* st, bint summed) noexcept
         change_output_row(net, st, place + net.n_cells, 1, summed)
 
 
-cdef inline lanes exchange(real* w, real* dw, Py_ssize_t n) noexcept nogil:
-    """w += dw, and dw = w as it was; 0 in every lane returned if all of the new w are finite, else NaN in some."""
+cdef inline lanes act_on_row(real* w, real* dw, Py_ssize_t n, int action) noexcept nogil:
+    """One row of an action; after ADD_UP, NaN in some lane if a weight would not be finite, else 0 in all."""
     cdef Py_ssize_t i
-    cdef lanes before, after
+    cdef lanes new
     cdef lanes bad = splat(0)
     for i in range(vectors(n)):
-        before = load(w + i * LANES)
-        after = before + load(dw + i * LANES)
-        store(w + i * LANES, after)
-        store(dw + i * LANES, before)
-        bad = bad + (after - after)
+        new = load(dw + i * LANES)
+        if action == ADD_UP:
+            new = new + load(w + i * LANES)
+            store(dw + i * LANES, new)
+            bad = bad + (new - new)
+        else:
+            store(w + i * LANES, new)
+            if action == TAKE_AND_CLEAR:
+                store(dw + i * LANES, splat(0))
     return bad
-
-
-cdef inline lanes act_on_row(real* w, real* dw, Py_ssize_t n, int action) noexcept nogil:
-    """One row of an action on the changes; returns what `exchange` does, for the other actions 0."""
-    cdef Py_ssize_t i
-    if action == EXCHANGE:
-        return exchange(w, dw, n)
-    for i in range(vectors(n)):
-        if action == RESTORE:
-            store(w + i * LANES, load(dw + i * LANES))
-        store(dw + i * LANES, splat(0))
-    return splat(0)
 
 
 cdef lanes act_on_changes(Net* net, const State* st, bint summed, int action) noexcept nogil:
@@ -686,15 +678,13 @@ cdef lanes act_on_changes(Net* net, const State* st, bint summed, int action) no
 
 
 cdef int apply_changes(Net* net, const State* st, bint summed) noexcept nogil:
-    """Add the changes to the weights; if a weight would not be finite then, all stay as they were.
+    """Add the changes to the weights, unless a weight would not be finite then: nobody ever sees such a one.
 
     Summed changes begin at 0 again, a single signal's are overwritten by the next one's.
     """
-    if sum_of(act_on_changes(net, st, summed, EXCHANGE)) != 0:
-        act_on_changes(net, st, summed, RESTORE)
+    if sum_of(act_on_changes(net, st, summed, ADD_UP)) != 0:
         return CHANGE_NOT_FINITE
-    if summed:
-        act_on_changes(net, st, summed, CLEAR)
+    act_on_changes(net, st, summed, TAKE_AND_CLEAR if summed else TAKE)
     return OK
 
 
@@ -803,26 +793,31 @@ cdef void measure(const Net* net, const State* st, Plan* plan) noexcept nogil:
     plan.n_signals += 1
 
 
+cdef inline void add_error(StopRule* rule, double error) noexcept nogil:
+    """Add to the sum of the window's errors, keeping what rounding drops (Neumaier): the terms may differ in size."""
+    cdef double total = rule.error_sum + error
+    if (rule.error_sum if rule.error_sum > 0 else -rule.error_sum) >= (error if error > 0 else -error):
+        rule.error_rest += (rule.error_sum - total) + error
+    else:
+        rule.error_rest += (error - total) + rule.error_sum
+    rule.error_sum = total
+
+
 cdef bint rule_holds(StopRule* rule, double error, bint wrong) noexcept nogil:
     """Enter a sequence into the window; whether the rule holds now: window full, few wrong, mean error small."""
-    cdef Py_ssize_t i
     cdef Py_ssize_t place = rule.n_seen % rule.window
     if rule.n_seen >= rule.window:
         rule.n_wrong -= rule.wrong[place]
-        rule.error_sum -= rule.errors[place]
+        add_error(rule, -rule.errors[place])
     rule.errors[place] = error
     rule.wrong[place] = wrong
     rule.n_wrong += wrong
-    rule.error_sum += error
+    add_error(rule, error)
     rule.n_seen += 1
-    if place == rule.window - 1:  # the running sum drifts by rounding: once per turn it starts afresh
-        rule.error_sum = 0
-        for i in range(rule.window):
-            rule.error_sum += rule.errors[i]
     return (
         rule.n_seen >= rule.window
         and rule.n_wrong <= rule.max_wrong
-        and rule.error_sum < rule.mean_error * rule.window
+        and rule.error_sum + rule.error_rest < rule.mean_error * rule.window
     )
 
 
@@ -944,6 +939,7 @@ cdef void train(Net* net, State* st, const Chunk* chunk, Plan* plan, Py_ssize_t 
         if plan.by_sequence and plan.n_signals:
             plan.status = apply_changes(net, st, True)
             if plan.status != OK:
+                plan.step = length - 1
                 return
         end_sequence(net, plan)
 

@@ -19,7 +19,9 @@ _MODULES = {"float64": "lstm97._core", "float32": "lstm97._core_f32"}
 
 def present() -> tuple[str, ...]:
     """The builds this installation has."""
-    return tuple(name for name, (suffix, _) in _BUILDS.items() if find_spec(f"lstm97._core{suffix}"))
+    return tuple(
+        name for name, (suffix, _) in _BUILDS.items() if all(find_spec(module + suffix) for module in _MODULES.values())
+    )
 
 
 def runnable() -> tuple[str, ...]:

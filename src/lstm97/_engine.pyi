@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm97._layout import Layout
-from lstm97.training import StopWindow
+from lstm97.training import History
 
 _Array = NDArray[Any]
 
@@ -38,6 +38,5 @@ class Engine:
         order: NDArray[np.int64],
         learning_rate: float,
         by_sequence: bool,
-        errors: NDArray[np.float64],
-        window: StopWindow | None,
-    ) -> tuple[int, int, bool]: ...
+        history: History,
+    ) -> None: ...

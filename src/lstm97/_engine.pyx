@@ -21,14 +21,15 @@ from lstm97._abi cimport (
 )
 
 from lstm97 import sequences
+from lstm97._checks import positive
 
 cdef extern from "_cpu.h":
     int x86_64_level()
 
-# Work is counted in weight-steps, about a nanosecond each: a call over many steps comes up for air (signals) after a
-# slice of it, and a single step hands the GIL over only if it is long enough to be worth more than the handing over.
+# Work is counted in weights times steps, at most a few nanoseconds each. A call over many steps looks for signals after
+# every slice of work; a single step hands the GIL over only if its work is worth more than the handing over.
 cdef enum:
-    SLICE = 50_000_000
+    SLICE = 10_000_000
     WORTH_RELEASING = 20_000
 
 cdef str THIS_STEP = "this step"
@@ -41,12 +42,13 @@ cdef dict _NOT_FINITE = {
 }
 
 
-cdef object not_finite(int status, str where):
+cdef str STREAM = "reset the state"
+cdef str LEARNING = "try a smaller learning_rate, or forget_gates=True for streams without reset"
+
+
+cdef object not_finite(int status, str where, str advice):
     """The exception for a Status other than OK."""
-    return FloatingPointError(
-        f"{_NOT_FINITE[status]} at {where}; the weights are those before it, the state needs a reset; "
-        "try a smaller learning_rate, or forget_gates=True for streams without reset"
-    )
+    return FloatingPointError(f"{_NOT_FINITE[status]} at {where}; {advice}")
 
 
 cdef void* address(object array) except? NULL:
@@ -55,18 +57,6 @@ cdef void* address(object array) except? NULL:
     PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
     PyBuffer_Release(&view)
     return view.buf
-
-
-cdef double checked_rate(object learning_rate) except -1:
-    """The learning rate as a positive finite number."""
-    cdef double rate
-    try:
-        rate = learning_rate
-    except TypeError:
-        raise TypeError(f"learning_rate must be a number, got {learning_rate!r}") from None
-    if not 0 < rate < INFINITY:
-        raise ValueError(f"learning_rate must be positive and finite, got {learning_rate!r}")
-    return rate
 
 
 cdef inline void release(Py_buffer* view) noexcept:
@@ -117,8 +107,6 @@ cdef class Engine:
     cdef State st
     cdef int32_t* learning         # the network's lock
     cdef bint busy                 # a call on this state is under way
-    cdef bint heavy                # a single step is worth releasing the GIL for
-    cdef Py_ssize_t slice_steps
     cdef char format
     cdef readonly object layout
     cdef object kept
@@ -199,9 +187,6 @@ cdef class Engine:
         self.st.n_rows = self.net.n_sources - self.net.n_inputs
         for i in range(self.st.n_rows):
             self.st.rows[i] = <int32_t> (self.net.n_inputs + i)
-        work = self.net.n_sources * self.net.n_lanes + self.net.n_out_sources * self.net.n_out_lanes + 1
-        self.heavy = work > WORTH_RELEASING
-        self.slice_steps = max(1, SLICE // (8 * work))
 
     # ---- exclusive use ----
 
@@ -221,6 +206,29 @@ cdef class Engine:
         self.busy = False
         if learns:
             self.learning[0] = 0
+
+    cdef double rate(self, object learning_rate) except -1:
+        """The learning rate in the network's dtype; what is not positive and finite there is refused."""
+        cdef double rate
+        if isinstance(learning_rate, float):
+            rate = <double> learning_rate
+        else:
+            rate = positive("learning_rate", learning_rate)
+        if self.kernel.real_bytes == sizeof(float):
+            rate = <float> rate
+        if not 0 < rate < INFINITY:
+            positive("learning_rate", learning_rate)
+            raise ValueError(f"learning_rate is {learning_rate!r}, which {self.layout.dtype} can't hold")
+        return rate
+
+    cdef Py_ssize_t slice_of(self, const Chunk* chunk) noexcept:
+        """How many steps of a chunk make a slice."""
+        cdef Py_ssize_t unread = self.net.n_inputs if chunk.symbols != NULL else 0
+        return 1 + SLICE // (
+            1
+            + (self.net.n_sources - unread) * self.net.n_lanes
+            + (self.net.n_out_sources - unread * self.net.input_to_output) * self.net.n_out_lanes
+        )
 
     # ---- the arguments of a single step ----
 
@@ -253,7 +261,8 @@ cdef class Engine:
                 symbol[0] = x
                 chunk.symbols = symbol
                 return 0
-            self.get_row(x, view, self.net.n_inputs)
+            if not self.get_row(x, view, self.net.n_inputs):
+                raise SystemError("as_input made a row the loops can't use")
         chunk.values = <const real*> view.buf
         return 0
 
@@ -270,7 +279,8 @@ cdef class Engine:
                 klass[0] = target
                 chunk.classes = klass
                 return 0
-            self.get_row(target, view, self.net.n_outputs)
+            if not self.get_row(target, view, self.net.n_outputs):
+                raise SystemError("as_target made a row the loops can't use")
         chunk.targets = <const real*> view.buf
         return 0
 
@@ -298,12 +308,13 @@ cdef class Engine:
         """Steps of one stream, in slices; a single small step keeps the GIL."""
         cdef Py_ssize_t begin = 0
         cdef Py_ssize_t end
+        cdef Py_ssize_t slice_steps = self.slice_of(chunk)
         cdef Report report
         self.enter(learns)
         try:
             while begin < n_steps:
-                end = min(n_steps, begin + self.slice_steps)
-                if n_steps > 1 or self.heavy:
+                end = min(n_steps, begin + slice_steps)
+                if n_steps > 1 or slice_steps < SLICE // WORTH_RELEASING:
                     with nogil:
                         if learns:
                             self.kernel.learn(&self.net, &self.st, chunk, begin, end, rate, y, &report)
@@ -314,7 +325,9 @@ cdef class Engine:
                 else:
                     self.kernel.run(&self.net, &self.st, chunk, begin, end, y, records, &report)
                 if report.status != OK:
-                    raise not_finite(report.status, where.format(report.step))
+                    raise not_finite(
+                        report.status, where.format(report.step), f"{STREAM}; {LEARNING}" if learns else STREAM
+                    )
                 begin = end
                 if begin < n_steps:
                     PyErr_CheckSignals()
@@ -347,7 +360,7 @@ cdef class Engine:
         cdef Py_buffer x_view, target_view
         cdef Chunk chunk
         cdef int32_t symbol, klass
-        cdef double rate = checked_rate(learning_rate)
+        cdef double rate = self.rate(learning_rate)
         memset(&chunk, 0, sizeof(Chunk))
         out = self.get_output(out)
         self.get_input(x, &x_view, &chunk, &symbol)
@@ -367,7 +380,7 @@ cdef class Engine:
         cdef Chunk chunk
         cdef int32_t klass = -1
         cdef int status = OK
-        cdef double rate = checked_rate(learning_rate)
+        cdef double rate = self.rate(learning_rate)
         memset(&chunk, 0, sizeof(Chunk))
         self.get_target(target, &view, &chunk, &klass)
         try:
@@ -383,7 +396,7 @@ cdef class Engine:
         finally:
             release(&view)
         if status != OK:
-            raise not_finite(status, THIS_STEP)
+            raise not_finite(status, THIS_STEP, f"{STREAM}; {LEARNING}")
 
     def run(self, inputs, out, records):
         """Inference over packed inputs; records: None, or an array or None for each of `_layout.RECORDS`."""
@@ -401,27 +414,25 @@ cdef class Engine:
     def learn_run(self, inputs, targets, learning_rate, out):
         """Learning steps over packed inputs and targets."""
         cdef Chunk chunk
-        cdef double rate = checked_rate(learning_rate)
+        cdef double rate = self.rate(learning_rate)
         bind(&chunk, inputs, targets)
         self.advance(&chunk, len(inputs), True, rate, <real*> address(out), NULL, NTH_STEP)
 
-    def train(self, inputs, offsets, targets, bint target_per_sequence, order, learning_rate, bint by_sequence, errors,
-              window):
-        """Train on packed sequences in the given order; `window` is a `StopWindow`, brought up to date, or None.
-
-        Returns the number of sequences and of steps done and whether the stop rule held.
-        """
+    def train(self, inputs, offsets, targets, bint target_per_sequence, order, learning_rate, bint by_sequence, history):
+        """Train on packed sequences in the given order; the History is up to date however this ends."""
         cdef Chunk chunk
         cdef Plan plan
         cdef StopRule rule
         memset(&plan, 0, sizeof(Plan))
-        plan.learning_rate = checked_rate(learning_rate)
+        plan.learning_rate = self.rate(learning_rate)
         bind(&chunk, inputs, targets)
         chunk.target_per_sequence = target_per_sequence
         plan.offsets = <const int64_t*> address(offsets)
         plan.order = <const int64_t*> address(order)
         plan.n_order = len(order)
         plan.by_sequence = by_sequence
+        window = history._window
+        errors = history._room(plan.n_order)
         plan.errors = <double*> address(errors)
         if window is not None:
             rule.window = window.stop.window
@@ -433,21 +444,28 @@ cdef class Engine:
             rule.n_seen = window.n_seen
             rule.n_wrong = window.n_wrong
             rule.error_sum = window.error_sum
+            rule.error_rest = window.error_rest
             plan.rule = &rule
+        cdef Py_ssize_t slice_steps = self.slice_of(&chunk)
         self.enter(True)
         try:
             if by_sequence:
                 self.kernel.discard(&self.net)
             while plan.position < plan.n_order and not plan.stopped:
                 with nogil:
-                    self.kernel.train(&self.net, &self.st, &chunk, &plan, self.slice_steps)
+                    self.kernel.train(&self.net, &self.st, &chunk, &plan, slice_steps)
                 if plan.status != OK:
-                    raise not_finite(plan.status, f"step {plan.step} of sequence {plan.order[plan.position]}")
+                    raise not_finite(
+                        plan.status, f"step {plan.step} of sequence {plan.order[plan.position]}", LEARNING
+                    )
                 PyErr_CheckSignals()
         finally:
             if window is not None:
                 window.n_seen = rule.n_seen
                 window.n_wrong = rule.n_wrong
                 window.error_sum = rule.error_sum
+                window.error_rest = rule.error_rest
+            history.sequences += plan.position
+            history.steps += plan.n_steps
+            history.stopped = bool(plan.stopped)
             self.leave(True)
-        return plan.position, plan.n_steps, bool(plan.stopped)

@@ -50,14 +50,6 @@ static inline lanes choose(words mask, lanes yes, lanes no)
 {
     return (lanes)(((words)yes & mask) | ((words)no & ~mask));
 }
-/* The lanes of a vector from places in memory of their own. Gathered one by one: what was stored a moment ago as part
- * of another vector comes back at once this way, while a vector load that straddles two stores waits for both. */
-static inline lanes gather(const real *from, const int32_t *index)
-{
-    lanes x;
-    for (int i = 0; i < LANES; i++) x[i] = from[index[i]];
-    return x;
-}
 /* x within +-limit; NaN stays NaN. The x86 instructions return their second operand if one is NaN. */
 #if defined(__SSE2__)
 #include <immintrin.h>

@@ -6,6 +6,7 @@ the legend of the names.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -173,7 +174,7 @@ class Layout:
         """Zeroed arrays of these shapes, aligned to ROW_BYTES and with ROW_BYTES to spare, in one block of memory."""
         itemsize = self.dtype.itemsize
         lanes = ROW_BYTES // itemsize
-        counts = {name: int(np.prod(shape)) for name, shape in shapes.items()}
+        counts = {name: math.prod(shape) for name, shape in shapes.items()}
         rooms = {name: self.padded(count) + lanes for name, count in counts.items()}
         block = np.zeros((sum(rooms.values()) + lanes) * itemsize, np.uint8)
         begin = -block.ctypes.data % ROW_BYTES

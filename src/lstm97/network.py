@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from os import PathLike
-from types import MappingProxyType
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 import numpy as np
 from numpy.random import BitGenerator, Generator, SeedSequence
@@ -35,6 +34,9 @@ class State:
         self._engine = Engine(
             _dispatch.kernel(self._layout.dtype), self._layout, network._arrays, self._arrays, network._lock
         )
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a State is neither copied nor pickled; make one with the network's new_state()")
 
     def reset(self) -> None:
         """Set activations, cell states and partials to zero."""
@@ -67,6 +69,13 @@ class State:
             for i, kind in enumerate(kinds)
             if kind in topology.units
         }
+
+
+class Weights(dict[Kind, Array]):
+    """A network's weights by kind of unit: views of its memory. Assigning to a kind writes into its view."""
+
+    def __setitem__(self, kind: Kind, values: ArrayLike) -> None:
+        self[kind][...] = values
 
 
 class Network:
@@ -142,14 +151,14 @@ class Network:
             raise TypeError(f"topology must be a Topology, got {type(topology).__name__}")
         self.topology = topology
         self.dtype = _float_dtype(dtype)
-        if not_negative("init_range", init_range) == np.inf:
-            raise ValueError("init_range must be finite")
+        if not_negative("init_range", init_range) > float(np.finfo(self.dtype).max) / 2:
+            raise ValueError(f"init_range must be finite, and twice its value in {self.dtype} too, got {init_range!r}")
         given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)
         biases = {kind: self._gate_bias(kind, bias) for kind, bias in given if bias is not None}
         self._layout = Layout(topology, self.dtype)
         self._arrays = self._layout.network_arrays()
         self._lock = np.zeros(1, np.int32)
-        self._weights = MappingProxyType(self._layout.weight_views(self._arrays))
+        self._weights = self._layout.weight_views(self._arrays)
         rng = np.random.default_rng(seed)
         self.parameters = rng.uniform(-init_range, init_range, topology.n_weights)
         for kind, values in biases.items():
@@ -173,7 +182,12 @@ class Network:
             raise ValueError(f"{name} has shape {values.shape}, expected a number or shape ({n_blocks},)")
         if not np.isfinite(values).all():
             raise ValueError(f"{name} must be finite, got {bias!r}")
+        if np.abs(values).max(initial=0) > float(np.finfo(self.dtype).max):
+            raise ValueError(f"{name} is {bias!r}, which {self.dtype} can't hold")
         return np.broadcast_to(values, (n_blocks,))
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a Network is neither copied nor pickled; use save(path) and lstm97.load(path)")
 
     def __repr__(self) -> str:
         return f"<Network: {self.topology.n_weights} weights, {self.dtype}, {self.topology}>"
@@ -181,15 +195,15 @@ class Network:
     # ---- weights ----
 
     @property
-    def weights(self) -> Mapping[Kind, Array]:
+    def weights(self) -> Weights:
         """The weights by kind of unit, in the order cell, input_gate, output_gate, forget_gate, hidden, output.
 
         Each is a writable view of shape (units, sources): what is written there is used from the next step on. The
         sources of a hidden-layer unit are, in this order: inputs, hidden units, cells, input gates, output gates,
         forget gates, bias; those of an output: inputs, hidden units, cells, bias; as far as the topology has them. A
-        kind the topology lacks has no key.
+        kind the topology lacks has no key. Assigning, ``net.weights["cell"] = values``, writes into the view.
         """
-        return self._weights
+        return Weights(self._weights)
 
     @property
     def parameters(self) -> Array:
@@ -216,6 +230,11 @@ class Network:
             begin += view.size
 
     # ---- states ----
+
+    @property
+    def state(self) -> State:
+        """The network's own state, which calls use that are not given another."""
+        return self._state
 
     def new_state(self) -> State:
         """A zero state, for one more stream over the same weights."""
@@ -253,8 +272,8 @@ class Network:
         x : array_like, shape (n_inputs,), or int
             The inputs, or a symbol's number instead of its one-hot row (if there is more than one input).
         target : array_like, shape (n_outputs,), or int, or None
-            What the outputs should be, or a class number instead of its one-hot row; None, a row of NaN or class -1
-            mean no error signal.
+            What the outputs should be, or a class number instead of its one-hot row (also with one output: its value
+            goes into an array); None, a row of NaN or class -1 mean no error signal.
         learning_rate : float, default 0.1
             The paper's alpha, positive.
         state : State, optional
@@ -439,6 +458,11 @@ class Network:
         ----------
         path : str or path
             Of the file; one that exists is replaced.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
         """
         persistence.save(self, path)
 

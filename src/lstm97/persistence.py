@@ -19,11 +19,15 @@ FORMAT = "1"
 
 def save(net: Network, path: str | PathLike[str]) -> None:
     """Write a network's topology and weights; see `lstm97.Network.save`."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     header = {"lstm97_format": FORMAT, "topology": json.dumps(asdict(net.topology)), "dtype": net.dtype.name}
     weights = {str(kind): np.ascontiguousarray(view) for kind, view in net.weights.items()}
-    save_file(weights, fspath(path), metadata=header)
+    try:
+        save_file(weights, fspath(path), metadata=header)
+    except SafetensorError as error:
+        raise OSError(f"{fspath(path)} cannot be written: {error}") from error
 
 
 def load(path: str | PathLike[str]) -> Network:
@@ -69,5 +73,8 @@ def load(path: str | PathLike[str]) -> Network:
     expected = {str(kind): view.shape for kind, view in net.weights.items()}
     if found != expected:
         raise ValueError(f"{fspath(path)} has weights {found}, its topology needs {expected}")
-    net.parameters = np.concatenate([weights[kind].ravel() for kind in net.weights])
+    try:
+        net.parameters = np.concatenate([weights[kind].ravel() for kind in net.weights])
+    except ValueError as error:
+        raise ValueError(f"{fspath(path)} has weights that are not finite") from error
     return net

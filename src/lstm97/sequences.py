@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ class Sequences:
             raise ValueError(f"offsets must be a 1-D integer array, got {bounds.dtype} of shape {bounds.shape}")
         if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(array) or (bounds[1:] < bounds[:-1]).any():
             raise ValueError(f"offsets must rise from 0 to the number of steps, {len(array)}")
-        self.values: Array = np.ascontiguousarray(array).view()
+        self.values: Array = np.require(array, None, ["C", "A"]).view()
         self.offsets: NDArray[np.int64] = np.array(bounds, np.int64)
         self.values.flags.writeable = False
         self.offsets.flags.writeable = False
@@ -90,7 +91,7 @@ class Sequences:
         arrays = [_numbers(f"{name}[{i}]", sequence) for i, sequence in enumerate(inputs)]
         if not arrays:
             raise ValueError(f"{name} has no sequences")
-        symbols = all(array.ndim == 1 and array.dtype.kind in "iu" for array in arrays)
+        symbols = any(map(_is_symbols, arrays)) and all(_is_symbols(array) or array.shape == (0,) for array in arrays)
         if not symbols:
             n_features = next((array.shape[1] for array in arrays if array.ndim == 2), "n_features")
             for i, array in enumerate(arrays):
@@ -101,7 +102,7 @@ class Sequences:
                     )
         offsets = np.cumsum([0, *map(len, arrays)])
         with np.errstate(over="ignore"):  # what does not fit the dtype becomes infinite, and is refused as such
-            values = np.concatenate(arrays)
+            values = np.concatenate([array for array in arrays if len(array)] or arrays)
             return cls(values if symbols else values.astype(_float_dtype(values, dtype), copy=False), offsets)
 
     @classmethod
@@ -126,7 +127,7 @@ class Sequences:
 
     def __getitem__(self, i: int) -> Array:
         """The steps of sequence i, a read-only view."""
-        i = range(len(self))[i]
+        i = range(len(self))[operator.index(i)]
         return self.values[self.offsets[i] : self.offsets[i + 1]]
 
     def __iter__(self) -> Iterator[Array]:
@@ -180,7 +181,10 @@ def as_target(target: object, layout: Layout) -> int | Array | None:
         row = _as_row("target", target, n_outputs, layout, nan_allowed=True)
         return None if np.isnan(row).all() else row
     if not -1 <= number < n_outputs:
-        raise ValueError(f"target is class {number}, expected one of 0 to {n_outputs - 1}, or -1 for none")
+        raise ValueError(
+            f"target is class {number}, expected one of 0 to {n_outputs - 1}, or -1 for none"
+            + (f"; for the value {number} pass [{number}.0]" if n_outputs == 1 else "")
+        )
     return None if number == -1 else number
 
 
@@ -293,7 +297,7 @@ def as_targets(targets: object, inputs: Sequences, layout: Layout) -> tuple[Arra
         given = rows >= 0
     else:
         rows = _cast(rows, layout.dtype)
-        _check_rows("targets", rows)
+        _check_rows("targets", rows, steps if per_sequence is None else None)
         given = ~np.isnan(rows[:, 0])
     if per_sequence is not None:
         for i in np.flatnonzero(given & (inputs.lengths == 0))[:1]:
@@ -324,6 +328,7 @@ def _one_per_sequence(targets: object) -> Array | None:
 
 
 def _same_number(n_targets: int, n_inputs: int) -> None:
+    """Refuse targets for another number of sequences."""
     if n_targets != n_inputs:
         raise ValueError(f"targets has {n_targets} sequences but inputs has {n_inputs}")
 
@@ -356,9 +361,16 @@ def _numbers(name: str, value: object) -> Array:
     return array
 
 
+def _is_symbols(array: Array) -> bool:
+    """Whether an array can be one sequence of symbols or classes."""
+    return array.ndim == 1 and array.dtype.kind in "iu"
+
+
 def _float_dtype(values: Array, dtype: DTypeLike | None) -> np.dtype[Any]:
     """The dtype to pack reals into: the one asked for, or theirs."""
     if dtype is not None:
+        if np.dtype(dtype).kind != "f":
+            raise ValueError(f"dtype must be a float dtype, got {np.dtype(dtype)}")
         return np.dtype(dtype)
     return values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
 
@@ -377,6 +389,7 @@ def _as_int32(name: str, numbers: Array) -> NDArray[np.int32]:
 
 
 def _refuse_symbols(name: str, n_inputs: int) -> None:
+    """Refuse integers where there is one input: a symbol would say nothing, so a value must be meant."""
     if n_inputs == 1:
         raise ValueError(
             f"{name} is integer, which means symbols, and there is only one input; for its values pass floats of shape "
@@ -385,7 +398,7 @@ def _refuse_symbols(name: str, n_inputs: int) -> None:
 
 
 def _where(name: str, step: int, sequences: Sequences | None) -> str:
-    """Words for the place of a step: "inputs[7] contains", "at step 2"."""
+    """Words for the place of a step: "at step 2", "at step 2 of inputs[7]"."""
     if sequences is None:
         return f"at step {step}"
     i, step = sequences.place(step)
@@ -411,13 +424,17 @@ def _finite(name: str, rows: Array, sequences: Sequences | None = None) -> Array
     return rows
 
 
-def _check_rows(name: str, rows: Array) -> None:
+def _check_rows(name: str, rows: Array, sequences: Sequences | None = None) -> None:
     """Refuse target rows that are infinite or NaN in part."""
-    if np.isinf(rows).any():
-        raise ValueError(f"{name} contains infinity in row {int(np.flatnonzero(np.isinf(rows).any(axis=1))[0])}")
+
+    def where(found: Any) -> str:
+        row = int(np.flatnonzero(found)[0])
+        return f"in row {row}" if sequences is None else _where(name, row, sequences)
+
+    infinite = np.isinf(rows).any(axis=1)
+    if infinite.any():
+        raise ValueError(f"{name} contains infinity {where(infinite)}")
     nan = np.isnan(rows)
     partly = nan.any(axis=1) & ~nan.all(axis=1)
     if partly.any():
-        raise ValueError(
-            f"{name} is partly NaN in row {int(np.flatnonzero(partly)[0])}; a row without error signal is all NaN"
-        )
+        raise ValueError(f"{name} is partly NaN {where(partly)}; a row without error signal is all NaN")

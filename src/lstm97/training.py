@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm97._checks import integer, not_negative
+from lstm97._checks import integer, not_negative, positive
 from lstm97.sequences import as_sequences, as_targets, checked_out
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class StopWindow:
         self.n_seen = 0
         self.n_wrong = 0
         self.error_sum = 0.0
+        self.error_rest = 0.0
 
 
 class History:
@@ -129,8 +130,8 @@ def train(
     net: Network,
     inputs: object,
     targets: object,
+    learning_rate: float = 0.5,
     *,
-    learning_rate: float = 0.1,
     update: Literal["step", "sequence"] = "step",
     epochs: int = 1,
     order: ArrayLike | np.random.Generator | None = None,
@@ -150,7 +151,8 @@ def train(
         One target per sequence, for its last step: shape (n_sequences, n_outputs), or class numbers, integers of shape
         (n_sequences,). Or one per step: a list of arrays (n_steps_i, n_outputs), a 3-D array, or class numbers as a
         list of integer arrays (n_steps_i,) or a 2-D integer array. A row of NaN or class -1 means no error signal.
-    learning_rate : float, default 0.1
+        Integers are classes wherever they stand, also with one output; values are floats.
+    learning_rate : float, default 0.5
         The paper's alpha, positive.
     update : {"step", "sequence"}, default "step"
         When weights change: at each error signal, or once per sequence by the sum of its changes.
@@ -177,8 +179,8 @@ def train(
     TypeError, ValueError
         If an argument is not as above. Nothing has changed then.
     FloatingPointError
-        If a cell state, an output or a weight would not be finite, naming step and sequence. The weights are those
-        before the change that failed.
+        If a cell state, an output at a target or a weight would not be finite, naming step and sequence, counted from
+        0. The weights are those before the change that failed.
     RuntimeError
         If another thread trains this network.
 
@@ -205,6 +207,9 @@ def train(
         raise TypeError(f"stop must be a Stop, got {type(stop).__name__}")
     if history is not None and not isinstance(history, History):
         raise TypeError(f"history must be a History, got {type(history).__name__}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+    positive("learning_rate", learning_rate)
     packed = as_sequences(inputs, net._layout)
     rows, per_sequence = as_targets(targets, packed, net._layout)
     presentation = _presentation(order, len(packed))
@@ -216,22 +221,21 @@ def train(
             break
         if isinstance(order, np.random.Generator):
             presentation = order.permutation(len(packed))
-        begin = perf_counter()
-        n_sequences, n_steps, done.stopped = engine.train(
-            packed.values,
-            packed.offsets,
-            rows,
-            per_sequence,
-            presentation,
-            learning_rate,
-            update == "sequence",
-            done._room(len(presentation)),
-            done._window,
-        )
-        done.seconds += perf_counter() - begin
-        done.sequences += n_sequences
-        done.steps += n_steps
-        done.epochs += n_sequences == len(presentation)
+        begin, before = perf_counter(), done.sequences
+        try:
+            engine.train(
+                packed.values,
+                packed.offsets,
+                rows,
+                per_sequence,
+                presentation,
+                learning_rate,
+                update == "sequence",
+                done,
+            )
+        finally:
+            done.seconds += perf_counter() - begin
+        done.epochs += done.sequences - before == len(presentation)
         if callback is not None and callback(done):
             break
     return done
@@ -246,8 +250,9 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
         Stays as it is.
     inputs : Sequences, or list of arrays, or 3-D array
         As for `train`.
-    out : ndarray, shape (total number of steps, n_outputs), optional
-        Where to write the outputs, sequence after sequence.
+    out : ndarray, optional
+        Where to write the outputs: of the shape returned for array inputs, else (total number of steps, n_outputs),
+        sequence after sequence.
 
     Returns
     -------
@@ -266,8 +271,12 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
     packed = as_sequences(inputs, net._layout)
-    shape = (packed.n_steps, net.topology.n_outputs)
-    Y = np.empty(shape, net.dtype) if out is None else checked_out(out, shape, net.dtype)
+    n_outputs = net.topology.n_outputs
+    shape: tuple[int, ...] = (packed.n_steps, n_outputs)
+    if isinstance(inputs, np.ndarray):
+        shape = (*inputs.shape[:2], n_outputs)
+    block = np.empty(shape, net.dtype) if out is None else checked_out(out, shape, net.dtype)
+    Y = block.reshape(-1, n_outputs)
     engine = State(net)._engine
     outputs = [Y[begin:end] for begin, end in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)]
     for i, sequence in enumerate(packed):
@@ -276,7 +285,7 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
             engine.run(sequence, outputs[i], None)
         except FloatingPointError as error:
             raise FloatingPointError(f"in sequence {i}: {error}") from error
-    return Y.reshape(len(packed), -1, shape[1]) if isinstance(inputs, np.ndarray) else outputs
+    return block if isinstance(inputs, np.ndarray) else outputs
 
 
 def _presentation(order: ArrayLike | np.random.Generator | None, n_sequences: int) -> NDArray[np.int64]:
@@ -284,8 +293,10 @@ def _presentation(order: ArrayLike | np.random.Generator | None, n_sequences: in
     if order is None or isinstance(order, np.random.Generator):
         return np.arange(n_sequences)
     numbers = np.asarray(order)
+    if not numbers.size:
+        numbers = numbers.astype(np.int64)
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
         raise TypeError(f"order must be a 1-D array of sequence numbers, got {numbers.dtype} of shape {numbers.shape}")
     if numbers.size and (numbers.min() < 0 or numbers.max() >= n_sequences):
         raise ValueError(f"order must hold sequence numbers from 0 to {n_sequences - 1}")
-    return np.ascontiguousarray(numbers, np.int64)
+    return np.require(numbers, np.int64, ["C", "A"])
