@@ -377,6 +377,8 @@ def _float_dtype(values: Array, dtype: DTypeLike | None) -> np.dtype[Any]:
 
 def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
     """The array in a dtype, contiguous and aligned; itself if it is so already."""
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused as such
         return np.require(array, dtype, ["C", "A"])
 
@@ -431,6 +433,8 @@ def _check_rows(name: str, rows: Array, sequences: Sequences | None = None) -> N
         row = int(np.flatnonzero(found)[0])
         return f"in row {row}" if sequences is None else _where(name, row, sequences)
 
+    if np.isfinite(rows).all():
+        return
     infinite = np.isinf(rows).any(axis=1)
     if infinite.any():
         raise ValueError(f"{name} contains infinity {where(infinite)}")
