@@ -418,7 +418,9 @@ cdef class Engine:
         bind(&chunk, inputs, targets)
         self.advance(&chunk, len(inputs), True, rate, <real*> address(out), NULL, NTH_STEP)
 
-    def train(self, inputs, offsets, targets, bint target_per_sequence, order, learning_rate, bint by_sequence, history):
+    def train(
+        self, inputs, offsets, targets, bint target_per_sequence, order, learning_rate, bint by_sequence, history
+    ):
         """Train on packed sequences in the given order; the History is up to date however this ends."""
         cdef Chunk chunk
         cdef Plan plan
