@@ -48,7 +48,6 @@ cdef struct Net:
     bint g_is_identity, h_is_identity
     int output                  # an OutputKind
     # constants
-    const int32_t *block_start  # (n_blocks + 1,) first cell of each block
     const int32_t *block_of     # (n_cells,) each cell's block
     const real *is_continued    # (n_cells,) 0 for the first cell of a block, 1 for the others
     const real *squash          # (6, n_lanes) squashing constants of the hidden layer's units

@@ -118,6 +118,25 @@ cdef inline void add_scaled(real* to, const real* row, lanes factor, Py_ssize_t 
         store(to + i * LANES, load(to + i * LANES) + factor * load(row + i * LANES))
 
 
+cdef inline void put_product(real* to, const real* a, const real* b, Py_ssize_t n) noexcept nogil:
+    """to = a b, over the vectors that cover n lanes."""
+    cdef Py_ssize_t i
+    for i in range(vectors(n)):
+        store(to + i * LANES, load(a + i * LANES) * load(b + i * LANES))
+
+
+cdef inline void put_block_sums(const Net* net, real* to, const real* a, const real* b) noexcept nogil:
+    """to_j = sum over the cells v of block j of a_v b_v."""
+    cdef Py_ssize_t v
+    cdef real total = 0
+    if net.single_cells:
+        put_product(to, a, b, net.n_cells)
+        return
+    for v in range(net.n_cells):  # one loop without branches: the sum so far is dropped where a block begins
+        total = total * net.is_continued[v] + a[v] * b[v]
+        to[net.block_of[v]] = total
+
+
 cdef inline void copy(real* to, const real* row, Py_ssize_t n) noexcept nogil:
     """to = row."""
     cdef Py_ssize_t i
@@ -247,11 +266,10 @@ cdef inline real* gate_of_cells(const Net* net, State* st, Py_ssize_t lane, Py_s
 
 cdef void spread_gate(const Net* net, State* st, Py_ssize_t lane, Py_ssize_t which) noexcept nogil:
     """Give every cell its block's gate activation."""
-    cdef Py_ssize_t j, v
+    cdef Py_ssize_t v
     cdef real* per_cell = st.gates + which * net.n_cell_lanes
-    for j in range(net.n_blocks):
-        for v in range(net.block_start[j], net.block_start[j + 1]):
-            per_cell[v] = st.act[lane + j]
+    for v in range(net.n_cells):
+        per_cell[v] = st.act[lane + net.block_of[v]]
 
 
 cdef bint update_cells(const Net* net, State* st) noexcept nogil:
@@ -512,14 +530,14 @@ cdef void output_errors(const Net* net, State* st, double alpha) noexcept nogil:
 
 cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
     """e_i (20), e_out (21) and e_s (23) from the outputs' errors through the old output weights."""
-    cdef Py_ssize_t i, j, u, v
+    cdef Py_ssize_t i, u, v
     cdef Py_ssize_t n = net.n_out_lanes
     cdef Py_ssize_t n_hidden = net.n_hidden
     cdef const real* w = net.w_out + net.input_to_output * net.n_inputs * n
     cdef const real* c = net.squash_h
     cdef real* eps = st.eps + n_hidden  # those of the cells
     cdef real* y_out = gate_of_cells(net, st, net.lane_out, 1)
-    cdef real y, total
+    cdef real y
     cdef lanes e
     for u in range(n_hidden + net.n_cells):
         st.eps[u] = dot(w + u * n, st.e_k, n)
@@ -527,12 +545,10 @@ cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
         y = st.act[u]
         st.e[u] = y * (1 - y) * st.eps[u]
     if net.lane_out >= 0:
-        for j in range(net.n_blocks):
-            total = 0
-            for v in range(net.block_start[j], net.block_start[j + 1]):
-                total += st.h[v] * eps[v]
-            y = st.act[net.lane_out + j]
-            st.e[net.lane_out + j] = y * (1 - y) * total
+        put_block_sums(net, st.e + net.lane_out, st.h, eps)
+        for u in range(net.lane_out, net.lane_out + net.n_blocks):
+            y = st.act[u]
+            st.e[u] = y * (1 - y) * st.e[u]
     for i in range(vectors(net.n_cells)):
         v = i * LANES
         e = slope(load(st.h + v), splat(c[3]), splat(c[4]), splat(c[5])) * load(eps + v)
@@ -543,13 +559,6 @@ cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
 
 # ---- weight changes --------------------------------------------------------------------------------------------------
 
-cdef inline void put_product(real* to, const real* a, const real* b, Py_ssize_t n) noexcept nogil:
-    """to = a b, over the vectors that cover n lanes."""
-    cdef Py_ssize_t i
-    for i in range(vectors(n)):
-        store(to + i * LANES, load(a + i * LANES) * load(b + i * LANES))
-
-
 cdef inline void put_scaled(real* to, const real* row, real factor, Py_ssize_t n) noexcept nogil:
     """to = factor row, over the vectors that cover n lanes."""
     cdef Py_ssize_t i
@@ -557,21 +566,12 @@ cdef inline void put_scaled(real* to, const real* row, real factor, Py_ssize_t n
         store(to + i * LANES, load(row + i * LANES) * splat(factor))
 
 
-cdef inline void put_block_sums(const Net* net, real* to, const real* e_s, const real* partials) noexcept nogil:
-    """to_j = sum over the cells v of block j of e_s_v ds_dw_v: the body of (26)."""
-    cdef Py_ssize_t v
-    cdef real total = 0
-    if net.single_cells:
-        put_product(to, e_s, partials, net.n_cells)
-        return
-    for v in range(net.n_cells):  # one loop without branches: the sum so far is dropped where a block begins
-        total = total * net.is_continued[v] + e_s[v] * partials[v]
-        to[net.block_of[v]] = total
-
-
 cdef inline void put_change(const Net* net, const State* st, Py_ssize_t m, real z_m, real* change) noexcept nogil:
-    """The change of row m of w: alpha e_l z_m for hidden units and output gates (22), by the partials for cells (28),
-    input gates (26) and forget gates. Kind by kind in the order of the lanes, as each may reach into the next."""
+    """The change of row m of w: alpha e_l z_m for hidden units and output gates (22); by the partials for cells (28),
+    and summed over a block's cells for input gates (26) and forget gates.
+
+    Kind by kind in the order of the lanes, as each may reach into the next.
+    """
     cdef Py_ssize_t n_cells = net.n_cells
     cdef const real* partials = st.ds_dw + m * net.n_partials
     if net.n_hidden:

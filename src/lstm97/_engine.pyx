@@ -149,7 +149,6 @@ cdef class Engine:
         self.net.g_is_identity = sizes["g_is_identity"]
         self.net.h_is_identity = sizes["h_is_identity"]
         self.net.output = sizes["output"]
-        self.net.block_start = <const int32_t*> address(network["block_start"])
         self.net.block_of = <const int32_t*> address(network["block_of"])
         self.net.is_continued = <const real*> address(network["is_continued"])
         self.net.squash = <const real*> address(network["squash"])

@@ -135,7 +135,6 @@ class Layout:
         for name, values in constants.items():
             arrays[name][...] = values
         arrays["block_of"] = block_of
-        arrays["block_start"] = np.cumsum((0, *t.blocks), dtype=np.int32)
         return arrays
 
     def state_arrays(self) -> dict[str, Array]:
