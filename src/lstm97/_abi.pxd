@@ -6,6 +6,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 cdef extern from "_lanes.h" nogil:
     ctypedef double real
+    ctypedef int64_t word   # a signed integer as wide as a real
 
 cdef enum:
     MAX_RECORDS = 6
@@ -20,6 +21,16 @@ cdef enum OutputKind:
     LOGISTIC = 0
     IDENTITY = 1
     SOFTMAX = 2
+
+cdef enum SquashConstant:   # rows of the constants of squashing functions; what they mean: _layout.py
+    SCALE
+    SCALE_BY_LN2
+    ONE_BY_SCALE
+    PLUS
+    MINUS
+    C0
+    C1
+    C2
 
 cdef enum Phase:        # what the state's last step was
     NOT_LEARNING = 0    # none since reset, or one of inference: the partials are zero
@@ -49,9 +60,11 @@ cdef struct Net:
     int output                  # an OutputKind
     # constants
     const int32_t *block_of     # (n_cells,) each cell's block
+    const word *lane_of         # (4, lanes of a row) where each cell finds itself and its gates, for small networks
     const real *is_continued    # (n_cells,) 0 for the first cell of a block, 1 for the others
-    const real *squash          # (6, n_lanes) squashing constants of the hidden layer's units
-    const real *squash_h        # (6,) those of h
+    const real *squash          # (8, n_lanes) squashing constants of the hidden layer's units
+    const real *squash_h        # (8, ROW_LANES) those of h
+    const real *logistic        # (8, ROW_LANES) those of logistic outputs
     const real *is_g            # (n_lanes,) 1 in the cells' lanes
     const real *is_cell         # (n_cells padded,) 1 for a cell, 0 for padding
     const real *is_output       # (n_out_lanes,) 1 for an output, 0 for padding

@@ -28,8 +28,8 @@ from libc.string cimport memcpy, memset
 from cpython.pycapsule cimport PyCapsule_New
 
 from lstm97._abi cimport (
-    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, NOT_LEARNING, OK,
-    OUTPUT_NOT_FINITE, SOFTMAX, Chunk, Kernel, Net, Plan, Report, State, StopRule,
+    AWAITING, C0, C1, C2, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, MINUS, NOT_LEARNING, OK,
+    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Chunk, Kernel, Net, Plan, Report, State, StopRule, word,
 )
 
 cdef extern from "_lanes.h" nogil:
@@ -38,15 +38,18 @@ cdef extern from "_lanes.h" nogil:
     ctypedef struct exponential:
         lanes q, p, power
     enum:
-        LANES, VECTORS, WIDE, ROWS, VECTOR_BYTES, ROW_BYTES
+        LANES, VECTORS, WIDE, ROWS, ROW_LANES, REGISTERS, VECTOR_BYTES, ROW_BYTES
     lanes load(const real*)
     void store(real*, lanes)
     lanes splat(real)
     real sum_of(lanes)
     lanes larger(lanes, lanes)
     real largest_of(lanes)
+    bint is_zero(lanes)
+    lanes picked(const lanes*, int, const word*)
     lanes where_positive(lanes, lanes, lanes)
-    exponential exp_parts(lanes)
+    exponential exp_parts(lanes, lanes, lanes, lanes)
+    double ONE_BY_LN2
 
 
 cdef enum:              # what to do with the changes of weights
@@ -62,9 +65,11 @@ cdef inline Py_ssize_t vectors(Py_ssize_t n) noexcept nogil:
     return (n + LANES - 1) / LANES
 
 
-cdef inline lanes squash(lanes a, lanes scale, lanes plus, lanes minus) noexcept nogil:
-    """(plus + minus E) / (1 + E), E = exp(scale a): (3)(4)(5) and tanh, by the constants of `_layout.py`."""
-    cdef exponential e = exp_parts(scale * a)
+cdef inline lanes squash(lanes a, const real* c, Py_ssize_t n) noexcept nogil:
+    """(plus + minus E) / (1 + E), E = exp(scale a): (3)(4)(5) and tanh, by the constants c in rows of n."""
+    cdef exponential e = exp_parts(a, load(c + SCALE * n), load(c + SCALE_BY_LN2 * n), load(c + ONE_BY_SCALE * n))
+    cdef lanes plus = load(c + PLUS * n)
+    cdef lanes minus = load(c + MINUS * n)
     cdef lanes one = splat(1)
     return (
         ((plus + minus * e.power) * e.q - (plus - minus * e.power) * e.p)
@@ -72,9 +77,9 @@ cdef inline lanes squash(lanes a, lanes scale, lanes plus, lanes minus) noexcept
     )
 
 
-cdef inline lanes slope(lanes y, lanes c0, lanes c1, lanes c2) noexcept nogil:
+cdef inline lanes slope(lanes y, const real* c, Py_ssize_t n) noexcept nogil:
     """The derivative of a squashing function, a quadratic in its value y."""
-    return (c2 * y + c1) * y + c0
+    return (load(c + C2 * n) * y + load(c + C1 * n)) * y + load(c + C0 * n)
 
 
 cdef inline void add_rows(
@@ -138,10 +143,10 @@ cdef inline void put_block_sums(const Net* net, real* to, const real* a, const r
 
 
 cdef inline void copy(real* to, const real* row, Py_ssize_t n) noexcept nogil:
-    """to = row."""
+    """to = row, over the vectors that cover n lanes."""
     cdef Py_ssize_t i
-    for i in range(n):
-        to[i] = row[i]
+    for i in range(vectors(n)):
+        store(to + i * LANES, load(row + i * LANES))
 
 
 cdef inline real dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
@@ -199,7 +204,8 @@ cdef void set_sources(const Net* net, State* st, const real* x, Py_ssize_t symbo
         if not st.dense:
             spell_out(net, st)
             st.dense = True
-        copy(z, x, n_inputs)
+        for m in range(n_inputs):
+            z[m] = x[m]
         if st.n_rows < net.n_sources:
             for m in range(n_inputs):
                 list_input(st, m)
@@ -240,7 +246,7 @@ cdef inline void squash_units(const Net* net, State* st, Py_ssize_t begin, int w
         add_rows_by_four(w, n, st.z + n_inputs, net.n_sources - n_inputs, acc, width)
     for i in range(width):
         u = begin + i * LANES
-        y = squash(acc[i], load(c + u), load(c + n + u), load(c + 2 * n + u))
+        y = squash(acc[i], c + u, n)
         if net.g_is_identity:
             y = where_positive(load(net.is_g + u), acc[i], y)
         store(st.act + u, y)
@@ -278,7 +284,6 @@ cdef bint update_cells(const Net* net, State* st) noexcept nogil:
     Returns whether all states are finite.
     """
     cdef Py_ssize_t i, v
-    cdef const real* c = net.squash_h
     cdef lanes s, h, y_c
     cdef lanes bad = splat(0)
     cdef real *y_in
@@ -305,13 +310,94 @@ cdef bint update_cells(const Net* net, State* st) noexcept nogil:
         if net.h_is_identity:
             h = s
         else:
-            h = squash(s, splat(c[0]), splat(c[1]), splat(c[2]))
+            h = squash(s, net.squash_h, ROW_LANES)
         store(st.h + v, h)
         y_c = h
         if net.lane_out >= 0:
             y_c = h * load(y_out + v)
         store(st.y_c + v, y_c)
-    return sum_of(bad) == 0
+    return is_zero(bad)
+
+
+cdef inline bint fits_registers(const Net* net) noexcept nogil:
+    """Whether a vector or two hold all units of the hidden layer, and one all cells."""
+    return net.n_lanes <= REGISTERS * LANES and 0 < net.n_cells <= LANES
+
+
+cdef inline bint advance_in_registers(const Net* net, State* st, int width) noexcept nogil:
+    """As squash_hidden_layer and update_cells, and with the coefficients for the partials, in one go.
+
+    A small network waits: for its exponentials, and for what is stored in one shape and loaded in another. So
+    everything stays in registers, and the cells' activations, known last, are added to the net inputs last.
+    """
+    cdef Py_ssize_t i, m
+    cdef Py_ssize_t n = width * LANES
+    cdef Py_ssize_t n_cells = net.n_cells
+    cdef const real* c = net.squash
+    cdef const real* w = net.w
+    cdef const real* z = st.z
+    cdef const real* w_cells
+    cdef real* coef = st.coef_block + st.n_pending * net.n_partials
+    cdef real* decay = st.decay_block + st.n_pending * net.n_partials
+    cdef lanes one = splat(1)
+    cdef lanes is_cell = load(net.is_cell)
+    cdef lanes acc[2]
+    cdef lanes more[2]
+    cdef lanes act[2]
+    cdef lanes g, y_in, y_out, y_f, s, h, y_c
+    for i in range(width):
+        acc[i] = load(w + st.symbol * n + i * LANES) if st.symbol >= 0 else splat(0)
+        more[i] = splat(0)
+    if net.bias_source >= 0:
+        for i in range(width):
+            acc[i] = acc[i] + load(w + net.bias_source * n + i * LANES)
+    if st.symbol < 0:
+        add_rows(w, n, z, net.n_inputs, acc, width)
+    if net.recurrent:
+        w += net.n_inputs * n
+        add_rows(w, n, st.act, net.n_hidden, acc, width)
+        w += net.n_hidden * n
+        w_cells = w
+        w += n_cells * n
+        if net.gate_sources:
+            add_rows(w, n, st.act + net.lane_in, net.n_units - net.lane_in, acc, width)
+        for m in range(n_cells // 2):
+            for i in range(width):
+                acc[i] = acc[i] + load(w_cells + 2 * m * n + i * LANES) * splat(st.y_c[2 * m])
+                more[i] = more[i] + load(w_cells + (2 * m + 1) * n + i * LANES) * splat(st.y_c[2 * m + 1])
+        if n_cells % 2:
+            m = n_cells - 1
+            add_rows(w_cells + m * n, n, st.y_c + m, 1, more, width)
+    for i in range(width):
+        acc[i] = acc[i] + more[i]
+        act[i] = squash(acc[i], c + i * LANES, n)
+        if net.g_is_identity:
+            act[i] = where_positive(load(net.is_g + i * LANES), acc[i], act[i])
+        store(st.act + i * LANES, act[i])
+    g = picked(act, width, net.lane_of)
+    y_in = picked(act, width, net.lane_of + ROW_LANES)
+    s = load(st.s_c)
+    store(coef, y_in * slope(g, c + net.lane_cell, n) * is_cell)
+    store(coef + n_cells, g * (y_in * (one - y_in) * is_cell))
+    if net.lane_forget >= 0:
+        y_f = picked(act, width, net.lane_of + 3 * ROW_LANES)
+        store(coef + 2 * n_cells, s * y_f * (one - y_f) * is_cell)
+        y_f = y_f * is_cell
+        store(decay, y_f)
+        store(decay + n_cells, y_f)
+        store(decay + 2 * n_cells, y_f)
+        s = s * y_f
+    s = s + y_in * g
+    store(st.s_c, s)
+    h = s if net.h_is_identity else squash(s, net.squash_h, ROW_LANES)
+    y_c = h
+    if net.lane_out >= 0:
+        y_out = picked(act, width, net.lane_of + 2 * ROW_LANES)
+        store(st.gates + net.n_cell_lanes, y_out)
+        y_c = h * y_out
+    store(st.y_c, y_c)
+    store(st.h, h)
+    return is_zero(s - s)
 
 
 cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
@@ -321,8 +407,6 @@ cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
     cdef Py_ssize_t n_inputs = net.n_inputs
     cdef const real* w
     cdef lanes acc[VECTORS]
-    cdef lanes one = splat(1)
-    cdef lanes minus_one = splat(-1)
     cdef lanes zero = splat(0)
     cdef lanes y
     cdef lanes bad = splat(0)
@@ -347,10 +431,10 @@ cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
             if net.output_bias:
                 y = y + load(w + i * LANES)
             if net.output == LOGISTIC:
-                y = squash(y, minus_one, one, zero)
+                y = squash(y, net.logistic, ROW_LANES)
             store(st.y + k, y)
             bad = bad + (y - y)
-    if sum_of(bad) != 0:
+    if not is_zero(bad):
         return False
     if net.output == SOFTMAX:
         softmax(net, st)
@@ -364,6 +448,7 @@ cdef void softmax(const Net* net, State* st) noexcept nogil:
     cdef real* y = st.y
     cdef exponential e
     cdef lanes y_k, top, total
+    cdef lanes one = splat(1)
     cdef real largest
     for k in range(net.n_outputs, n * LANES):
         y[k] = y[0]
@@ -373,7 +458,7 @@ cdef void softmax(const Net* net, State* st) noexcept nogil:
     largest = largest_of(top)
     total = splat(0)
     for i in range(n):
-        e = exp_parts(load(y + i * LANES) - splat(largest))
+        e = exp_parts(load(y + i * LANES) - splat(largest), one, splat(ONE_BY_LN2), one)
         y_k = e.power * (e.q + e.p) / (e.q - e.p) * load(net.is_output + i * LANES)
         total = total + y_k
         store(y + i * LANES, y_k)
@@ -392,20 +477,18 @@ cdef void remember_step(const Net* net, State* st) noexcept nogil:
     cdef Py_ssize_t i, k, u, v
     cdef Py_ssize_t n_cells = net.n_cells
     cdef Py_ssize_t n_lanes = net.n_lanes
-    cdef const real* c = net.squash
     cdef const real* y_in = gate_of_cells(net, st, net.lane_in, 0)
     cdef const real* y_f = gate_of_cells(net, st, net.lane_forget, 2)
     cdef real* coef = st.coef_block + st.n_pending * net.n_partials
     cdef real* decay = st.decay_block + st.n_pending * net.n_partials
     cdef lanes one = splat(1)
     cdef lanes g, gate, is_cell
-    st.n_pending += 1
     for i in range(vectors(n_cells)):
         v = i * LANES
         u = net.lane_cell + v
         g = load(st.act + u)
         is_cell = load(net.is_cell + v)
-        g = slope(g, load(c + 3 * n_lanes + u), load(c + 4 * n_lanes + u), load(c + 5 * n_lanes + u))
+        g = slope(g, net.squash + u, n_lanes)
         store(coef + v, load(y_in + v) * g * is_cell)
     for i in range(vectors(n_cells)):
         v = i * LANES
@@ -534,7 +617,6 @@ cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
     cdef Py_ssize_t n = net.n_out_lanes
     cdef Py_ssize_t n_hidden = net.n_hidden
     cdef const real* w = net.w_out + net.input_to_output * net.n_inputs * n
-    cdef const real* c = net.squash_h
     cdef real* eps = st.eps + n_hidden  # those of the cells
     cdef real* y_out = gate_of_cells(net, st, net.lane_out, 1)
     cdef real y
@@ -551,7 +633,7 @@ cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
             st.e[u] = y * (1 - y) * st.e[u]
     for i in range(vectors(net.n_cells)):
         v = i * LANES
-        e = slope(load(st.h + v), splat(c[3]), splat(c[4]), splat(c[5])) * load(eps + v)
+        e = slope(load(st.h + v), net.squash_h, ROW_LANES) * load(eps + v)
         if net.lane_out >= 0:
             e = e * load(y_out + v)
         store(st.e_s + v, e * load(net.is_cell + v))
@@ -682,7 +764,7 @@ cdef int apply_changes(Net* net, const State* st, bint summed) noexcept nogil:
 
     Summed changes begin at 0 again, a single signal's are overwritten by the next one's.
     """
-    if sum_of(act_on_changes(net, st, summed, ADD_UP)) != 0:
+    if not is_zero(act_on_changes(net, st, summed, ADD_UP)):
         return CHANGE_NOT_FINITE
     act_on_changes(net, st, summed, TAKE_AND_CLEAR if summed else TAKE)
     return OK
@@ -719,6 +801,8 @@ cdef inline bint advance(const Net* net, State* st, const Chunk* chunk, Py_ssize
         set_sources(net, st, NULL, chunk.symbols[t])
     else:
         set_sources(net, st, chunk.values + t * net.n_inputs, -1)
+    if fits_registers(net):
+        return advance_in_registers(net, st, 1) if net.n_lanes == LANES else advance_in_registers(net, st, 2)
     squash_hidden_layer(net, st)
     return net.n_cells == 0 or update_cells(net, st)
 
@@ -737,7 +821,9 @@ cdef int learn_step(
             return OUTPUT_NOT_FINITE
         if y != NULL:
             memcpy(y, st.y, net.n_outputs * sizeof(real))
-    remember_step(net, st)
+    if not fits_registers(net):
+        remember_step(net, st)
+    st.n_pending += 1
     if has_target or st.n_pending == net.n_block:
         settle(net, st)
     if not has_target:

@@ -17,7 +17,7 @@ from numpy import empty
 
 from lstm97._abi cimport (
     AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, OK, OUTPUT_NOT_FINITE, Chunk, Kernel, Net, Plan,
-    Report, State, StopRule, real,
+    Report, State, StopRule, real, word,
 )
 
 from lstm97 import sequences
@@ -150,9 +150,11 @@ cdef class Engine:
         self.net.h_is_identity = sizes["h_is_identity"]
         self.net.output = sizes["output"]
         self.net.block_of = <const int32_t*> address(network["block_of"])
+        self.net.lane_of = <const word*> address(network["lane_of"])
         self.net.is_continued = <const real*> address(network["is_continued"])
         self.net.squash = <const real*> address(network["squash"])
         self.net.squash_h = <const real*> address(network["squash_h"])
+        self.net.logistic = <const real*> address(network["logistic"])
         self.net.is_g = <const real*> address(network["is_g"])
         self.net.is_cell = <const real*> address(network["is_cell"])
         self.net.is_output = <const real*> address(network["is_output"])

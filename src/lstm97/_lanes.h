@@ -40,6 +40,7 @@ typedef real lanes_in_memory __attribute__((vector_size(VECTOR_BYTES), aligned(s
 
 #define LANES ((Py_ssize_t)(VECTOR_BYTES / sizeof(real)))
 #define VECTORS (ROW_BYTES / VECTOR_BYTES) /* how many make the smallest row */
+#define ROW_LANES ((Py_ssize_t)(ROW_BYTES / sizeof(real)))
 #define WIDE 4                             /* how many are summed side by side where rows are long enough */
 #define ROWS (8 / VECTORS)                 /* how many rows of partials are settled side by side */
 
@@ -64,8 +65,10 @@ static inline lanes choose(words mask, lanes yes, lanes no)
 #endif
 #if LSTM97_REAL_IS_DOUBLE
 #define SUFFIX pd
+#define MASK_SUFFIX pd_mask
 #else
 #define SUFFIX ps
+#define MASK_SUFFIX ps_mask
 #endif
 static inline lanes clamped(lanes x, lanes limit)
 {
@@ -75,6 +78,59 @@ static inline lanes clamped(lanes x, lanes limit)
 static inline lanes clamped(lanes x, lanes limit)
 {
     return choose(x > limit, limit, choose(x < -limit, -limit, x));
+}
+#endif
+/* Lane l of the result: lane index[l] of the `width` (one or two) vectors from on. Where this takes an instruction or
+ * two, REGISTERS is the number of vectors that a small network's hidden layer may fill to be kept in registers. */
+#if defined(__AVX512F__)
+#define REGISTERS 2
+static inline lanes picked(const lanes *from, int width, const word *index)
+{
+    const __m512i which = _mm512_loadu_si512(index);
+    if (width == 1) return INTRINSIC(PREFIX, _permutexvar_, SUFFIX)(which, from[0]);
+    return INTRINSIC(PREFIX, _permutex2var_, SUFFIX)(from[0], which, from[1]);
+}
+#elif defined(__AVX2__)
+#define REGISTERS 2
+static inline lanes picked(const lanes *from, int width, const word *index)
+{
+    const words which = (words)_mm256_loadu_si256((const __m256i *)index);
+#if LSTM97_REAL_IS_DOUBLE /* there is an instruction for 32-bit lanes only: pick both halves */
+    const __m256i halves = (__m256i)(which * (((word)2 << 32) + 2) + ((word)1 << 32));
+#else
+    const __m256i halves = (__m256i)which;
+#endif
+    const lanes first = (lanes)_mm256_permutevar8x32_ps((__m256)from[0], halves);
+    if (width == 1) return first;
+    return choose(which < (word)LANES, first, (lanes)_mm256_permutevar8x32_ps((__m256)from[1], halves));
+}
+#else
+#define REGISTERS 0
+static inline lanes picked(const lanes *from, int width, const word *index) { return from[0]; }
+#endif
+/* Whether all lanes are 0, and none is NaN. */
+#if defined(__AVX512F__)
+static inline int is_zero(lanes x)
+{
+    return INTRINSIC(PREFIX, _cmp_, MASK_SUFFIX)(x, (lanes){0}, _CMP_NEQ_UQ) == 0;
+}
+#elif defined(__AVX__)
+static inline int is_zero(lanes x)
+{
+    const lanes differs = INTRINSIC(PREFIX, _cmp_, SUFFIX)(x, (lanes){0}, _CMP_NEQ_UQ);
+    return INTRINSIC(PREFIX, _movemask_, SUFFIX)(differs) == 0;
+}
+#elif defined(__SSE2__)
+static inline int is_zero(lanes x)
+{
+    return INTRINSIC(PREFIX, _movemask_, SUFFIX)(INTRINSIC(PREFIX, _cmpneq_, SUFFIX)(x, (lanes){0})) == 0;
+}
+#else
+static inline int is_zero(lanes x)
+{
+    for (int i = 0; i < LANES; i++)
+        if (x[i] != 0) return 0;
+    return 1;
 }
 #endif
 static inline lanes where_positive(lanes x, lanes yes, lanes no) { return choose(x > splat(0), yes, no); }
@@ -95,8 +151,13 @@ static inline real sum_of(lanes x)
 /* exp(x) = power (q + p) / (q - p): power = 2^n and r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2], whose exponential is the
  * diagonal Pade approximant with q even and p odd in r, of order 6 for double (its error is 2e-19) and 3 for float
  * (6e-9). Left in parts: a squashing function needs one division either way, and a difference such as 1 - exp(x) must
- * not cancel near 0. x outside +-LIMIT counts as +-LIMIT, so that all stays finite and normal; NaN stays NaN. */
+ * not cancel near 0. x outside +-LIMIT counts as +-LIMIT, so that all stays finite and normal; NaN stays NaN.
+ *
+ * x = scale a. A small network waits for every operation of the longest chain, so the constants scale / ln 2 and
+ * 1 / |scale| come ready-made, and the polynomials are not evaluated by Horner's rule. */
 typedef struct { lanes q, p, power; } exponential;
+
+#define ONE_BY_LN2 1.4426950408889634
 
 #if LSTM97_REAL_IS_DOUBLE
 #define LIMIT 690.0
@@ -114,20 +175,20 @@ typedef struct { lanes q, p, power; } exponential;
 #define EXPONENT_BIAS 127
 #endif
 
-static inline exponential exp_parts(lanes x)
+static inline exponential exp_parts(lanes a, lanes scale, lanes scale_by_ln2, lanes one_by_scale)
 {
     const lanes shift = splat((real)ROUND);
-    x = clamped(x, splat((real)LIMIT));
-    const lanes shifted = x * (real)1.4426950408889634 + shift;
+    a = clamped(a, one_by_scale * (real)LIMIT);
+    const lanes shifted = a * scale_by_ln2 + shift;
     const lanes n = shifted - shift;
-    const lanes r = (x - n * (real)LN2_HIGH) - n * (real)LN2_LOW;
+    const lanes r = (a * scale - n * (real)LN2_HIGH) - n * (real)LN2_LOW;
     const lanes r2 = r * r;
 #if LSTM97_REAL_IS_DOUBLE
-    const lanes q = ((r2 + (real)840) * r2 + (real)75600) * r2 + (real)665280;
-    const lanes p = ((r2 * (real)42 + (real)10080) * r2 + (real)332640) * r;
+    const lanes q = (r2 * r2) * (r2 + (real)840) + (r2 * (real)75600 + (real)665280);
+    const lanes p = (r2 * r) * (r2 * (real)42 + (real)10080) + r * (real)332640;
 #else
     const lanes q = r2 * (real)12 + (real)120;
-    const lanes p = (r2 + (real)60) * r;
+    const lanes p = r2 * r + r * (real)60;
 #endif
     const words power = (((words)shifted - (words)shift) + EXPONENT_BIAS) << MANTISSA_BITS;
     return (exponential){q, p, (lanes)power};

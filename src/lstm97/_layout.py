@@ -36,8 +36,14 @@ _SQUASHING: dict[Squash, tuple[float, ...]] = {
     "centered": (-1, 1, -1, 1 / 2, 0, -1 / 2),
     "centered2": (-1, 2, -2, 1, 0, -1 / 4),
     "tanh": (-2, 1, -1, 1, 0, -1),
-    "identity": (0, 0, 0, 1, 0, 0),
+    "identity": (1, 0, 0, 1, 0, 0),
 }
+
+
+def _squash_constants(squash: Squash) -> Array:
+    """The constants of a squashing function in the order of ``SquashConstant`` in _abi.pxd, shape (8, 1)."""
+    scale, *others = _SQUASHING[squash]
+    return np.array([scale, scale / math.log(2), 1 / abs(scale), *others])[:, np.newaxis]
 
 
 @dataclass(frozen=True)
@@ -108,19 +114,19 @@ class Layout:
         """The constants, weights (zero) and their changes of one network."""
         t, sizes = self.topology, self.sizes
         n_lanes = sizes["n_lanes"]
-        squash = np.zeros((6, n_lanes))
-        squash[:] = np.array(_SQUASHING["logistic"])[:, np.newaxis]
+        squash = np.repeat(_squash_constants("logistic"), n_lanes, axis=1)
         is_g, has_bias = np.zeros(n_lanes), np.zeros(n_lanes)
         for kind, where in self.lanes.items():
             has_bias[where] = t.has_bias(kind)
             if kind == "cell":
                 is_g[where] = 1
-                squash[:, where] = np.array(_SQUASHING[t.input_squash])[:, np.newaxis]
+                squash[:, where] = _squash_constants(t.input_squash)
         block_of = np.repeat(np.arange(t.n_blocks, dtype=np.int32), t.blocks)
         constants = {
             "is_continued": np.diff(block_of, prepend=-1) == 0,
             "squash": squash,
-            "squash_h": np.array(_SQUASHING[t.output_squash], dtype=float),
+            "squash_h": np.repeat(_squash_constants(t.output_squash), ROW_BYTES // self.dtype.itemsize, axis=1),
+            "logistic": np.repeat(_squash_constants("logistic"), ROW_BYTES // self.dtype.itemsize, axis=1),
             "is_g": is_g,
             "is_cell": (np.arange(sizes["n_cell_lanes"]) < t.n_cells).astype(float),
             "is_output": (np.arange(sizes["n_out_lanes"]) < t.n_outputs).astype(float),
@@ -135,7 +141,20 @@ class Layout:
         for name, values in constants.items():
             arrays[name][...] = values
         arrays["block_of"] = block_of
+        arrays["lane_of"] = self._lanes_of_cells(block_of)
         return arrays
+
+    def _lanes_of_cells(self, block_of: Array) -> Array:
+        """Where each cell finds itself and its block's gates among the lanes; a place for every lane of a vector."""
+        sizes = self.sizes
+        lanes = ROW_BYTES // self.dtype.itemsize
+        n = min(lanes, self.topology.n_cells)
+        # Lanes without a cell find a gate everywhere: with what it adds, their state grows by 1 per step at most.
+        places = np.full((4, lanes), max(0, sizes["lane_in"]), np.dtype(f"i{self.dtype.itemsize}"))
+        places[0, :n] = sizes["lane_cell"] + np.arange(n)
+        for row, kind in enumerate(("in", "out", "forget"), start=1):
+            places[row, :n] = max(0, sizes[f"lane_{kind}"]) + block_of[:n]
+        return places
 
     def state_arrays(self) -> dict[str, Array]:
         """The arrays of one state, zero."""
