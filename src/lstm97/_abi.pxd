@@ -54,6 +54,7 @@ cdef struct Net:
     Py_ssize_t lane_cell, lane_in, lane_out, lane_forget
     Py_ssize_t bias_source      # the bias row of w, or -1
     # flags
+    Py_ssize_t block_places     # cells of the largest block, for small networks
     bint recurrent, gate_sources, input_to_output, output_bias
     bint single_cells           # every block has one cell
     bint g_is_identity, h_is_identity
@@ -61,6 +62,8 @@ cdef struct Net:
     # constants
     const int32_t *block_of     # (n_cells,) each cell's block
     const word *lane_of         # (4, lanes of a row) where each cell finds itself and its gates, for small networks
+    const word *sum_of          # (block_places, n_lanes) the partials whose products are summed for each unit,
+    const real *is_summed       # and whether there is one; for small networks
     const real *is_continued    # (n_cells,) 0 for the first cell of a block, 1 for the others
     const real *squash          # (8, n_lanes) squashing constants of the hidden layer's units
     const real *squash_h        # (8, ROW_LANES) those of h

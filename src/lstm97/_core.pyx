@@ -770,6 +770,158 @@ cdef int apply_changes(Net* net, const State* st, bint summed) noexcept nogil:
     return OK
 
 
+cdef inline void new_row(const real* w, const real* change, real* new, Py_ssize_t n, lanes* bad) noexcept nogil:
+    """new = w + change; and NaN into some lane of bad if a weight would not be finite."""
+    cdef Py_ssize_t i
+    cdef lanes sum
+    for i in range(vectors(n)):
+        sum = load(w + i * LANES) + load(change + i * LANES)
+        store(new + i * LANES, sum)
+        bad[0] = bad[0] + splat(0) * sum
+
+
+cdef inline void new_output_row(const Net* net, const State* st, Py_ssize_t m, real y_m, lanes* bad) noexcept nogil:
+    """w_km + alpha e_k y_m (22) for all k, into dw_out."""
+    cdef Py_ssize_t i
+    cdef Py_ssize_t begin = m * net.n_out_lanes
+    cdef lanes sum
+    for i in range(vectors(net.n_outputs)):
+        sum = load(net.w_out + begin + i * LANES) + load(st.e_k + i * LANES) * splat(y_m)
+        store(net.dw_out + begin + i * LANES, sum)
+        bad[0] = bad[0] + splat(0) * sum
+
+
+cdef void new_output_weights(const Net* net, State* st, lanes* bad) noexcept nogil:
+    """Into dw_out: the outputs' weights with the changes (22)."""
+    cdef Py_ssize_t m
+    cdef Py_ssize_t place = net.input_to_output * net.n_inputs
+    if net.input_to_output:
+        if st.symbol < 0:
+            for m in range(net.n_inputs):
+                new_output_row(net, st, m, st.z[m], bad)
+        else:
+            new_output_row(net, st, st.symbol, 1, bad)
+    for m in range(net.n_hidden):
+        new_output_row(net, st, place + m, st.act[m], bad)
+    place += net.n_hidden
+    for m in range(net.n_cells):
+        new_output_row(net, st, place + m, st.y_c[m], bad)
+    if net.output_bias:
+        new_output_row(net, st, place + net.n_cells, 1, bad)
+
+
+cdef void new_hidden_weights(const Net* net, State* st, lanes* bad) noexcept nogil:
+    """Into dw: the hidden layer's weights with the changes, in every row that can have one."""
+    cdef Py_ssize_t i, m
+    cdef real z_m
+    settle(net, st)
+    for i in range(st.n_rows):
+        m = st.rows[i]
+        z_m = st.z[m] if m >= net.n_inputs or st.symbol < 0 else m == st.symbol
+        put_change(net, st, m, z_m, st.change)
+        if m == net.bias_source:
+            scale(st.change, net.has_bias, net.n_lanes)
+        new_row(net.w + m * net.n_lanes, st.change, net.dw + m * net.n_change_lanes, net.n_lanes, bad)
+
+
+cdef inline void new_weights_in_registers(
+    const Net* net, State* st, lanes* bad, int width, int depth
+) noexcept nogil:
+    """As new_hidden_weights, for a layer of `width` vectors with partials of `depth` vectors: each row of partials is
+    brought up to date and used in one go.
+    """
+    cdef Py_ssize_t i, k, m, p, r
+    cdef Py_ssize_t n = width * LANES
+    cdef Py_ssize_t n_partials = depth * LANES
+    cdef Py_ssize_t n_places = net.block_places
+    cdef bint pending
+    cdef real* partials
+    cdef real* new
+    cdef const real* w
+    cdef const word* sum_of
+    cdef const real* is_summed
+    cdef lanes z_m, sum
+    cdef lanes coef[2]
+    cdef lanes decay[2]
+    cdef lanes e_s[2]
+    cdef lanes e[2]
+    cdef lanes products[2]
+    if st.n_pending > 1:
+        settle(net, st)
+    pending = st.n_pending == 1
+    st.n_pending = 0
+    for k in range(3 if net.lane_forget >= 0 else 2):
+        store(st.change + k * net.n_cells, load(st.e_s))
+    for k in range(depth):
+        e_s[k] = load(st.change + k * LANES)
+        if pending:
+            coef[k] = load(st.coef_block + k * LANES)
+            decay[k] = load(st.decay_block + k * LANES) if net.lane_forget >= 0 else splat(1)
+    for i in range(width):
+        e[i] = load(st.e + i * LANES)
+    for r in range(st.n_rows):
+        m = st.rows[r]
+        z_m = splat(st.z[m] if m >= net.n_inputs or st.symbol < 0 else m == st.symbol)
+        partials = st.ds_dw + m * n_partials
+        for k in range(depth):
+            products[k] = load(partials + k * LANES)
+            if pending:
+                products[k] = products[k] * decay[k] + coef[k] * z_m
+                store(partials + k * LANES, products[k])
+            products[k] = products[k] * e_s[k]
+        w = net.w + m * n
+        new = net.dw + m * net.n_change_lanes
+        for i in range(width):
+            sum = e[i] * z_m
+            sum_of = net.sum_of + i * LANES
+            is_summed = net.is_summed + i * LANES
+            for p in range(n_places):
+                sum = sum + picked(products, depth, sum_of + p * n) * load(is_summed + p * n)
+            if m == net.bias_source:
+                sum = sum * load(net.has_bias + i * LANES)
+            sum = sum + load(w + i * LANES)
+            store(new + i * LANES, sum)
+            bad[0] = bad[0] + splat(0) * sum
+
+
+cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
+    """The change of every weight by the error at the target set in `st`; all errors use the old weights.
+
+    The new weights are made apart and taken only if all are finite: nobody ever sees one that is not.
+    """
+    cdef Py_ssize_t i, m
+    cdef Py_ssize_t n = net.n_out_lanes
+    cdef Py_ssize_t n_out_inputs = net.input_to_output * net.n_inputs
+    cdef lanes bad = splat(0)
+    output_errors(net, st, alpha)
+    hidden_errors(net, st)
+    new_output_weights(net, st, &bad)
+    if fits_registers(net) and net.n_partials <= REGISTERS * LANES:
+        if net.n_partials == LANES:
+            if net.n_lanes == LANES:
+                new_weights_in_registers(net, st, &bad, 1, 1)
+            else:
+                new_weights_in_registers(net, st, &bad, 2, 1)
+        elif net.n_lanes == LANES:
+            new_weights_in_registers(net, st, &bad, 1, 2)
+        else:
+            new_weights_in_registers(net, st, &bad, 2, 2)
+    else:
+        new_hidden_weights(net, st, &bad)
+    if not is_zero(bad):
+        return CHANGE_NOT_FINITE
+    for i in range(st.n_rows):
+        m = st.rows[i]
+        copy(net.w + m * net.n_lanes, net.dw + m * net.n_change_lanes, net.n_lanes)
+    if net.input_to_output and st.symbol >= 0:
+        copy(net.w_out + st.symbol * n, net.dw_out + st.symbol * n, n)
+    else:
+        n_out_inputs = 0
+    for m in range(n_out_inputs, net.n_out_sources):
+        copy(net.w_out + m * n, net.dw_out + m * n, n)
+    return OK
+
+
 cdef void error_signal(Net* net, State* st, double alpha, bint summed) noexcept nogil:
     """The change of every weight by the error at the target set in `st`; all errors use the old weights."""
     output_errors(net, st, alpha)
@@ -824,15 +976,18 @@ cdef int learn_step(
     if not fits_registers(net):
         remember_step(net, st)
     st.n_pending += 1
-    if has_target or st.n_pending == net.n_block:
-        settle(net, st)
     if not has_target:
+        if st.n_pending == net.n_block:
+            settle(net, st)
         st.phase = AWAITING
         return OK
     if plan != NULL:
         measure(net, st, plan)
-    error_signal(net, st, alpha, not change_now)
-    return apply_changes(net, st, False) if change_now else OK
+    if change_now:
+        return change_weights(net, st, alpha)
+    settle(net, st)
+    error_signal(net, st, alpha, True)
+    return OK
 
 
 # ---- reset and stop rule ---------------------------------------------------------------------------------------------
@@ -989,9 +1144,7 @@ cdef int correct(Net* net, State* st, const real* target, Py_ssize_t klass, doub
     """The error signal of the last learning step, late."""
     set_target(net, st, target, klass)
     st.phase = CORRECTED
-    settle(net, st)
-    error_signal(net, st, alpha, False)
-    return apply_changes(net, st, False)
+    return change_weights(net, st, alpha)
 
 
 cdef void train(Net* net, State* st, const Chunk* chunk, Plan* plan, Py_ssize_t budget) noexcept nogil:

@@ -151,6 +151,9 @@ cdef class Engine:
         self.net.output = sizes["output"]
         self.net.block_of = <const int32_t*> address(network["block_of"])
         self.net.lane_of = <const word*> address(network["lane_of"])
+        self.net.sum_of = <const word*> address(network["sum_of"])
+        self.net.is_summed = <const real*> address(network["is_summed"])
+        self.net.block_places = len(network["sum_of"])
         self.net.is_continued = <const real*> address(network["is_continued"])
         self.net.squash = <const real*> address(network["squash"])
         self.net.squash_h = <const real*> address(network["squash_h"])

@@ -143,9 +143,13 @@ static inline real largest_of(lanes x)
 }
 static inline real sum_of(lanes x)
 {
-    real total = 0;
-    for (int i = 0; i < LANES; i++) total += x[i];
-    return total;
+#if VECTOR_BYTES == 64
+    return INTRINSIC(PREFIX, _reduce_add_, SUFFIX)(x);
+#else
+    for (int n = LANES / 2; n; n /= 2)
+        for (int i = 0; i < n; i++) x[i] += x[i + n];
+    return x[0];
+#endif
 }
 
 /* exp(x) = power (q + p) / (q - p): power = 2^n and r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2], whose exponential is the

@@ -122,7 +122,9 @@ class Layout:
                 is_g[where] = 1
                 squash[:, where] = _squash_constants(t.input_squash)
         block_of = np.repeat(np.arange(t.n_blocks, dtype=np.int32), t.blocks)
+        sum_of, is_summed = self._block_sums(block_of)
         constants = {
+            "is_summed": is_summed,
             "is_continued": np.diff(block_of, prepend=-1) == 0,
             "squash": squash,
             "squash_h": np.repeat(_squash_constants(t.output_squash), ROW_BYTES // self.dtype.itemsize, axis=1),
@@ -142,7 +144,29 @@ class Layout:
             arrays[name][...] = values
         arrays["block_of"] = block_of
         arrays["lane_of"] = self._lanes_of_cells(block_of)
+        arrays["sum_of"] = sum_of
         return arrays
+
+    def _block_sums(self, block_of: Array) -> tuple[Array, Array]:
+        """Which products of errors and partials make the change of a unit's weight, for small networks.
+
+        In place p, lane u: the lane of the partials whose product is the p-th to be summed for unit u, and 1; or a
+        lane that exists, and 0. Shapes (places, n_lanes); places is the largest block's size.
+        """
+        t, sizes = self.topology, self.sizes
+        places = max(t.blocks, default=0) if sizes["n_lanes"] <= 2 * ROW_BYTES // self.dtype.itemsize else 0
+        lane = np.zeros((places, sizes["n_lanes"]), np.dtype(f"i{self.dtype.itemsize}"))
+        is_summed = np.zeros(lane.shape)
+        if not places:
+            return lane, is_summed
+        units = self.lanes
+        cells = np.arange(t.n_cells)
+        place = cells - np.searchsorted(block_of, block_of)
+        lane[0, units["cell"]], is_summed[0, units["cell"]] = cells, 1
+        for i, kind in enumerate(kind for kind in ("input_gate", "forget_gate") if kind in units):
+            u = units[kind].start + block_of
+            lane[place, u], is_summed[place, u] = (1 + i) * t.n_cells + cells, 1
+        return lane, is_summed
 
     def _lanes_of_cells(self, block_of: Array) -> Array:
         """Where each cell finds itself and its block's gates among the lanes; a place for every lane of a vector."""
