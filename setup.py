@@ -7,6 +7,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
+# What is declared inline is inlined, so that an argument that is constant in a call is a constant of its loops.
+INLINE = {"CYTHON_INLINE": "__inline__ __attribute__((always_inline))"}
 LIBRARIES = [] if sys.platform == "win32" else ["m"]
 DEPENDS = [f"src/lstm97/{name}" for name in ("_core.pyx", "_abi.pxd", "_lanes.h", "_cpu.h")]
 
@@ -30,8 +32,8 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
 
 modules = [module("_engine")]
 for suffix, level in LEVELS.items():
-    modules.append(module(f"_core{suffix}", level, {"LSTM97_REAL": "double", "LSTM97_REAL_IS_DOUBLE": "1"}))
-    modules.append(module(f"_core_f32{suffix}", level, {"LSTM97_REAL": "float", "LSTM97_REAL_IS_DOUBLE": "0"}))
+    modules.append(module(f"_core{suffix}", level, INLINE | {"LSTM97_REAL": "double", "LSTM97_REAL_IS_DOUBLE": "1"}))
+    modules.append(module(f"_core_f32{suffix}", level, INLINE | {"LSTM97_REAL": "float", "LSTM97_REAL_IS_DOUBLE": "0"}))
 
 setup(
     ext_modules=cythonize(

@@ -838,9 +838,9 @@ cdef inline void new_weights_in_registers(
     cdef real* partials
     cdef real* new
     cdef const real* w
-    cdef const word* sum_of
-    cdef const real* is_summed
-    cdef lanes z_m, sum
+    cdef lanes z_m
+    cdef lanes sums[2]
+    cdef lanes not_finite[2]  # bad, in two sums that do not wait for each other
     cdef lanes coef[2]
     cdef lanes decay[2]
     cdef lanes e_s[2]
@@ -854,10 +854,10 @@ cdef inline void new_weights_in_registers(
         store(st.change + k * net.n_cells, load(st.e_s))
     for k in range(depth):
         e_s[k] = load(st.change + k * LANES)
-        if pending:
-            coef[k] = load(st.coef_block + k * LANES)
-            decay[k] = load(st.decay_block + k * LANES) if net.lane_forget >= 0 else splat(1)
+        coef[k] = load(st.coef_block + k * LANES) if pending else splat(0)
+        decay[k] = load(st.decay_block + k * LANES) if pending and net.lane_forget >= 0 else splat(1)
     for i in range(width):
+        not_finite[i] = splat(0)
         e[i] = load(st.e + i * LANES)
     for r in range(st.n_rows):
         m = st.rows[r]
@@ -865,23 +865,26 @@ cdef inline void new_weights_in_registers(
         partials = st.ds_dw + m * n_partials
         for k in range(depth):
             products[k] = load(partials + k * LANES)
-            if pending:
-                products[k] = products[k] * decay[k] + coef[k] * z_m
-                store(partials + k * LANES, products[k])
+            products[k] = products[k] * decay[k] + coef[k] * z_m
+            store(partials + k * LANES, products[k])
             products[k] = products[k] * e_s[k]
         w = net.w + m * n
         new = net.dw + m * net.n_change_lanes
         for i in range(width):
-            sum = e[i] * z_m
-            sum_of = net.sum_of + i * LANES
-            is_summed = net.is_summed + i * LANES
-            for p in range(n_places):
-                sum = sum + picked(products, depth, sum_of + p * n) * load(is_summed + p * n)
-            if m == net.bias_source:
-                sum = sum * load(net.has_bias + i * LANES)
-            sum = sum + load(w + i * LANES)
-            store(new + i * LANES, sum)
-            bad[0] = bad[0] + splat(0) * sum
+            sums[i] = e[i] * z_m
+        for p in range(n_places):
+            for i in range(width):
+                k = p * n + i * LANES
+                sums[i] = sums[i] + picked(products, depth, net.sum_of + k) * load(net.is_summed + k)
+        if m == net.bias_source:
+            for i in range(width):
+                sums[i] = sums[i] * load(net.has_bias + i * LANES)
+        for i in range(width):
+            sums[i] = sums[i] + load(w + i * LANES)
+            store(new + i * LANES, sums[i])
+            not_finite[i] = not_finite[i] + splat(0) * sums[i]
+    for i in range(width):
+        bad[0] = bad[0] + not_finite[i]
 
 
 cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
