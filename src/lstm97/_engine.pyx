@@ -5,7 +5,8 @@ else goes through `sequences`, which converts it or says what is wrong with it.
 """
 
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer,
+    PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -13,7 +14,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
-from numpy import empty
+from numpy import empty, ndarray
 
 from lstm97._abi cimport (
     AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, OK, OUTPUT_NOT_FINITE, Chunk, Kernel, Net, Plan,
@@ -236,13 +237,13 @@ cdef class Engine:
 
     # ---- the arguments of a single step ----
 
-    cdef bint get_row(self, object x, Py_buffer* view, Py_ssize_t n) except -1:
-        """Take a buffer of n finite, aligned reals of the network's dtype, if x offers it as it is."""
+    cdef bint get_reals(self, object x, Py_buffer* view, Py_ssize_t n, int flags) except -1:
+        """Take a buffer of n aligned reals of the network's dtype, if x offers it as it is."""
         view.buf = NULL
         if not PyObject_CheckBuffer(x):
             return False
         try:
-            PyObject_GetBuffer(x, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+            PyObject_GetBuffer(x, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags)
         except (BufferError, ValueError):
             return False
         if (
@@ -251,8 +252,16 @@ cdef class Engine:
             and view.format[0] == self.format
             and view.format[1] == 0
             and <size_t> view.buf % self.kernel.real_bytes == 0
-            and self.kernel.first_not_finite(<const real*> view.buf, n) < 0
         ):
+            return True
+        release(view)
+        return False
+
+    cdef bint get_row(self, object x, Py_buffer* view, Py_ssize_t n) except -1:
+        """As get_reals, if all are finite."""
+        if not self.get_reals(x, view, n, 0):
+            return False
+        if self.kernel.first_not_finite(<const real*> view.buf, n) < 0:
             return True
         release(view)
         return False
@@ -290,8 +299,12 @@ cdef class Engine:
 
     cdef object get_output(self, object out):
         """`out`, checked, or a new array, for one step's outputs."""
+        cdef Py_buffer view
         if out is None:
             return empty(self.net.n_outputs, self.layout.dtype)
+        if type(out) is ndarray and self.get_reals(out, &view, self.net.n_outputs, PyBUF_WRITABLE):
+            release(&view)
+            return out
         return sequences.checked_out(out, (self.net.n_outputs,), self.layout.dtype)
 
     # ---- calls ----
