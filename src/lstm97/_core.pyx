@@ -29,7 +29,8 @@ from cpython.pycapsule cimport PyCapsule_New
 
 from lstm97._abi cimport (
     AWAITING, C0, C1, C2, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, MINUS, NOT_LEARNING, OK,
-    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Chunk, Kernel, Net, Plan, Report, State, StopRule, word,
+    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Chunk, Kernel, Net, Plan, Report, State,
+    StopRule, word,
 )
 
 cdef extern from "_lanes.h" nogil:
