@@ -90,6 +90,7 @@ cdef struct State:
     real *decay_block           # (n_block, n_partials) y_f
     int32_t *symbols            # (n_block,)
     Py_ssize_t n_pending
+    double partials_bound       # no partial in ds_dw is larger; NaN or infinity where nothing is certain
     bint dense                  # z_block has the inputs
     # the last step, for its error signal
     real *z                     # (n_sources,) in z_block
@@ -104,6 +105,7 @@ cdef struct State:
     real *eps                   # (n_hidden + n_cells padded,) sum_k w_ku alpha e_k
     real *e                     # (n_lanes,) alpha e_i and alpha e_out in their units' lanes, else 0
     real *change                # (n_change_lanes,) a row of dw on its way there
+    real *sums                  # (n_change_lanes,) of errors times partials over a block's cells, then zeros
     real *e_s                   # (n_cells padded,) alpha e_s
     # rows of ds_dw that may be nonzero: those of the recurrent sources and the bias, then every input seen
     int32_t *rows               # (n_sources,)

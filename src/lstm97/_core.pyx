@@ -47,6 +47,8 @@ cdef extern from "_lanes.h" nogil:
     lanes larger(lanes, lanes)
     real largest_of(lanes)
     bint is_zero(lanes)
+    lanes magnitude(lanes)
+    double HARMLESS
     lanes picked(const lanes*, int, const word*)
     lanes where_positive(lanes, lanes, lanes)
     exponential exp_parts(lanes, lanes, lanes, lanes)
@@ -157,6 +159,15 @@ cdef inline real dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
     for i in range(vectors(n)):
         acc = acc + load(a + i * LANES) * load(b + i * LANES)
     return sum_of(acc)
+
+
+cdef inline lanes magnitudes(const real* a, Py_ssize_t n) noexcept nogil:
+    """|a_i|, summed into the lanes of a vector; those that cover n lanes and more."""
+    cdef Py_ssize_t i
+    cdef lanes total = splat(0)
+    for i in range(vectors(n)):
+        total = total + magnitude(load(a + i * LANES))
+    return total
 
 
 cdef Py_ssize_t first_not_finite(const real* a, Py_ssize_t n) noexcept nogil:
@@ -559,6 +570,22 @@ cdef void fold_decay(const Net* net, State* st, Py_ssize_t n_pending) noexcept n
         store(st.decay + i * LANES, product)
 
 
+cdef double pending_bound(const Net* net, const State* st) noexcept nogil:
+    """A bound of what the pending steps add to any partial: sum |coef| sum |z|."""
+    cdef Py_ssize_t n_inputs = net.n_inputs
+    cdef const real* z = st.z_block
+    cdef const real* coef = st.coef_block
+    cdef lanes sources = splat(0)
+    cdef lanes coefs = splat(0)
+    for _ in range(st.n_pending):
+        sources = sources + (magnitudes(z, n_inputs) if st.dense else splat(1))
+        sources = sources + magnitudes(z + n_inputs, net.n_sources - n_inputs)
+        coefs = coefs + magnitudes(coef, net.n_partials)
+        z += net.n_source_lanes
+        coef += net.n_partials
+    return <double> sum_of(coefs) * <double> sum_of(sources)
+
+
 cdef void settle(const Net* net, State* st) noexcept nogil:
     """Carry the pending steps out on the partials: each row is loaded once for all of them.
 
@@ -571,6 +598,7 @@ cdef void settle(const Net* net, State* st) noexcept nogil:
     cdef Py_ssize_t n_rows = st.n_rows if st.dense else net.n_sources - net.n_inputs
     if n_pending == 0:
         return
+    st.partials_bound += pending_bound(net, st)
     st.n_pending = 0
     if net.lane_forget >= 0:
         fold_decay(net, st, n_pending)
@@ -668,7 +696,7 @@ cdef inline void put_change(const Net* net, const State* st, Py_ssize_t m, real 
             put_block_sums(net, change + net.lane_forget, st.e_s, partials + 2 * n_cells)
 
 
-cdef void change_hidden_weights(const Net* net, State* st, bint summed) noexcept nogil:
+cdef void sum_hidden_changes(const Net* net, State* st, bint summed) noexcept nogil:
     """Into dw, or added to it: the change of every row that can have one."""
     cdef Py_ssize_t i, k, m
     cdef Py_ssize_t n = net.n_lanes
@@ -686,7 +714,7 @@ cdef void change_hidden_weights(const Net* net, State* st, bint summed) noexcept
             add_scaled(net.dw + m * net.n_change_lanes, change, splat(1), n)
 
 
-cdef inline void change_output_row(const Net* net, const State* st, Py_ssize_t m, real y_m, bint summed) noexcept nogil:
+cdef inline void sum_output_row(const Net* net, const State* st, Py_ssize_t m, real y_m, bint summed) noexcept nogil:
     """dw_km = alpha e_k y_m (22) for all k, or added."""
     cdef Py_ssize_t n = net.n_out_lanes
     if summed:
@@ -695,23 +723,23 @@ cdef inline void change_output_row(const Net* net, const State* st, Py_ssize_t m
         put_scaled(net.dw_out + m * n, st.e_k, y_m, n)
 
 
-cdef void change_output_weights(const Net* net, State* st, bint summed) noexcept nogil:
+cdef void sum_output_changes(const Net* net, State* st, bint summed) noexcept nogil:
     """Into dw_out, or added to it: (22) for every source of the outputs."""
     cdef Py_ssize_t m
     cdef Py_ssize_t place = net.input_to_output * net.n_inputs
     if net.input_to_output:
         if st.symbol < 0:
             for m in range(net.n_inputs):
-                change_output_row(net, st, m, st.z[m], summed)
+                sum_output_row(net, st, m, st.z[m], summed)
         else:
-            change_output_row(net, st, st.symbol, 1, summed)
+            sum_output_row(net, st, st.symbol, 1, summed)
     for m in range(net.n_hidden):
-        change_output_row(net, st, place + m, st.act[m], summed)
+        sum_output_row(net, st, place + m, st.act[m], summed)
     place += net.n_hidden
     for m in range(net.n_cells):
-        change_output_row(net, st, place + m, st.y_c[m], summed)
+        sum_output_row(net, st, place + m, st.y_c[m], summed)
     if net.output_bias:
-        change_output_row(net, st, place + net.n_cells, 1, summed)
+        sum_output_row(net, st, place + net.n_cells, 1, summed)
 
 
 cdef inline lanes act_on_row(real* w, real* dw, Py_ssize_t n, int action) noexcept nogil:
@@ -771,158 +799,216 @@ cdef int apply_changes(Net* net, const State* st, bint summed) noexcept nogil:
     return OK
 
 
-cdef inline void new_row(const real* w, const real* change, real* new, Py_ssize_t n, lanes* bad) noexcept nogil:
-    """new = w + change; and NaN into some lane of bad if a weight would not be finite."""
+cdef inline void add_product(
+    real* w, const real* a, const real* b, Py_ssize_t n, bint only_check, lanes* bad
+) noexcept nogil:
+    """w += a b over the vectors that cover n lanes; or only NaN into bad if a sum would not be finite."""
     cdef Py_ssize_t i
     cdef lanes sum
     for i in range(vectors(n)):
-        sum = load(w + i * LANES) + load(change + i * LANES)
-        store(new + i * LANES, sum)
-        bad[0] = bad[0] + splat(0) * sum
+        sum = load(w + i * LANES) + load(a + i * LANES) * load(b + i * LANES)
+        if only_check:
+            bad[0] = bad[0] + splat(0) * sum
+        else:
+            store(w + i * LANES, sum)
 
 
-cdef inline void new_output_row(const Net* net, const State* st, Py_ssize_t m, real y_m, lanes* bad) noexcept nogil:
-    """w_km + alpha e_k y_m (22) for all k, into dw_out."""
+cdef inline void add_multiple(
+    real* w, const real* a, real factor, Py_ssize_t n, bint only_check, lanes* bad
+) noexcept nogil:
+    """w += factor a, or only the check, as add_product."""
     cdef Py_ssize_t i
-    cdef Py_ssize_t begin = m * net.n_out_lanes
     cdef lanes sum
-    for i in range(vectors(net.n_outputs)):
-        sum = load(net.w_out + begin + i * LANES) + load(st.e_k + i * LANES) * splat(y_m)
-        store(net.dw_out + begin + i * LANES, sum)
-        bad[0] = bad[0] + splat(0) * sum
+    for i in range(vectors(n)):
+        sum = load(w + i * LANES) + load(a + i * LANES) * splat(factor)
+        if only_check:
+            bad[0] = bad[0] + splat(0) * sum
+        else:
+            store(w + i * LANES, sum)
 
 
-cdef void new_output_weights(const Net* net, State* st, lanes* bad) noexcept nogil:
-    """Into dw_out: the outputs' weights with the changes (22)."""
+cdef inline void change_output_row(
+    const Net* net, const State* st, Py_ssize_t m, real y_m, bint only_check, lanes* bad
+) noexcept nogil:
+    """w_km += alpha e_k y_m (22) for all k."""
+    add_multiple(net.w_out + m * net.n_out_lanes, st.e_k, y_m, net.n_outputs, only_check, bad)
+
+
+cdef inline void change_output_weights(const Net* net, const State* st, bint only_check, lanes* bad) noexcept nogil:
+    """(22) for every source of the outputs."""
     cdef Py_ssize_t m
     cdef Py_ssize_t place = net.input_to_output * net.n_inputs
     if net.input_to_output:
         if st.symbol < 0:
             for m in range(net.n_inputs):
-                new_output_row(net, st, m, st.z[m], bad)
+                change_output_row(net, st, m, st.z[m], only_check, bad)
         else:
-            new_output_row(net, st, st.symbol, 1, bad)
+            change_output_row(net, st, st.symbol, 1, only_check, bad)
     for m in range(net.n_hidden):
-        new_output_row(net, st, place + m, st.act[m], bad)
+        change_output_row(net, st, place + m, st.act[m], only_check, bad)
     place += net.n_hidden
     for m in range(net.n_cells):
-        new_output_row(net, st, place + m, st.y_c[m], bad)
+        change_output_row(net, st, place + m, st.y_c[m], only_check, bad)
     if net.output_bias:
-        new_output_row(net, st, place + net.n_cells, 1, bad)
+        change_output_row(net, st, place + net.n_cells, 1, only_check, bad)
 
 
-cdef void new_hidden_weights(const Net* net, State* st, lanes* bad) noexcept nogil:
-    """Into dw: the hidden layer's weights with the changes, in every row that can have one."""
-    cdef Py_ssize_t i, m
+cdef inline real source(const Net* net, const State* st, Py_ssize_t m) noexcept nogil:
+    """z_m of the last step."""
+    if m < net.n_inputs and st.symbol >= 0:
+        return m == st.symbol
+    return st.z[m]
+
+
+cdef inline void add_block_sums(
+    const Net* net, const State* st, real* w, const real* partials, bint only_check, lanes* bad
+) noexcept nogil:
+    """The gates' weights of a row by their partials, summed over a block's cells: (26), and for forget gates alike."""
+    if net.single_cells:
+        add_product(w, st.e_s, partials, net.n_cells, only_check, bad)
+    else:
+        put_block_sums(net, st.sums, st.e_s, partials)
+        add_multiple(w, st.sums, 1, net.n_blocks, only_check, bad)
+
+
+cdef inline void change_hidden_weights(
+    const Net* net, State* st, bint pending, bint only_check, lanes* bad
+) noexcept nogil:
+    """Every row of w that can change: by alpha e_l z_m for hidden units and output gates (22), by the partials for the
+    other units (26)(28). If this step is still pending, each row of partials is brought up to date and used in one go.
+
+    A vector that reaches into the next kind's lanes adds 0 there; but from the hidden units it may reach the output
+    gates, whose errors stand in the same row.
+    """
+    cdef Py_ssize_t i, k, m
+    cdef Py_ssize_t n_cells = net.n_cells
+    cdef Py_ssize_t begin_out = max(net.lane_out, vectors(net.n_hidden) * LANES)
     cdef real z_m
-    settle(net, st)
+    cdef real* w
+    cdef real* partials
+    cdef lanes sum
     for i in range(st.n_rows):
         m = st.rows[i]
-        z_m = st.z[m] if m >= net.n_inputs or st.symbol < 0 else m == st.symbol
-        put_change(net, st, m, z_m, st.change)
-        if m == net.bias_source:
-            scale(st.change, net.has_bias, net.n_lanes)
-        new_row(net.w + m * net.n_lanes, st.change, net.dw + m * net.n_change_lanes, net.n_lanes, bad)
+        z_m = source(net, st, m)
+        w = net.w + m * net.n_lanes
+        partials = st.ds_dw + m * net.n_partials
+        if pending:
+            for k in range(net.n_partials // LANES):
+                sum = load(partials + k * LANES)
+                if net.lane_forget >= 0:
+                    sum = sum * load(st.decay_block + k * LANES)
+                store(partials + k * LANES, sum + load(st.coef_block + k * LANES) * splat(z_m))
+        add_multiple(w, st.e, z_m, net.n_hidden, only_check, bad)
+        if n_cells:
+            add_product(w + net.lane_cell, st.e_s, partials, n_cells, only_check, bad)
+            add_block_sums(net, st, w + net.lane_in, partials + n_cells, only_check, bad)
+        if net.lane_out >= 0:
+            add_multiple(w + begin_out, st.e + begin_out, z_m, net.lane_out + net.n_blocks - begin_out, only_check, bad)
+        if net.lane_forget >= 0:
+            add_block_sums(net, st, w + net.lane_forget, partials + 2 * n_cells, only_check, bad)
+        if m == net.bias_source and not only_check:
+            scale(w, net.has_bias, net.n_lanes)
 
 
-cdef inline void new_weights_in_registers(
-    const Net* net, State* st, lanes* bad, int width, int depth
+cdef inline void change_hidden_weights_in_registers(
+    const Net* net, State* st, bint pending, int width, int depth
 ) noexcept nogil:
-    """As new_hidden_weights, for a layer of `width` vectors with partials of `depth` vectors: each row of partials is
-    brought up to date and used in one go.
-    """
+    """As change_hidden_weights, for a layer of `width` vectors with partials of `depth` vectors."""
     cdef Py_ssize_t i, k, m, p, r
     cdef Py_ssize_t n = width * LANES
     cdef Py_ssize_t n_partials = depth * LANES
-    cdef Py_ssize_t n_places = net.block_places
-    cdef bint pending
     cdef real* partials
-    cdef real* new
-    cdef const real* w
+    cdef real* w
     cdef lanes z_m
     cdef lanes sums[2]
-    cdef lanes not_finite[2]  # bad, in two sums that do not wait for each other
     cdef lanes coef[2]
     cdef lanes decay[2]
     cdef lanes e_s[2]
     cdef lanes e[2]
     cdef lanes products[2]
-    if st.n_pending > 1:
-        settle(net, st)
-    pending = st.n_pending == 1
-    st.n_pending = 0
     for k in range(3 if net.lane_forget >= 0 else 2):
-        store(st.change + k * net.n_cells, load(st.e_s))
+        store(st.sums + k * net.n_cells, load(st.e_s))
     for k in range(depth):
-        e_s[k] = load(st.change + k * LANES)
+        e_s[k] = load(st.sums + k * LANES)
         coef[k] = load(st.coef_block + k * LANES) if pending else splat(0)
         decay[k] = load(st.decay_block + k * LANES) if pending and net.lane_forget >= 0 else splat(1)
     for i in range(width):
-        not_finite[i] = splat(0)
         e[i] = load(st.e + i * LANES)
     for r in range(st.n_rows):
         m = st.rows[r]
-        z_m = splat(st.z[m] if m >= net.n_inputs or st.symbol < 0 else m == st.symbol)
+        z_m = splat(source(net, st, m))
         partials = st.ds_dw + m * n_partials
         for k in range(depth):
-            products[k] = load(partials + k * LANES)
-            products[k] = products[k] * decay[k] + coef[k] * z_m
+            products[k] = load(partials + k * LANES) * decay[k] + coef[k] * z_m
             store(partials + k * LANES, products[k])
             products[k] = products[k] * e_s[k]
-        w = net.w + m * n
-        new = net.dw + m * net.n_change_lanes
         for i in range(width):
             sums[i] = e[i] * z_m
-        for p in range(n_places):
+        for p in range(net.block_places):
             for i in range(width):
                 k = p * n + i * LANES
                 sums[i] = sums[i] + picked(products, depth, net.sum_of + k) * load(net.is_summed + k)
+        w = net.w + m * n
+        for i in range(width):
+            store(w + i * LANES, load(w + i * LANES) + sums[i])
         if m == net.bias_source:
             for i in range(width):
-                sums[i] = sums[i] * load(net.has_bias + i * LANES)
-        for i in range(width):
-            sums[i] = sums[i] + load(w + i * LANES)
-            store(new + i * LANES, sums[i])
-            not_finite[i] = not_finite[i] + splat(0) * sums[i]
-    for i in range(width):
-        bad[0] = bad[0] + not_finite[i]
+                store(w + i * LANES, load(w + i * LANES) * load(net.has_bias + i * LANES))
+
+
+cdef bint cannot_overflow(const Net* net, const State* st) noexcept nogil:
+    """Whether all changes are certain to be so small that no finite weight plus its change overflows.
+
+    A change is an error times a source or a partial. All are bounded by sums of magnitudes, which are NaN if any is.
+    """
+    cdef lanes errors = magnitudes(st.e_k, net.n_outputs)
+    cdef lanes sources = splat(1)
+    errors = errors + magnitudes(st.e_s, net.n_cells)
+    errors = errors + magnitudes(st.e, net.n_lanes)
+    sources = sources + magnitudes(st.y_c, net.n_cells)
+    sources = sources + magnitudes(st.z + net.n_inputs, net.n_sources - net.n_inputs)
+    if st.symbol < 0:
+        sources = sources + magnitudes(st.z, net.n_inputs)
+    return <double> sum_of(errors) * (
+        <double> sum_of(sources) + st.partials_bound + pending_bound(net, st)
+    ) < HARMLESS
 
 
 cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
     """The change of every weight by the error at the target set in `st`; all errors use the old weights.
 
-    The new weights are made apart and taken only if all are finite: nobody ever sees one that is not.
+    If a weight might not be finite afterwards, all are tried first: nobody ever sees one that is not.
     """
-    cdef Py_ssize_t i, m
-    cdef Py_ssize_t n = net.n_out_lanes
-    cdef Py_ssize_t n_out_inputs = net.input_to_output * net.n_inputs
     cdef lanes bad = splat(0)
+    cdef bint pending
     output_errors(net, st, alpha)
     hidden_errors(net, st)
-    new_output_weights(net, st, &bad)
-    if fits_registers(net) and net.n_partials <= REGISTERS * LANES:
-        if net.n_partials == LANES:
-            if net.n_lanes == LANES:
-                new_weights_in_registers(net, st, &bad, 1, 1)
-            else:
-                new_weights_in_registers(net, st, &bad, 2, 1)
-        elif net.n_lanes == LANES:
-            new_weights_in_registers(net, st, &bad, 1, 2)
+    if st.n_pending > 1:
+        settle(net, st)
+    if not cannot_overflow(net, st):
+        settle(net, st)
+        change_output_weights(net, st, True, &bad)
+        change_hidden_weights(net, st, False, True, &bad)
+        if not is_zero(bad):
+            return CHANGE_NOT_FINITE
+        change_output_weights(net, st, False, &bad)
+        change_hidden_weights(net, st, False, False, &bad)
+        return OK
+    pending = st.n_pending == 1
+    st.partials_bound += pending_bound(net, st)
+    st.n_pending = 0
+    change_output_weights(net, st, False, &bad)
+    if not fits_registers(net) or net.n_partials > REGISTERS * LANES:
+        change_hidden_weights(net, st, pending, False, &bad)
+    elif net.n_partials == LANES:
+        if net.n_lanes == LANES:
+            change_hidden_weights_in_registers(net, st, pending, 1, 1)
         else:
-            new_weights_in_registers(net, st, &bad, 2, 2)
+            change_hidden_weights_in_registers(net, st, pending, 2, 1)
+    elif net.n_lanes == LANES:
+        change_hidden_weights_in_registers(net, st, pending, 1, 2)
     else:
-        new_hidden_weights(net, st, &bad)
-    if not is_zero(bad):
-        return CHANGE_NOT_FINITE
-    for i in range(st.n_rows):
-        m = st.rows[i]
-        copy(net.w + m * net.n_lanes, net.dw + m * net.n_change_lanes, net.n_lanes)
-    if net.input_to_output and st.symbol >= 0:
-        copy(net.w_out + st.symbol * n, net.dw_out + st.symbol * n, n)
-    else:
-        n_out_inputs = 0
-    for m in range(n_out_inputs, net.n_out_sources):
-        copy(net.w_out + m * n, net.dw_out + m * n, n)
+        change_hidden_weights_in_registers(net, st, pending, 2, 2)
     return OK
 
 
@@ -930,8 +1016,8 @@ cdef void error_signal(Net* net, State* st, double alpha, bint summed) noexcept 
     """The change of every weight by the error at the target set in `st`; all errors use the old weights."""
     output_errors(net, st, alpha)
     hidden_errors(net, st)
-    change_output_weights(net, st, summed)
-    change_hidden_weights(net, st, summed)
+    sum_output_changes(net, st, summed)
+    sum_hidden_changes(net, st, summed)
 
 
 # ---- one step --------------------------------------------------------------------------------------------------------
@@ -1007,6 +1093,7 @@ cdef void forget_partials(const Net* net, State* st) noexcept nogil:
         st.is_listed[st.rows[i]] = 0
     st.n_rows = n_fixed
     st.n_pending = 0
+    st.partials_bound = 0
     st.phase = NOT_LEARNING
 
 

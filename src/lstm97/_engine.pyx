@@ -185,6 +185,7 @@ cdef class Engine:
         self.st.eps = <real*> address(state["eps"])
         self.st.e = <real*> address(state["e"])
         self.st.change = <real*> address(state["change"])
+        self.st.sums = <real*> address(state["sums"])
         self.st.e_s = <real*> address(state["e_s"])
         self.st.rows = <int32_t*> address(state["rows"])
         self.st.is_listed = <uint8_t*> address(state["is_listed"])

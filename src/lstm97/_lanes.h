@@ -108,6 +108,13 @@ static inline lanes picked(const lanes *from, int width, const word *index)
 #define REGISTERS 0
 static inline lanes picked(const lanes *from, int width, const word *index) { return from[0]; }
 #endif
+static inline lanes magnitude(lanes x) { return choose(x < splat(0), -x, x); }
+/* A finite number plus one of this size does not overflow: it is less than half a unit in the last place of the largest. */
+#if LSTM97_REAL_IS_DOUBLE
+#define HARMLESS 0x1p960
+#else
+#define HARMLESS 0x1p96
+#endif
 /* Whether all lanes are 0, and none is NaN. */
 #if defined(__AVX512F__)
 static inline int is_zero(lanes x)

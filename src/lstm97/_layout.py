@@ -205,6 +205,7 @@ class Layout:
                 "e": (lanes,),
                 "e_s": (cells,),
                 "change": (sizes["n_change_lanes"],),
+                "sums": (sizes["n_change_lanes"],),
             }
         )
         arrays["symbols"] = np.zeros(BLOCK, np.int32)
