@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from .machine import describe
+from . import growth, memory
+from .headlines import markdown
+from .limits import peaks
+from .machine import caches, describe
 from .report import as_plain, column_names, heading, lines, measure
 from .rows import table
 
@@ -17,25 +23,70 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the rows whose name contains TEXT")
     parser.add_argument("--quick", action="store_true", help="few short repeats: to see that it works")
+    parser.add_argument(
+        "--from",
+        dest="files",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="run nothing: print the figures that have a target as Markdown, or --plot, from files written by --json",
+    )
+    parser.add_argument("--growth", action="store_true", help="also how time and memory grow with weights and steps")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw the figures, as PNG and SVG, into FOLDER")
     options = parser.parse_args(arguments)
+    if options.files:
+        runs = [json.loads(file.read_text(encoding="utf-8")) for file in options.files]
+        print("\n\n".join(markdown(run) for run in runs))
+        if options.plot:
+            plot(together(runs), options.plot)
+        return
     repeats, seconds = (3, 0.02) if options.quick else (9, 0.2)
     chosen = [row for row in table() if options.only in f"{row.name}, {row.dtype}"]
     if not chosen:
         parser.error(f"no row has {options.only!r} in its name")
 
+    sizes = caches()
     about = describe()
+    about["limits"] = dict(peaks(sizes, repeats=repeats, seconds=seconds))
     print(heading(about))
-    print(f"\nOne thread; median of {repeats} rounds, ours and the peers taking turns of about {seconds} s;")
-    print("ratio: how many times ours the peer takes, median over the rounds.\n")
+    print(
+        f"\nOne thread; median of {repeats} rounds, ours, the peers and the limits taking turns of about {seconds} s."
+    )
+    print("Ratio: how many times ours the peer takes (where the target is a maximum, ours the peer's), median over the")
+    print("rounds; of a limit: its share of our time.\n")
     print(column_names())
     results = []
     for row in chosen:
-        result = measure(row, repeats=repeats, seconds=seconds)
+        result = measure(row, sizes, repeats=repeats, seconds=seconds)
         results.append(result)
         print("\n".join(lines(result)), flush=True)
+    plain = as_plain(about, results, repeats=repeats, seconds=seconds)
+    if options.growth:
+        cells, lengths = (growth.QUICK_CELLS, growth.QUICK_LENGTHS) if options.quick else (growth.CELLS, growth.LENGTHS)
+        longer = memory.QUICK_LENGTHS if options.quick else memory.LENGTHS
+        show = partial(print, flush=True)
+        show()
+        plain["growth"] = asdict(growth.measure(cells, lengths, repeats=repeats, seconds=seconds, show=show))
+        show()
+        plain["memory"] = asdict(memory.measure(longer, show=show))
     if options.json:
-        plain = as_plain(about, results, repeats=repeats, seconds=seconds)
-        options.json.write_text(json.dumps(plain, indent=2, default=str) + "\n")
+        options.json.write_text(json.dumps(plain, indent=2, default=str) + "\n", encoding="utf-8")
+    if options.plot:
+        plot(plain, options.plot)
+
+
+def plot(figures: dict[str, Any], folder: Path) -> None:
+    """Draw the pictures."""
+    from .plots import draw  # here, because only pictures need matplotlib
+
+    draw(figures, folder)
+
+
+def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of several runs as one: of a row that several have, the last run's."""
+    rows = {(row["name"], row["dtype"]): row for run in runs for row in run["rows"]}
+    return {key: value for run in runs for key, value in run.items()} | {"rows": list(rows.values())}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import lstm97
 
-from . import textbook
+from .compiling import FLAGS, compiler
+
+PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "deep-river")
+
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 def _processor() -> str:
@@ -38,6 +42,16 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def caches(folder: Path = _CACHES) -> dict[str, int]:
+    """Return the sizes in bytes of the caches that hold data, by name (L1, L2, ...); none where Linux does not tell."""
+    sizes = {}
+    for index in sorted(folder.glob("index*")):
+        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        if kind != "Instruction":
+            sizes[f"L{level}"] = int(size.removesuffix("K")) * 1024
+    return sizes
+
+
 def describe() -> dict[str, dict[str, object]]:
     """Return machine, build and versions, each a dict of plain values."""
     config = lstm97.show_config()
@@ -47,6 +61,7 @@ def describe() -> dict[str, dict[str, object]]:
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),
+            "caches": ", ".join(f"{name} {size // 1024}K" for name, size in caches().items()) or "unknown",
             "system": platform.platform(),
             "load before": load,
         },
@@ -54,9 +69,8 @@ def describe() -> dict[str, dict[str, object]]:
         "versions": {
             "commit": _first_line(["git", "describe", "--always", "--dirty"], here),
             "python": platform.python_version(),
-            "numpy": _version("numpy"),
-            "torch": _version("torch"),
-            "compiler of the textbook loop": _first_line([*textbook.compiler(), "--version"]),
-            "its flags": " ".join(textbook.FLAGS),
+            **{package: _version(package) for package in PACKAGES},
+            "C compiler of peers and limits": _first_line([*compiler(), "--version"]),
+            "its flags": " ".join(FLAGS),
         },
     }

@@ -46,6 +46,31 @@ def lstm_training(
     return Workload(f"PyTorch nn.LSTM({n_inputs}, {n_cells}) + SGD, {inputs.dtype}", run, n_steps)
 
 
+def batch_training(
+    inputs: npt.NDArray[Any], targets: npt.NDArray[Any], *, n_cells: int, learning_rate: float
+) -> Workload:
+    """nn.LSTM and a linear output, trained on all sequences at once: one forward, backward and SGD step for them."""
+    torch = load()
+    n_sequences, n_steps, n_inputs = inputs.shape
+    dtype = torch.from_numpy(inputs).dtype
+    lstm = torch.nn.LSTM(n_inputs, n_cells, dtype=dtype)
+    head = torch.nn.Linear(n_cells, targets.shape[1], dtype=dtype)
+    optimizer = torch.optim.SGD([*lstm.parameters(), *head.parameters()], lr=learning_rate)
+    x = torch.from_numpy(np.ascontiguousarray(inputs.swapaxes(0, 1)))  # its default: time first
+    t = torch.from_numpy(targets)
+
+    def run(n_items: int) -> None:
+        for _ in range(n_items):
+            optimizer.zero_grad()
+            hidden, _ = lstm(x)
+            loss = 0.5 * (head(hidden[-1]) - t).square().sum()
+            loss.backward()
+            optimizer.step()
+
+    name = f"PyTorch nn.LSTM({n_inputs}, {n_cells}) + SGD, batch of {n_sequences}, {inputs.dtype}"
+    return Workload(name, run, n_sequences * n_steps)
+
+
 def _cell(inputs: npt.NDArray[Any], n_cells: int, n_outputs: int) -> tuple[Any, Any, Any]:
     torch = load()
     n_inputs = inputs.shape[2]

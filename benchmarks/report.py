@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from .rows import PeerMissingError, Row
+from . import limits
+from .counting import Work
+from .rows import PeerMissingError, Row, build
 from .timing import Summary, Workload, take_turns
 
 
 @dataclass(frozen=True)
-class Peer:
-    """What a peer took, and how many times ours that is; or why there is no figure."""
+class PeerResult:
+    """What a peer took, and how many times ours that is; where the target is a maximum, how many times it ours is."""
 
     name: str
+    target: float | None
+    at_most: bool = False
     time: Summary | None = None
     ratio: Summary | None = None
+    met: bool | None = None
     missing: str = ""
+
+
+@dataclass(frozen=True)
+class LimitResult:
+    """What the machine takes for a part of our work and nothing else, and what share of our time that is."""
+
+    name: str
+    time: Summary
+    share: Summary
 
 
 @dataclass(frozen=True)
@@ -27,66 +41,100 @@ class Result:
     dtype: str
     ours: str
     time: Summary
-    peers: tuple[Peer, ...]
+    peers: tuple[PeerResult, ...]
+    work: Work | None
+    limits: tuple[LimitResult, ...]
 
 
-def measure(row: Row, *, repeats: int, seconds: float) -> Result:
-    """Time a row, ours and the peers taking turns; a ratio is taken within each round."""
+def measure(row: Row, caches: Mapping[str, int], *, repeats: int, seconds: float) -> Result:
+    """Time a row: ours, the peers and the limits take turns; ratios are taken within each round."""
     ours = row.ours()
     built: dict[str, Workload] = {}
     missing: dict[str, str] = {}
-    for name, build in row.peers.items():
+    for peer in row.peers:
         try:
-            built[name] = build()
+            built[peer.name] = build(peer)
         except PeerMissingError as error:
-            missing[name] = str(error)
-    taken = take_turns([ours, *built.values()], repeats=repeats, seconds=seconds)
-    found = {
-        name: Peer(workload.name, Summary.of(taken[:, column]), Summary.of(taken[:, column] / taken[:, 0]))
-        for column, (name, workload) in enumerate(built.items(), start=1)
-    }
-    peers = tuple(found.get(name) or Peer(name, missing=missing[name]) for name in row.peers)
-    return Result(row.name, row.dtype, ours.name, Summary.of(taken[:, 0]), peers)
+            missing[peer.name] = str(error)
+    bounds = [] if row.work is None else list(limits.workloads(row.work, row.dtype, caches))
+    taken = take_turns([ours, *built.values(), *bounds], repeats=repeats, seconds=seconds)
+
+    columns = iter(taken.T)
+    own = next(columns)
+    peers = []
+    for peer in row.peers:
+        if peer.name in missing:
+            peers.append(PeerResult(peer.name, peer.target, peer.is_ours, missing=missing[peer.name]))
+            continue
+        theirs = next(columns)
+        ratio = Summary.of(own / theirs if peer.is_ours else theirs / own)
+        met = None
+        if peer.target is not None:
+            met = ratio.median <= peer.target if peer.is_ours else ratio.median >= peer.target
+        name = built[peer.name].name
+        peers.append(PeerResult(name, peer.target, peer.is_ours, Summary.of(theirs), ratio, met))
+    reached = tuple(
+        LimitResult(bound.name, Summary.of(least), Summary.of(least / own))
+        for bound, least in zip(bounds, columns, strict=True)
+    )
+    return Result(row.name, row.dtype, ours.name, Summary.of(own), tuple(peers), row.work, reached)
 
 
-def heading(about: dict[str, dict[str, object]]) -> str:
-    """Return machine, build and versions, a line for each."""
+def heading(about: Mapping[str, Mapping[str, object]]) -> str:
+    """Return machine, limits, build and versions, a line for each."""
     return "\n".join(
         f"{part + ':':<10} " + "; ".join(f"{name} {value}" for name, value in values.items())
         for part, values in about.items()
     )
 
 
-def _columns(name: str, time: str, spread: str, ratio: str) -> str:
-    return f"{name:<56}{time:>12}{spread:>24}{ratio:>8}"
+def _columns(name: str, time: str, spread: str, ratio: str, target: str) -> str:
+    return f"{name:<66}{time:>12}{spread:>24}{ratio:>8}  {target}".rstrip()
 
 
 def column_names() -> str:
     """Return the head of the table."""
-    names = _columns("", "ns per step", "quartiles", "ratio")
-    return names + "\n" + "-" * len(names)
+    names = _columns("", "ns per step", "quartiles", "ratio", "target")
+    return names + "\n" + "-" * (len(names) + len(" 1000x missed"))
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return a time as text."""
     return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
+def times(ratio: float) -> str:
+    """Return a ratio as text; small ones with more digits, as they are held against bounds such as 1.2."""
+    return f"{ratio:.2f}x" if ratio < 10 else f"{number(ratio)}x"
+
+
+def _target_text(peer: PeerResult) -> str:
+    if peer.target is None:
+        return ""
+    verdict = {None: "", True: " met", False: " missed"}[peer.met]
+    return f"{'<=' if peer.at_most else '>='} {peer.target:g}x{verdict}"
+
+
 def _spread(summary: Summary) -> str:
-    return f"{_number(summary.lower_quartile)} .. {_number(summary.upper_quartile)}"
+    return f"{number(summary.lower_quartile)} .. {number(summary.upper_quartile)}"
 
 
 def lines(result: Result) -> Iterator[str]:
-    """Yield a row as lines of text: its name, ours, each peer and how many times ours it takes."""
+    """Yield a row as lines of text: its name, ours, each peer with its ratio and target, each limit with our share."""
     yield f"{result.name}, {result.dtype}"
-    yield _columns(f"  {result.ours}", _number(result.time.median), _spread(result.time), "")
+    yield _columns(f"  {result.ours}", number(result.time.median), _spread(result.time), "", "")
     for peer in result.peers:
+        target = _target_text(peer)
         if peer.time is None or peer.ratio is None:
-            yield f"  {peer.name}: {peer.missing}"
+            yield _columns(f"  {peer.name}: {peer.missing}", "", "", "", target)
         else:
-            ratio = f"{_number(peer.ratio.median)}x"
-            yield _columns(f"  {peer.name}", _number(peer.time.median), _spread(peer.time), ratio)
+            median = number(peer.time.median)
+            yield _columns(f"  {peer.name}", median, _spread(peer.time), times(peer.ratio.median), target)
+    for limit in result.limits:
+        median = number(limit.time.median)
+        yield _columns(f"  {limit.name}", median, _spread(limit.time), f"{100 * limit.share.median:.0f}%", "")
 
 
-def as_plain(about: dict[str, dict[str, object]], results: list[Result], **how: object) -> dict[str, object]:
+def as_plain(about: Mapping[str, Mapping[str, object]], results: list[Result], **how: object) -> dict[str, object]:
     """Return everything as plain values, ready for JSON."""
     return {**about, "how": how, "unit": "ns per step", "rows": [asdict(result) for result in results]}

@@ -1,28 +1,26 @@
-"""The rows of the table: what is timed, on which network and data, against which peers."""
+"""The rows of the table: what is timed, on which network and data, against which peers, with which target.
+
+The PyTorch peers all compute in float32, PyTorch's default: in float64 it is many times slower. So do ONNX Runtime,
+whose LSTM has no other type, and deep-river.
+"""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import cycle, islice
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import lstm97
 
-from . import pytorch
+from . import deepriver, numpy_reference, onnx_runtime, ours, pytorch
+from .counting import Work, count
+from .ours import BATCH_LEARNING_RATE, LEARNING_RATE, N_SEQUENCES, problem
 from .textbook import Textbook
 from .timing import Workload
 
-# Small enough to keep weights and states away from saturation for as long as a measurement lasts: saturated
-# units would bring subnormal numbers, which cost more than others.
-LEARNING_RATE = 0.01
-
-# As many as fit into a level-2 cache at the smaller sizes: the algorithm is timed, not the memory.
-N_SEQUENCES = 64
+DTYPES = ("float64", "float32")
 
 
 class PeerMissingError(Exception):
@@ -34,84 +32,48 @@ class DisagreementError(Exception):
 
 
 @dataclass(frozen=True)
+class Peer:
+    """Something to be held against, built only when the row is run.
+
+    Attributes
+    ----------
+    name : str
+        Shown if it is missing.
+    build : callable
+        Makes its workload.
+    target : float, optional
+        How many times our time it has to take at least.
+    is_ours : bool, default False
+        Another case of our own: the ratio is that of our time to this one's, and the target a maximum.
+    """
+
+    name: str
+    build: Callable[[], Workload]
+    target: float | None = None
+    is_ours: bool = False
+
+
+@dataclass(frozen=True)
 class Row:
-    """One row: our workload and those of its peers, built only when the row is run."""
+    """One row: our workload, its peers, and the work of a step where loops are timed and not single calls."""
 
     name: str
     dtype: str
     ours: Callable[[], Workload]
-    peers: dict[str, Callable[[], Workload]]
+    peers: tuple[Peer, ...]
+    work: Work | None = None
 
 
-def _problem(
-    topology: lstm97.Topology, n_steps: int, dtype: str, *, every_step: bool
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Random inputs, and random targets at every step or at the end; the content does not change the cost."""
-    rng = np.random.default_rng(0)
-    inputs = rng.uniform(-1.0, 1.0, (N_SEQUENCES, n_steps, topology.n_inputs))
-    shape = (N_SEQUENCES, n_steps) if every_step else (N_SEQUENCES,)
-    targets = rng.uniform(0.0, 1.0, (*shape, topology.n_outputs))
-    return inputs.astype(dtype), targets.astype(dtype)
-
-
-def _train(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
-    inputs, targets = _problem(topology, n_steps, dtype, every_step=False)
-    net = lstm97.Network(topology, dtype=dtype, seed=0)
-    packed = lstm97.Sequences.pack(inputs)
-
-    def run(n_items: int) -> None:
-        order = np.arange(n_items) % N_SEQUENCES
-        lstm97.train(net, packed, targets, learning_rate=LEARNING_RATE, order=order)
-
-    return Workload("lstm97.train", run, n_steps)
-
-
-def _learn_run(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
-    inputs, targets = _problem(topology, n_steps, dtype, every_step=True)
-    net = lstm97.Network(topology, dtype=dtype, seed=0)
-    out = np.empty((n_steps, topology.n_outputs), dtype)
-    pairs = list(zip(inputs, targets, strict=True))
-
-    def run(n_items: int) -> None:
-        for x, target in islice(cycle(pairs), n_items):
-            net.reset()
-            net.learn_run(x, target, LEARNING_RATE, out=out)
-
-    return Workload("net.learn_run", run, n_steps)
-
-
-def _learn_calls(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
-    inputs, targets = _problem(topology, n_steps, dtype, every_step=True)
-    net = lstm97.Network(topology, dtype=dtype, seed=0)
-    sequences = [list(zip(x, target, strict=True)) for x, target in zip(inputs, targets, strict=True)]
-
-    def run(n_items: int) -> None:
-        learn = net.learn
-        for sequence in islice(cycle(sequences), n_items):
-            net.reset()
-            for x, target in sequence:
-                learn(x, target, LEARNING_RATE)
-
-    return Workload("net.learn, a call per step", run, n_steps)
-
-
-def _step_calls(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
-    inputs, _ = _problem(topology, n_steps, dtype, every_step=True)
-    net = lstm97.Network(topology, dtype=dtype, seed=0)
-    sequences = [list(x) for x in inputs]
-
-    def run(n_items: int) -> None:
-        step = net.step
-        for sequence in islice(cycle(sequences), n_items):
-            net.reset()
-            for x in sequence:
-                step(x)
-
-    return Workload("net.step, a call per step", run, n_steps)
+def build(peer: Peer) -> Workload:
+    """Build a peer's workload; PeerMissingError where what it needs is not installed."""
+    try:
+        return peer.build()
+    except ModuleNotFoundError as error:
+        raise PeerMissingError(f"{error.name} is not installed") from error
 
 
 def _textbook(topology: lstm97.Topology, n_steps: int, *, every_step: bool) -> Workload:
-    inputs, targets = _problem(topology, n_steps, "float64", every_step=every_step)
+    inputs, targets = problem(topology, n_steps, "float64", every_step=every_step)
     net = lstm97.Network(topology, seed=0)
     try:
         peer = Textbook(topology, net.parameters)
@@ -131,91 +93,183 @@ def _textbook(topology: lstm97.Topology, n_steps: int, *, every_step: bool) -> W
     return Workload("textbook C loop", run, n_steps)
 
 
-def _torch(build: Callable[[], Workload]) -> Callable[[], Workload]:
-    """Guard a PyTorch peer. They all compute in float32, PyTorch's default: in float64 it is many times slower."""
-
-    def guarded() -> Workload:
-        try:
-            pytorch.load()
-        except ImportError as error:
-            raise PeerMissingError("not installed") from error
-        return build()
-
-    return guarded
+def _reference(topology: lstm97.Topology, n_steps: int) -> Workload:
+    try:
+        return numpy_reference.training(
+            topology, *problem(topology, n_steps, "float64", every_step=False), learning_rate=LEARNING_RATE
+        )
+    except FileNotFoundError as error:
+        raise PeerMissingError(f"no {error.filename}") from error
 
 
-def _at_the_end(title: str, topology: lstm97.Topology, n_steps: int, dtype: str) -> Row:
+def _at_the_end(
+    title: str,
+    topology: lstm97.Topology,
+    n_steps: int,
+    dtype: str,
+    *,
+    torch: float | None,
+    textbook: float | None = None,
+    with_reference: bool = False,
+) -> Row:
     """Training with an error signal at the end of each sequence."""
-    peers: dict[str, Callable[[], Workload]] = {}
-    if dtype == "float64":
-        peers["textbook C loop"] = lambda: _textbook(topology, n_steps, every_step=False)
-    peers["PyTorch nn.LSTM"] = _torch(
+    peers = []
+    if dtype == "float64" and topology.gate_sources:
+        peers.append(Peer("textbook C loop", lambda: _textbook(topology, n_steps, every_step=False), textbook))
+    if dtype == "float64" and with_reference:
+        peers.append(Peer("NumPy reference", lambda: _reference(topology, n_steps)))
+    lstm = Peer(
+        "PyTorch nn.LSTM",
         lambda: pytorch.lstm_training(
-            *_problem(topology, n_steps, "float32", every_step=False),
+            *problem(topology, n_steps, "float32", every_step=False),
             n_cells=topology.n_cells,
             learning_rate=LEARNING_RATE,
-        )
+        ),
+        torch,
     )
-    name = f"{title}, {topology.n_weights} weights, T={n_steps}, error at the end"
-    return Row(name, dtype, lambda: _train(topology, n_steps, dtype), peers)
+    return Row(
+        f"{title}, {topology.n_weights} weights, T={n_steps}, error at the end",
+        dtype,
+        lambda: ours.train(topology, n_steps, dtype),
+        (*peers, lstm),
+        count(topology, dtype, signals=1 / n_steps, outputs=1 / n_steps),
+    )
 
 
-def _online_peer(topology: lstm97.Topology, n_steps: int) -> Callable[[], Workload]:
-    return _torch(
+def _batch(title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, torch: float | None) -> Row:
+    """Training with one weight change for many sequences."""
+    lstm = Peer(
+        "PyTorch nn.LSTM",
+        lambda: pytorch.batch_training(
+            *problem(topology, n_steps, "float32", every_step=False),
+            n_cells=topology.n_cells,
+            learning_rate=BATCH_LEARNING_RATE,
+        ),
+        torch,
+    )
+    return Row(
+        f"{title}, T={n_steps}, batches of {N_SEQUENCES}, error at the end",
+        dtype,
+        lambda: ours.train_batches(topology, n_steps, dtype),
+        (lstm,),
+        count(topology, dtype, signals=1 / n_steps, outputs=1 / n_steps, batch_size=N_SEQUENCES),
+    )
+
+
+def _symbols(n_symbols: int, few: int, n_steps: int, dtype: str, *, growth: float | None) -> Row:
+    """Training on symbols, beside ourselves with fewer symbols."""
+
+    def topology(n: int) -> lstm97.Topology:
+        return lstm97.Topology(n, 2, blocks=(1, 1))
+
+    inputs, _ = ours.symbol_problem(n_symbols, n_steps)
+    seen = float(np.mean([len(np.unique(sequence)) for sequence in inputs]))
+    return Row(
+        f"{n_symbols} against {few} symbols, 2 cells, T={n_steps}, error at the end",
+        dtype,
+        lambda: ours.train_symbols(topology(n_symbols), n_steps, dtype),
+        (Peer(f"{few} symbols", lambda: ours.train_symbols(topology(few), n_steps, dtype), growth, is_ours=True),),
+        count(topology(n_symbols), dtype, signals=1 / n_steps, outputs=1 / n_steps, symbols_seen=seen),
+    )
+
+
+def _online_peer(topology: lstm97.Topology, n_steps: int, target: float) -> Peer:
+    return Peer(
+        "PyTorch LSTMCell",
         lambda: pytorch.online_learning(
-            *_problem(topology, n_steps, "float32", every_step=True),
+            *problem(topology, n_steps, "float32", every_step=True),
             n_cells=topology.n_cells,
             logistic=topology.output == "logistic",
             learning_rate=LEARNING_RATE,
-        )
+        ),
+        target,
     )
 
 
-def _every_step(title: str, topology: lstm97.Topology, n_steps: int, dtype: str) -> Row:
+def _every_step(title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, torch: float) -> Row:
     """Learning with an error signal at every step, a sequence per call."""
-    peers: dict[str, Callable[[], Workload]] = {}
+    peers = [_online_peer(topology, n_steps, torch)]
     if dtype == "float64":
-        peers["textbook C loop"] = lambda: _textbook(topology, n_steps, every_step=True)
-    peers["PyTorch LSTMCell"] = _online_peer(topology, n_steps)
-    name = f"{title}, {topology.n_weights} weights, T={n_steps}, error at every step"
-    return Row(name, dtype, lambda: _learn_run(topology, n_steps, dtype), peers)
+        peers.insert(0, Peer("textbook C loop", lambda: _textbook(topology, n_steps, every_step=True)))
+    return Row(
+        f"{title}, {topology.n_weights} weights, T={n_steps}, error at every step",
+        dtype,
+        lambda: ours.learn_run(topology, n_steps, dtype),
+        tuple(peers),
+        count(topology, dtype, signals=1, outputs=1),
+    )
 
 
-def _one_learn(title: str, topology: lstm97.Topology, dtype: str) -> Row:
+def _one_learn(title: str, topology: lstm97.Topology, dtype: str, *, torch: float) -> Row:
     """Learning from one observation per call."""
-    peers = {"PyTorch LSTMCell": _online_peer(topology, 100)}
     name = f"{title}, one net.learn call per observation"
-    return Row(name, dtype, lambda: _learn_calls(topology, 100, dtype), peers)
+    return Row(name, dtype, lambda: ours.learn_calls(topology, 100, dtype), (_online_peer(topology, 100, torch),))
 
 
-def _one_step(title: str, topology: lstm97.Topology, dtype: str) -> Row:
+def _one_step(title: str, topology: lstm97.Topology, dtype: str, *, torch: float, onnx: float) -> Row:
     """Inference, one step per call."""
-    peer = _torch(
-        lambda: pytorch.inference(
-            _problem(topology, 100, "float32", every_step=True)[0],
-            n_cells=topology.n_cells,
-            n_outputs=topology.n_outputs,
-        )
+
+    def peer(name: str, workload: Callable[..., Workload], target: float) -> Peer:
+        def make() -> Workload:
+            inputs, _ = problem(topology, 100, "float32", every_step=True)
+            return workload(inputs, n_cells=topology.n_cells, n_outputs=topology.n_outputs)
+
+        return Peer(name, make, target)
+
+    peers = (
+        peer("PyTorch LSTMCell", pytorch.inference, torch),
+        peer("ONNX Runtime, session.run", onnx_runtime.run_calls, onnx),
+        peer("ONNX Runtime, bound buffers", onnx_runtime.bound_calls, onnx),
     )
     name = f"{title}, one net.step call per observation"
-    return Row(name, dtype, lambda: _step_calls(topology, 100, dtype), {"PyTorch LSTMCell": peer})
+    return Row(name, dtype, lambda: ours.step_calls(topology, 100, dtype), peers)
 
 
-def table() -> list[Row]:
-    """Return the rows, in the order of the table."""
+def _stream(title: str, topology: lstm97.Topology, dtype: str, *, deep_river: float) -> Row:
+    """Learning from one observation per call, beside a library made for streams."""
+    peer = Peer(
+        "deep-river LSTMRegressor",
+        # Short sequences: it does not care, and a turn is never less than one of them.
+        lambda: deepriver.stream_learning(*problem(topology, 10, "float32", every_step=True)),
+        deep_river,
+    )
+    name = f"{title}, one net.learn call per observation"
+    return Row(name, dtype, lambda: ours.learn_calls(topology, 100, dtype), (peer,))
+
+
+def _rows() -> Iterator[Row]:
     adding = lstm97.Topology(2, 1, blocks=(2, 2), output="identity")
     grammar = lstm97.Topology(7, 7, blocks=(2, 2, 2))
     cells_64 = lstm97.Topology(32, 1, blocks=(1,) * 64, gate_sources=False, output="identity")
     cells_256 = lstm97.Topology(128, 1, blocks=(1,) * 256, gate_sources=False, output="identity")
-    return [
-        _at_the_end("adding net", adding, 100, "float64"),
-        _at_the_end("adding net", adding, 100, "float32"),
-        _at_the_end("adding net", adding, 1000, "float64"),
-        _at_the_end("adding net", adding, 1000, "float32"),
-        _every_step("3x2 cells, 7 in, 7 out", grammar, 100, "float64"),
-        _every_step("3x2 cells, 7 in, 7 out", grammar, 100, "float32"),
-        _one_learn("adding net", adding, "float64"),
-        _one_step("adding net", adding, "float64"),
-        _at_the_end("64 cells, 32 inputs", cells_64, 100, "float32"),
-        _at_the_end("256 cells, 128 inputs", cells_256, 100, "float32"),
-    ]
+    # The gates that the peer's LSTM has, and as many inputs as it has by default.
+    streaming = lstm97.Topology(10, 1, blocks=(1,) * 32, forget_gates=True, gate_sources=False, output="identity")
+    for dtype in DTYPES:
+        yield _at_the_end("adding net", adding, 100, dtype, torch=100, textbook=2, with_reference=True)
+    for dtype in DTYPES:
+        yield _at_the_end("adding net", adding, 1000, dtype, torch=40)
+    for dtype in DTYPES:
+        yield _every_step("3x2 cells, 7 in, 7 out", grammar, 100, dtype, torch=100)
+    for dtype in DTYPES:
+        yield _one_learn("adding net", adding, dtype, torch=200)
+    for dtype in DTYPES:
+        yield _one_step("adding net", adding, dtype, torch=50, onnx=15)
+    # The targets of the larger networks are for the type of the peer.
+    for title, topology, target in (("64 cells, 32 inputs", cells_64, 8), ("256 cells, 128 inputs", cells_256, 2.5)):
+        yield _at_the_end(title, topology, 100, "float32", torch=target)
+        yield _at_the_end(title, topology, 100, "float64", torch=None)
+    for dtype in DTYPES:
+        yield _batch("adding net", adding, 100, dtype, torch=4)
+    for title, topology, target in (("64 cells, 32 inputs", cells_64, 2), ("256 cells, 128 inputs", cells_256, 1.5)):
+        yield _batch(title, topology, 100, "float32", torch=target)
+        yield _batch(title, topology, 100, "float64", torch=None)
+    for dtype in DTYPES:
+        yield _symbols(1004, 54, 100, dtype, growth=1.2)
+        yield _symbols(50004, 54, 100, dtype, growth=None)
+    for dtype in DTYPES:
+        yield _stream("32 cells, 10 inputs", streaming, dtype, deep_river=1000)
+
+
+def table() -> list[Row]:
+    """Return the rows, in the order of the table."""
+    return list(_rows())

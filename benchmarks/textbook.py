@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import shlex
-import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -15,23 +11,16 @@ import numpy.typing as npt
 
 import lstm97
 
+from .compiling import shared_library
+
 SOURCE = Path(__file__).with_name("textbook.c")
-FLAGS = ("-O3", "-shared", "-fPIC")
 
 _doubles = np.ctypeslib.ndpointer(np.float64, flags="C_CONTIGUOUS")
 
 
-def compiler() -> list[str]:
-    """Return the command of the C compiler: ``$CC``, or ``cc``."""
-    return shlex.split(os.environ.get("CC", "cc"))
-
-
 @cache
 def _library() -> ctypes.CDLL:
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, "libtextbook.so")
-        subprocess.run([*compiler(), *FLAGS, str(SOURCE), "-o", str(target), "-lm"], check=True)
-        library = ctypes.CDLL(str(target))  # the mapping outlives the file
+    library = shared_library(SOURCE)
     library.textbook_new.argtypes = [ctypes.c_int] * 5
     library.textbook_new.restype = ctypes.c_void_p
     library.textbook_free.argtypes = [ctypes.c_void_p]

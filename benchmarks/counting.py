@@ -1,0 +1,88 @@
+"""How much work a time step is, counted from the topology: what the limits beside a row are limits of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import lstm97
+
+STEERING = ("cell", "input_gate", "forget_gate")  # whose weights have partials: they steer what enters and stays
+
+
+@dataclass(frozen=True)
+class Work:
+    """Work per time step of one sequence.
+
+    Attributes
+    ----------
+    multiply_adds : float
+        The least that the learning rule asks for: net inputs, partials, errors, weight changes. Squashing functions
+        are not counted, nor anything else that grows with the units and not with the weights.
+    weight_bytes : float
+        Weights read for the net inputs of one step.
+    steps_per_read : int
+        Steps (of different sequences) that one reading of these serves.
+    """
+
+    multiply_adds: float
+    weight_bytes: float
+    steps_per_read: int
+
+
+def count(
+    topology: lstm97.Topology,
+    dtype: str,
+    *,
+    signals: float,
+    outputs: float,
+    batch_size: int = 1,
+    symbols_seen: float | None = None,
+) -> Work:
+    """Count the work of learning.
+
+    Parameters
+    ----------
+    topology : lstm97.Topology
+        The network.
+    dtype : str
+        Of its weights.
+    signals, outputs : float
+        At what share of the steps there is an error signal, and outputs are computed.
+    batch_size : int, default 1
+        Sequences per weight change. From 2 on weights stand still for a whole sequence, and the change is a sum of
+        outer products: one lane per gate instead of one per cell of its block.
+    symbols_seen : float, optional
+        If inputs are symbols, how many different ones a sequence has seen at an error signal.
+
+    Returns
+    -------
+    Work
+        Per time step of one sequence.
+    """
+    t = topology
+    summed = batch_size > 1
+    hidden = {kind: n for kind, n in t.units.items() if kind != "output"}
+    # By how much the inputs that cost something are fewer than all of them
+    idle = 0 if symbols_seen is None else t.n_inputs - 1
+    idle_at_signal = 0.0 if symbols_seen is None or summed else t.n_inputs - symbols_seen
+    idle_output = idle * t.input_to_output
+
+    read = sum(n * (t.n_sources(kind) - idle) for kind, n in hidden.items())
+    output = t.n_outputs * (t.n_sources("output") - idle_output)
+    partials, changes = 0.0, float(output)
+    for kind, n in hidden.items():
+        sources = t.n_sources(kind)
+        if kind in STEERING:
+            lanes = n if summed else t.n_cells
+            partials += lanes * (sources - idle)
+            changes += 0 if summed else lanes * (sources - idle_at_signal)
+        else:
+            changes += n * (sources - idle)
+    errors = t.n_outputs * (t.n_hidden + t.n_cells)
+    return Work(
+        multiply_adds=read + outputs * output + partials + signals * (errors + changes),
+        weight_bytes=(read + outputs * output) * np.dtype(dtype).itemsize,
+        steps_per_read=batch_size,
+    )

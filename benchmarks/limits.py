@@ -1,0 +1,98 @@
+"""What this machine can do at most, measured by ``limits.c`` for the instruction set of the build in use."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+import lstm97
+
+from .compiling import shared_library
+from .counting import Work
+from .timing import Workload, take_turns
+
+SOURCE = Path(__file__).with_name("limits.c")
+_C_TYPES = {"float64": "double", "float32": "float"}
+_ALIGNMENT = 64
+_STEPS = 1000  # to an item, so that starting the loop costs nothing beside it
+
+
+@cache
+def _library(dtype: str) -> ctypes.CDLL:
+    build = lstm97.show_config().build
+    level = () if build == "baseline" else (f"-march=x86-64-{build}",)
+    library = shared_library(SOURCE, f"-DREAL={_C_TYPES[dtype]}", *level)
+    library.limits_multiply_add.argtypes = [ctypes.c_long]
+    library.limits_multiply_add.restype = ctypes.c_double
+    library.limits_read.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
+    library.limits_read.restype = ctypes.c_double
+    return library
+
+
+def computing(multiply_adds: float, dtype: str) -> Workload:
+    """So many multiply-adds per step, none of which waits for another or for memory."""
+    library = _library(dtype)
+
+    def run(n_items: int) -> None:
+        library.limits_multiply_add(round(n_items * _STEPS * multiply_adds))
+
+    return Workload(f"limit: {multiply_adds:.0f} multiply-adds at the peak rate", run, _STEPS)
+
+
+def reading(n_bytes: float, dtype: str, *, steps: int = 1, place: str = "memory") -> Workload:
+    """So many bytes read once for a number of steps, always the same ones."""
+    library = _library(dtype)
+    n_whole = -(-round(n_bytes) // _ALIGNMENT) * _ALIGNMENT
+    # Ones, not zeros: the system maps untouched pages of zeros to one and the same page.
+    room = np.ones(n_whole + _ALIGNMENT, np.uint8)
+    buffer = room[-room.ctypes.data % _ALIGNMENT :]
+
+    def run(n_items: int) -> None:
+        library.limits_read(buffer.ctypes.data, n_whole, n_items)
+
+    return Workload(f"limit: {n_bytes:.0f} bytes of weights read from {place}", run, steps)
+
+
+def place_of(n_bytes: float, caches: Mapping[str, int]) -> str:
+    """Return the smallest cache that holds so many bytes, or "memory"."""
+    return next((name for name, size in sorted(caches.items()) if n_bytes <= size), "memory")
+
+
+def workloads(work: Work, dtype: str, caches: Mapping[str, int]) -> Iterator[Workload]:
+    """Yield the limits of a row: computing, and reading the weights where the first cache does not hold them.
+
+    Where the caches are not known, computing alone.
+    """
+    yield computing(work.multiply_adds, dtype)
+    place = place_of(work.weight_bytes, caches)
+    if caches and place != "L1":
+        yield reading(work.weight_bytes, dtype, steps=work.steps_per_read, place=place)
+
+
+def peaks(caches: Mapping[str, int], *, repeats: int, seconds: float) -> dict[str, float]:
+    """Measure the machine itself: the best of so many rounds, three digits.
+
+    Returns
+    -------
+    dict of str to float
+        Multiply-adds per nanosecond by dtype, then bytes per nanosecond read from each cache and from memory. A cache
+        is read at half its size, memory at four times the size of the last cache.
+    """
+    sizes = {f"read from {name}, bytes per ns": size // 2 for name, size in sorted(caches.items())}
+    if caches:
+        sizes["read from memory, bytes per ns"] = 4 * max(caches.values())
+    names = [f"multiply-adds per ns, {dtype}" for dtype in _C_TYPES]
+    things = [computing(1.0, dtype) for dtype in _C_TYPES]
+    for name, size in sizes.items():
+        names.append(name)
+        things.append(reading(size, "float64"))
+    best = take_turns(things, repeats=repeats, seconds=seconds).min(axis=0)
+    amounts = [1] * len(_C_TYPES) + list(sizes.values())
+    return {
+        name: float(f"{amount / nanoseconds:.3g}")
+        for name, amount, nanoseconds in zip(names, amounts, best, strict=True)
+    }

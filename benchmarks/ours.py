@@ -1,0 +1,133 @@
+"""What lstm97 does in the rows: its calls on random data."""
+
+from __future__ import annotations
+
+from itertools import cycle, islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import lstm97
+
+from .timing import Workload
+
+# Small enough to keep weights and states away from saturation for as long as a measurement lasts: saturated
+# units would bring subnormal numbers, which cost more than others.
+LEARNING_RATE = 0.01
+
+# As many as fit into a level-2 cache at the smaller sizes: the algorithm is timed, not the memory. Also the size of
+# the batches.
+N_SEQUENCES = 64
+
+# The change is the sum over the batch.
+BATCH_LEARNING_RATE = LEARNING_RATE / N_SEQUENCES
+
+
+def problem(
+    topology: lstm97.Topology, n_steps: int, dtype: str, *, every_step: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Random inputs, and random targets at every step or at the end; the content does not change the cost."""
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-1.0, 1.0, (N_SEQUENCES, n_steps, topology.n_inputs))
+    shape = (N_SEQUENCES, n_steps) if every_step else (N_SEQUENCES,)
+    targets = rng.uniform(0.0, 1.0, (*shape, topology.n_outputs))
+    return inputs.astype(dtype), targets.astype(dtype)
+
+
+def symbol_problem(n_symbols: int, n_steps: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Random symbols, and one of two classes at the end of each sequence."""
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(n_symbols, size=(N_SEQUENCES, n_steps), dtype=np.int32)
+    return inputs, rng.integers(2, size=N_SEQUENCES, dtype=np.int32)
+
+
+def _in_turn(net: lstm97.Network, inputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> Workload:
+    packed = lstm97.Sequences.pack(inputs)
+
+    def run(n_items: int) -> None:
+        order = np.arange(n_items) % len(packed)
+        lstm97.train(net, packed, targets, learning_rate=LEARNING_RATE, order=order)
+
+    return Workload("lstm97.train", run, inputs.shape[1])
+
+
+def train(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
+    """A sequence at a time, with an error signal at the end of each."""
+    net = lstm97.Network(topology, dtype=dtype, seed=0)
+    return _in_turn(net, *problem(topology, n_steps, dtype, every_step=False))
+
+
+def train_symbols(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
+    """The same with symbols for inputs and classes for targets."""
+    net = lstm97.Network(topology, dtype=dtype, seed=0)
+    workload = _in_turn(net, *symbol_problem(topology.n_inputs, n_steps))
+    return Workload(f"{workload.name}, {topology.n_inputs} symbols", workload.run, workload.steps)
+
+
+def train_batches(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
+    """All sequences as one batch, again and again: one change of the weights for each."""
+    inputs, targets = problem(topology, n_steps, dtype, every_step=False)
+    net = lstm97.Network(topology, dtype=dtype, seed=0)
+    packed = lstm97.Sequences.pack(inputs)
+
+    def run(n_items: int) -> None:
+        order = np.tile(np.arange(N_SEQUENCES), n_items)
+        lstm97.train(
+            net,
+            packed,
+            targets,
+            learning_rate=BATCH_LEARNING_RATE,
+            update="sequence",
+            batch_size=N_SEQUENCES,
+            order=order,
+        )
+
+    return Workload(f"lstm97.train, batch_size={N_SEQUENCES}", run, N_SEQUENCES * n_steps)
+
+
+def learn_run(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
+    """A sequence per call, with an error signal at every step."""
+    inputs, targets = problem(topology, n_steps, dtype, every_step=True)
+    net = lstm97.Network(topology, dtype=dtype, seed=0)
+    out = np.empty((n_steps, topology.n_outputs), dtype)
+    pairs = list(zip(inputs, targets, strict=True))
+
+    def run(n_items: int) -> None:
+        for x, target in islice(cycle(pairs), n_items):
+            net.reset()
+            net.learn_run(x, target, LEARNING_RATE, out=out)
+
+    return Workload("net.learn_run", run, n_steps)
+
+
+def learn_calls(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
+    """An observation per call, each with an error signal."""
+    inputs, targets = problem(topology, n_steps, dtype, every_step=True)
+    net = lstm97.Network(topology, dtype=dtype, seed=0)
+    sequences = [list(zip(x, target, strict=True)) for x, target in zip(inputs, targets, strict=True)]
+
+    def run(n_items: int) -> None:
+        learn = net.learn
+        for sequence in islice(cycle(sequences), n_items):
+            net.reset()
+            for x, target in sequence:
+                learn(x, target, LEARNING_RATE)
+
+    return Workload("net.learn, a call per step", run, n_steps)
+
+
+def step_calls(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
+    """A step of inference per call."""
+    inputs, _ = problem(topology, n_steps, dtype, every_step=True)
+    net = lstm97.Network(topology, dtype=dtype, seed=0)
+    sequences = [list(x) for x in inputs]
+
+    def run(n_items: int) -> None:
+        step = net.step
+        for sequence in islice(cycle(sequences), n_items):
+            net.reset()
+            for x in sequence:
+                step(x)
+
+    return Workload("net.step, a call per step", run, n_steps)

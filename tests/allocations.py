@@ -1,0 +1,87 @@
+"""Count the allocations of calls and print them as JSON: ``python allocations.py LIBRARY``, LIBRARY preloaded.
+
+LIBRARY is `allocations.c`, compiled. Each count is a pair: how often memory was taken, how often it was given back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import mmap
+import sys
+from functools import partial
+from itertools import repeat
+
+import numpy as np
+
+import lstm97
+from lstm97 import Network, Sequences, Topology
+
+FEW, MANY = 1_000, 3_000
+counter = ctypes.CDLL(sys.argv[1])
+taken, given = (ctypes.c_long.in_dll(counter, name) for name in ("taken", "given"))
+
+
+def during(call, n):
+    """What n calls and the counting itself take and give, the tenth time: by then what is kept for reuse is there."""
+    for _ in repeat(None, 10):
+        taken_before, given_before = taken.value, given.value
+        for _ in repeat(None, n):
+            call()
+        counts = taken.value - taken_before, given.value - given_before
+    return counts
+
+
+def per_call(call):
+    """What a call takes and gives: the counting, which costs the same for few calls and for many, drops out."""
+    few, many = during(call, FEW), during(call, MANY)
+    return [(b - a) / (MANY - FEW) for a, b in zip(few, many, strict=True)]
+
+
+def single_steps(blocks, dtype):
+    """Per call, with arrays as the loops want them."""
+    net = Network(Topology(2, 1, blocks=blocks, output="identity"), dtype=dtype)
+    x, target, out = np.array([0.1, 0.2], dtype), np.array([0.3], dtype), np.empty(1, dtype)
+    return {
+        "learn": per_call(lambda: net.learn(x, target, 0.1, out=out)),
+        "learn without target": per_call(lambda: net.learn(x, None, 0.1, out=out)),
+        "step": per_call(lambda: net.step(x, out=out)),
+    }
+
+
+def runs(n_steps):
+    """One call over n_steps."""
+    net = Network(Topology(2, 1, output="identity"))
+    rng = np.random.default_rng(0)
+    X, targets, out = rng.uniform(-1, 1, (n_steps, 2)), rng.uniform(0, 1, (n_steps, 1)), np.empty((n_steps, 1))
+    return {
+        "learn_run": during(lambda: net.learn_run(X, targets, 1e-6, out=out), 1),
+        "learn_run without targets": during(lambda: net.learn_run(X, None, 1e-6, out=out), 1),
+        "run": during(lambda: net.run(X, out=out), 1),
+    }
+
+
+def training(n_sequences):
+    """One call over n_sequences of 10 steps each."""
+    net = Network(Topology(2, 1, output="identity"))
+    rng = np.random.default_rng(0)
+    inputs = Sequences.pack(rng.uniform(-1, 1, (n_sequences, 10, 2)))
+    targets = rng.uniform(0, 1, (n_sequences, 1))
+    calls = {
+        update: partial(lstm97.train, net, inputs, targets, 1e-6, update=update) for update in ("step", "sequence")
+    }
+    return {update: during(call, 1) for update, call in calls.items()}
+
+
+gc.disable()
+found = {
+    "nothing": per_call(lambda: None),
+    "an array": per_call(lambda: np.empty(10_000)),
+    "a mapping": per_call(lambda: mmap.mmap(-1, 4096)),
+    "small net": {dtype: single_steps((2, 2), dtype) for dtype in ("float64", "float32")},
+    "large net": {dtype: single_steps((1,) * 40, dtype) for dtype in ("float64", "float32")},
+    "runs": [runs(n_steps) for n_steps in (10, 1_100, 100_000)],
+    "training": [training(n_sequences) for n_sequences in (1_100, 10_000)],
+}
+json.dump(found, sys.stdout)

@@ -1,0 +1,88 @@
+"""No step of the loops allocates: counted, with Python's objects and without them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks.compiling import compiler
+
+HERE = Path(__file__).parent
+DTYPES = ("float64", "float32")
+
+
+@pytest.fixture(scope="module")
+def count(tmp_path_factory):
+    """Counts in a new process, by Python's allocator: "pymalloc" keeps small objects from the C library's."""
+    library = tmp_path_factory.mktemp("allocations") / "allocations.so"
+    source = str(HERE / "allocations.c")
+    subprocess.run([*compiler(), "-O2", "-shared", "-fPIC", source, "-o", str(library)], check=True)
+
+    def run(allocator):
+        preloaded = f"{library} {os.environ.get('LD_PRELOAD', '')}".strip()
+        environment = {**os.environ, "LD_PRELOAD": preloaded, "PYTHONMALLOC": allocator}
+        command = [sys.executable, "-W", "error", str(HERE / "allocations.py"), str(library)]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def c_library(count):
+    return count("pymalloc")
+
+
+@pytest.fixture(scope="module")
+def objects_too(count):
+    return count("malloc")
+
+
+def test_the_counter_sees_what_is_there_to_see(c_library, objects_too):
+    assert c_library["nothing"] == objects_too["nothing"] == [0, 0]
+    # The block and, if objects count, the object.
+    for name in ("an array", "a mapping"):
+        assert c_library[name] == [1, 1]
+        assert objects_too[name] == [2, 2]
+
+
+@pytest.mark.parametrize("size", ["small net", "large net"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_step_allocates_nothing(c_library, size, dtype):
+    assert c_library[size][dtype] == {name: [0, 0] for name in ("learn", "learn without target", "step")}
+
+
+@pytest.mark.parametrize("size", ["small net", "large net"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_step_makes_no_object_but_those_that_tell_numpy_arrays_apart(objects_too, size, dtype):
+    # All are gone when the call returns. NumPy makes them: three `flags` to check `out` and one description of its
+    # buffer; a description and its format for each of x and target.
+    flags, plain, with_format = 3, 1, 2
+    step, learn = flags + plain + with_format, flags + plain + 2 * with_format
+    assert objects_too[size][dtype] == {
+        "learn": [learn, learn],
+        "learn without target": [step, step],
+        "step": [step, step],
+    }
+
+
+def test_runs_allocate_as_often_for_few_steps_as_for_many(c_library, objects_too):
+    for found in (c_library, objects_too):
+        _, some, many = found["runs"]
+        assert some == many
+    ten, _, many = c_library["runs"]
+    # Each array given is checked for finite numbers, which makes a temporary array; one of less than 1024 bytes comes
+    # out of a store of NumPy's own.
+    arrays = {"learn_run": 2, "learn_run without targets": 1, "run": 1}
+    assert {name: [taken + arrays[name], given + arrays[name]] for name, (taken, given) in ten.items()} == many
+
+
+def test_training_allocates_as_often_for_few_sequences_as_for_many(c_library):
+    # The History's array of errors is one in either case; with fewer than 128 sequences NumPy's store would have it.
+    some, many = c_library["training"]
+    assert some == many
+    assert all(taken == given > 0 for taken, given in many.values())
