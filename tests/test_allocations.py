@@ -58,11 +58,12 @@ def test_a_step_allocates_nothing(c_library, size, dtype):
 
 @pytest.mark.parametrize("size", ["small net", "large net"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_step_makes_no_object_but_those_that_tell_numpy_arrays_apart(objects_too, size, dtype):
-    # All are gone when the call returns. NumPy makes them: three `flags` to check `out` and one description of its
-    # buffer; a description and its format for each of x and target.
-    flags, plain, with_format = 3, 1, 2
-    step, learn = flags + plain + with_format, flags + plain + 2 * with_format
+def test_a_step_makes_no_object_but_the_buffers_descriptions(objects_too, size, dtype):
+    # All are gone when the call returns. NumPy makes them: a description of each array's buffer and its format, for
+    # `out` first both and then only where it is.
+    plain, with_format = 1, 2
+    step = 2 * with_format + plain
+    learn = step + with_format
     assert objects_too[size][dtype] == {
         "learn": [learn, learn],
         "learn without target": [step, step],
@@ -72,13 +73,9 @@ def test_a_step_makes_no_object_but_those_that_tell_numpy_arrays_apart(objects_t
 
 def test_runs_allocate_as_often_for_few_steps_as_for_many(c_library, objects_too):
     for found in (c_library, objects_too):
-        _, some, many = found["runs"]
-        assert some == many
-    ten, _, many = c_library["runs"]
-    # Each array given is checked for finite numbers, which makes a temporary array; one of less than 1024 bytes comes
-    # out of a store of NumPy's own.
-    arrays = {"learn_run": 2, "learn_run without targets": 1, "run": 1}
-    assert {name: [taken + arrays[name], given + arrays[name]] for name, (taken, given) in ten.items()} == many
+        ten, some, many = found["runs"]
+        assert ten == some == many
+        assert many["learn_run"][0] > 0  # NumPy's, to check the arrays
 
 
 def test_training_allocates_as_often_for_few_sequences_as_for_many(c_library):

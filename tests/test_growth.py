@@ -105,9 +105,10 @@ def test_peak_sees_memory_that_is_used():
     assert 49_000_000 < int(done.stdout) < 51_000_000
 
 
+@pytest.mark.parametrize("way", [LEARN_RUN, TRAIN])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_stream_of_ten_million_steps_needs_less_than_a_megabyte(dtype):
-    assert 0 <= memory.point(LEARN_RUN, dtype, 10_000_000).rise < memory.MEGABYTE
+def test_ten_million_steps_need_less_than_a_megabyte_beside_the_data(way, dtype):
+    assert 0 <= memory.point(way, dtype, 10_000_000).rise < memory.MEGABYTE
 
 
 @pytest.mark.peers

@@ -414,9 +414,16 @@ def _check_numbers(name: str, numbers: Array, low: int, n: int, sequences: Seque
         raise ValueError(f"{name} contains {numbers[step]} {_where(name, step, sequences)}, expected {low} to {n - 1}")
 
 
+def _all_finite(rows: Array) -> bool:
+    """Whether all numbers are finite; without another array as large as this, unless their sum is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = rows.sum()
+    return bool(np.isfinite(total) or np.isfinite(rows).all())
+
+
 def _finite(name: str, rows: Array, sequences: Sequences | None = None) -> Array:
     """The rows, if all are finite."""
-    if not np.isfinite(rows).all():
+    if not _all_finite(rows):
         step = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
         what = "NaN" if np.isnan(rows[step]).any() else "infinity"
         if sequences is not None:
@@ -433,7 +440,7 @@ def _check_rows(name: str, rows: Array, sequences: Sequences | None = None) -> N
         row = int(np.flatnonzero(found)[0])
         return f"in row {row}" if sequences is None else _where(name, row, sequences)
 
-    if np.isfinite(rows).all():
+    if _all_finite(rows):
         return
     infinite = np.isinf(rows).any(axis=1)
     if infinite.any():
