@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compare import TOLERANCE, assert_close
+from reference import ReferenceNetwork
 
 import lstm97
 from lstm97 import Network, Topology
@@ -97,6 +99,23 @@ def test_a_weight_change_that_is_not_finite_changes_no_weight(dtype, symbols):
     same.reset()
     assert np.array_equal(net.learn(x, [1, 0]), same.learn(x, [1, 0]))
     assert np.array_equal(net.parameters, same.parameters)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("blocks", [(2, 2), (1,) * 5, (3,) * 20])
+def test_changes_of_any_size_are_right_as_long_as_the_weights_stay_finite(dtype, blocks):
+    topology = Topology(2, 2, blocks, n_hidden=1, forget_gates=True, input_to_output=True, output="identity")
+    net = Network(topology, dtype=dtype, seed=3)
+    for weights in net.weights.values():  # the hidden layer does not see the inputs yet, so it does not saturate
+        weights[:, :2] = 0
+    reference = ReferenceNetwork(topology, net.weights)
+    large = HUGE[dtype] ** 0.95
+    for t in range(3):
+        x, target = [0.5 * large, -large], None if t < 2 else [0.5, -0.25]
+        net.learn(x, target, 0.01)
+        reference.learn(x, target, 0.01)
+    assert_close(net.weights, reference.weights, TOLERANCE[dtype])
+    assert max(np.abs(weights).max() for weights in net.weights.values()) > HUGE[dtype] ** 0.85
 
 
 def test_changes_before_the_one_that_failed_stay():
