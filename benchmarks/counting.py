@@ -24,11 +24,15 @@ class Work:
         Weights read for the net inputs of one step.
     steps_per_read : int
         Steps (of different sequences) that one reading of these serves.
+    squashed_in_turn : int
+        Squashing functions between a step's sources and the next step's that can't be computed side by side; 0 where
+        other sequences go on meanwhile.
     """
 
     multiply_adds: float
     weight_bytes: float
     steps_per_read: int
+    squashed_in_turn: int
 
 
 def count(
@@ -81,8 +85,11 @@ def count(
         else:
             changes += n * (sources - idle)
     errors = t.n_outputs * (t.n_hidden + t.n_cells)
+    # Gates and g, then h; and if the next step needs weights changed by this one's error, the outputs.
+    in_turn = 2 + (signals == 1 and t.output != "identity")
     return Work(
         multiply_adds=read + outputs * output + partials + signals * (errors + changes),
         weight_bytes=(read + outputs * output) * np.dtype(dtype).itemsize,
         steps_per_read=batch_size,
+        squashed_in_turn=0 if summed else in_turn,
     )

@@ -1,19 +1,12 @@
 /* What this machine can do at most, for one thread: multiply-adds without waiting for memory, reading without
- * computing. Compiled for the instruction set of the lstm97 build in use, once per float type (REAL).
+ * computing, and squashing functions of which each waits for the one before. Compiled for the instruction set of the
+ * lstm97 build in use, once per float type, with the vectors and the exponential of the package itself.
  */
 #include <stddef.h>
 
-#if defined(__AVX512F__)
-#define VECTOR_BYTES 64
-#elif defined(__AVX__)
-#define VECTOR_BYTES 32
-#else
-#define VECTOR_BYTES 16
-#endif
+#include "_lanes.h"
 
-typedef REAL lanes __attribute__((vector_size(VECTOR_BYTES)));
-#define LANES (VECTOR_BYTES / sizeof(REAL))
-#define SIDE 3   /* SIDE x SIDE sums side by side: enough to hide the latency, few enough for 16 registers */
+#define SIDE 3    /* SIDE x SIDE sums side by side: enough to hide the latency, few enough for 16 registers */
 #define STREAMS 8
 
 /* Make the compiler believe that x has changed, at no cost: else it would move the products out of the loop. */
@@ -25,11 +18,11 @@ typedef REAL lanes __attribute__((vector_size(VECTOR_BYTES)));
 #define REFRESH(x) __asm__ volatile("" : "+m"(x))
 #endif
 
-static REAL total(const lanes *sums, int n)
+static real total(const lanes *sums, int n)
 {
-    REAL sum = 0;
+    real sum = 0;
     for (int i = 0; i < n; i++)
-        for (size_t k = 0; k < LANES; k++)
+        for (int k = 0; k < LANES; k++)
             sum += sums[i][k];
     return sum;
 }
@@ -39,8 +32,8 @@ double limits_multiply_add(long n)
 {
     lanes a[SIDE], b[SIDE], sums[SIDE * SIDE];
     for (int i = 0; i < SIDE; i++) {
-        a[i] = (lanes){0} + (REAL)0.5;
-        b[i] = (lanes){0} + (REAL)1e-9;
+        a[i] = (lanes){0} + (real)0.5;
+        b[i] = (lanes){0} + (real)1e-9;
     }
     for (int i = 0; i < SIDE * SIDE; i++)
         sums[i] = (lanes){0};
@@ -73,4 +66,17 @@ double limits_read(const void *buffer, long n_bytes, long times)
         __asm__ volatile("" ::: "memory"); /* the next pass is to read again */
     }
     return total(sums, STREAMS);
+}
+
+/* n logistic functions, one of the other. */
+double limits_squash(long n)
+{
+    const lanes one = splat(1);
+    const lanes by_ln2 = splat((real)ONE_BY_LN2);
+    lanes y = {0};
+    for (long i = 0; i < n; i++) {
+        const exponential e = exp_parts(y, -one, -by_ln2, one);
+        y = (e.q - e.p) / ((one + e.power) * e.q - (one - e.power) * e.p);
+    }
+    return total(&y, 1);
 }

@@ -16,6 +16,7 @@ from .counting import Work
 from .timing import Workload, take_turns
 
 SOURCE = Path(__file__).with_name("limits.c")
+PACKAGE_SOURCE = SOURCE.parents[1] / "src" / "lstm97"
 _C_TYPES = {"float64": "double", "float32": "float"}
 _ALIGNMENT = 64
 _STEPS = 1000  # to an item, so that starting the loop costs nothing beside it
@@ -25,9 +26,21 @@ _STEPS = 1000  # to an item, so that starting the loop costs nothing beside it
 def _library(dtype: str) -> ctypes.CDLL:
     build = lstm97.show_config().build
     level = () if build == "baseline" else (f"-march=x86-64-{build}",)
-    library = shared_library(SOURCE, f"-DREAL={_C_TYPES[dtype]}", *level)
+    is_double = int(dtype == "float64")
+    library = shared_library(
+        SOURCE,
+        f"-I{PACKAGE_SOURCE}",
+        f"-DLSTM97_REAL={_C_TYPES[dtype]}",
+        f"-DLSTM97_REAL_IS_DOUBLE={is_double}",
+        # As the package is compiled
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        *level,
+    )
     library.limits_multiply_add.argtypes = [ctypes.c_long]
     library.limits_multiply_add.restype = ctypes.c_double
+    library.limits_squash.argtypes = [ctypes.c_long]
+    library.limits_squash.restype = ctypes.c_double
     library.limits_read.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
     library.limits_read.restype = ctypes.c_double
     return library
@@ -57,17 +70,29 @@ def reading(n_bytes: float, dtype: str, *, steps: int = 1, place: str = "memory"
     return Workload(f"limit: {n_bytes:.0f} bytes of weights read from {place}", run, steps)
 
 
+def waiting(n_in_turn: int, dtype: str) -> Workload:
+    """So many squashing functions per step, each of the one before."""
+    library = _library(dtype)
+
+    def run(n_items: int) -> None:
+        library.limits_squash(n_items * _STEPS * n_in_turn)
+
+    return Workload(f"limit: {n_in_turn} squashing functions, each waiting for the one before", run, _STEPS)
+
+
 def place_of(n_bytes: float, caches: Mapping[str, int]) -> str:
     """Return the smallest cache that holds so many bytes, or "memory"."""
     return next((name for name, size in sorted(caches.items()) if n_bytes <= size), "memory")
 
 
 def workloads(work: Work, dtype: str, caches: Mapping[str, int]) -> Iterator[Workload]:
-    """Yield the limits of a row: computing, and reading the weights where the first cache does not hold them.
+    """Yield the limits of a row: computing; waiting; reading the weights where the first cache does not hold them.
 
-    Where the caches are not known, computing alone.
+    Where the caches are not known, no reading.
     """
     yield computing(work.multiply_adds, dtype)
+    if work.squashed_in_turn:
+        yield waiting(work.squashed_in_turn, dtype)
     place = place_of(work.weight_bytes, caches)
     if caches and place != "L1":
         yield reading(work.weight_bytes, dtype, steps=work.steps_per_read, place=place)

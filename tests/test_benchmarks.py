@@ -95,6 +95,7 @@ def test_work_of_the_adding_net_is_that_counted_by_hand():
     assert work.multiply_adds == pytest.approx(expected)
     assert work.weight_bytes == pytest.approx(4 * (88 + 5 / 100))
     assert work.steps_per_read == 1
+    assert work.squashed_in_turn == 2
 
 
 EVERYTHING = lstm97.Topology(
@@ -114,6 +115,14 @@ def test_work_of_a_batch_has_a_lane_per_gate_and_reads_weights_once():
     work = count(EVERYTHING, "float64", signals=0.5, outputs=0.5, batch_size=64)
     assert work.multiply_adds == 99 + 9 + 63 + 0.5 * (10 + 18 + 4 * 9)
     assert work.steps_per_read == 64
+    assert work.squashed_in_turn == 0
+
+
+@pytest.mark.parametrize(("output", "in_turn"), [("identity", 2), ("logistic", 3), ("softmax", 3)])
+def test_a_step_waits_for_outputs_where_its_error_changes_the_weights_of_the_next(output, in_turn):
+    topology = lstm97.Topology(3, 2, output=output)
+    assert count(topology, "float64", signals=1, outputs=1).squashed_in_turn == in_turn
+    assert count(topology, "float64", signals=0.5, outputs=1).squashed_in_turn == 2
 
 
 @pytest.mark.parametrize("n_symbols", [54, 50004])
@@ -156,10 +165,12 @@ SIZES = {"L1": 1000, "L2": 20000}
 @pytest.mark.parametrize(("n_bytes", "place"), [(1000, "L1"), (1001, "L2"), (20001, "memory")])
 def test_weights_are_read_from_the_first_cache_that_holds_them(n_bytes, place):
     assert limits.place_of(n_bytes, SIZES) == place
-    names = [workload.name for workload in limits.workloads(Work(50.0, n_bytes, 4), "float32", SIZES)]
+    names = [workload.name for workload in limits.workloads(Work(50.0, n_bytes, 4, 0), "float32", SIZES)]
     assert names[0] == "limit: 50 multiply-adds at the peak rate"
     assert names[1:] == ([] if place == "L1" else [f"limit: {n_bytes} bytes of weights read from {place}"])
-    assert len(list(limits.workloads(Work(50.0, n_bytes, 4), "float32", {}))) == 1
+    assert len(list(limits.workloads(Work(50.0, n_bytes, 4, 0), "float32", {}))) == 1
+    (_, waiting) = limits.workloads(Work(50.0, n_bytes, 1, 2), "float32", {})
+    assert waiting.name == "limit: 2 squashing functions, each waiting for the one before"
 
 
 def test_peaks_name_every_cache_and_memory():
@@ -259,7 +270,7 @@ RESULT = Result(
         PeerResult("absent", 8, missing="it is not installed"),
         PeerResult("untold", None, False, steady(25.0), steady(0.5)),
     ),
-    work=Work(177.24, 352.2, 1),
+    work=Work(177.24, 352.2, 1, 2),
     limits=(LimitResult("limit: a peak", steady(10.0), steady(0.2)),),
 )
 
@@ -287,7 +298,12 @@ ABOUT = {
 def test_json_keeps_everything():
     figures = json.loads(json.dumps(as_plain(ABOUT, [RESULT], repeats=3)))
     (row,) = figures["rows"]
-    assert row["work"] == {"multiply_adds": 177.24, "weight_bytes": 352.2, "steps_per_read": 1}
+    assert row["work"] == {
+        "multiply_adds": 177.24,
+        "weight_bytes": 352.2,
+        "steps_per_read": 1,
+        "squashed_in_turn": 2,
+    }
     assert [peer["target"] for peer in row["peers"]] == [100, 1.2, 8, None]
     assert [peer["at_most"] for peer in row["peers"]] == [False, True, False, False]
     assert row["peers"][2]["missing"] == "it is not installed"

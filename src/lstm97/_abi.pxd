@@ -62,6 +62,8 @@ cdef struct Net:
     # constants
     const int32_t *block_of     # (n_cells,) each cell's block
     const word *lane_of         # (4, lanes of a row) where each cell finds itself and its gates, for small networks
+    const word *cell_of         # (n_partials,) the cell of each partial, and
+    const real *is_partial      # (3, n_partials) whether it is of w_c, w_in, w_f; for small networks
     const word *sum_of          # (block_places, n_lanes) the partials whose products are summed for each unit,
     const real *is_summed       # and whether there is one; for small networks
     const real *is_continued    # (n_cells,) 0 for the first cell of a block, 1 for the others

@@ -21,7 +21,7 @@
 #
 # Indices: k outputs, j blocks, v cells, u units, m sources, i vectors of LANES lanes, t steps.
 
-from libc.math cimport NAN
+from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
@@ -336,6 +336,22 @@ cdef inline bint fits_registers(const Net* net) noexcept nogil:
     return net.n_lanes <= REGISTERS * LANES and 0 < net.n_cells <= LANES
 
 
+cdef inline void note_coefficients(const Net* net, State* st, const lanes* coef, const lanes* y_f) noexcept nogil:
+    """Into the pending block: the coefficients (27)(25) of each kind of partials, and what all of them decay by."""
+    cdef Py_ssize_t begin, k
+    cdef Py_ssize_t n = net.n_partials
+    cdef Py_ssize_t place = st.n_pending * n
+    cdef lanes row
+    for k in range(n // LANES):
+        begin = k * LANES
+        row = picked(coef, 1, net.cell_of + begin) * load(net.is_partial + begin)
+        row = row + picked(coef + 1, 1, net.cell_of + begin) * load(net.is_partial + n + begin)
+        if net.lane_forget >= 0:
+            row = row + picked(coef + 2, 1, net.cell_of + begin) * load(net.is_partial + 2 * n + begin)
+            store(st.decay_block + place + begin, picked(y_f, 1, net.cell_of + begin))
+        store(st.coef_block + place + begin, row)
+
+
 cdef inline bint advance_in_registers(const Net* net, State* st, int width) noexcept nogil:
     """As squash_hidden_layer and update_cells, and with the coefficients for the partials, in one go.
 
@@ -349,14 +365,13 @@ cdef inline bint advance_in_registers(const Net* net, State* st, int width) noex
     cdef const real* w = net.w
     cdef const real* z = st.z
     cdef const real* w_cells
-    cdef real* coef = st.coef_block + st.n_pending * net.n_partials
-    cdef real* decay = st.decay_block + st.n_pending * net.n_partials
     cdef lanes one = splat(1)
-    cdef lanes is_cell = load(net.is_cell)
+    cdef lanes coef[3]
     cdef lanes acc[2]
     cdef lanes more[2]
     cdef lanes act[2]
-    cdef lanes g, y_in, y_out, y_f, s, h, y_c
+    cdef lanes g, y_in, y_out, s, h, y_c
+    cdef lanes y_f = one
     for i in range(width):
         acc[i] = load(w + st.symbol * n + i * LANES) if st.symbol >= 0 else splat(0)
         more[i] = splat(0)
@@ -389,15 +404,11 @@ cdef inline bint advance_in_registers(const Net* net, State* st, int width) noex
     g = picked(act, width, net.lane_of)
     y_in = picked(act, width, net.lane_of + ROW_LANES)
     s = load(st.s_c)
-    store(coef, y_in * slope(g, c + net.lane_cell, n) * is_cell)
-    store(coef + n_cells, g * (y_in * (one - y_in) * is_cell))
+    coef[0] = y_in * slope(g, c + net.lane_cell, n)
+    coef[1] = g * (y_in * (one - y_in))
     if net.lane_forget >= 0:
         y_f = picked(act, width, net.lane_of + 3 * ROW_LANES)
-        store(coef + 2 * n_cells, s * y_f * (one - y_f) * is_cell)
-        y_f = y_f * is_cell
-        store(decay, y_f)
-        store(decay + n_cells, y_f)
-        store(decay + 2 * n_cells, y_f)
+        coef[2] = s * (y_f * (one - y_f))
         s = s * y_f
     s = s + y_in * g
     store(st.s_c, s)
@@ -409,6 +420,7 @@ cdef inline bint advance_in_registers(const Net* net, State* st, int width) noex
         y_c = h * y_out
     store(st.y_c, y_c)
     store(st.h, h)
+    note_coefficients(net, st, coef, &y_f)
     return is_zero(s - s)
 
 
@@ -570,20 +582,22 @@ cdef void fold_decay(const Net* net, State* st, Py_ssize_t n_pending) noexcept n
         store(st.decay + i * LANES, product)
 
 
-cdef double pending_bound(const Net* net, const State* st) noexcept nogil:
-    """A bound of what the pending steps add to any partial: sum |coef| sum |z|."""
-    cdef Py_ssize_t n_inputs = net.n_inputs
-    cdef const real* z = st.z_block
-    cdef const real* coef = st.coef_block
-    cdef lanes sources = splat(0)
-    cdef lanes coefs = splat(0)
-    for _ in range(st.n_pending):
-        sources = sources + (magnitudes(z, n_inputs) if st.dense else splat(1))
-        sources = sources + magnitudes(z + n_inputs, net.n_sources - n_inputs)
-        coefs = coefs + magnitudes(coef, net.n_partials)
-        z += net.n_source_lanes
-        coef += net.n_partials
-    return <double> sum_of(coefs) * <double> sum_of(sources)
+cdef inline real source(const Net* net, const State* st, Py_ssize_t m) noexcept nogil:
+    """z_m of the last step."""
+    if m < net.n_inputs and st.symbol >= 0:
+        return m == st.symbol
+    return st.z[m]
+
+
+cdef inline void settle_row(const Net* net, const State* st, real* partials, real z_m) noexcept nogil:
+    """A row of ds_dw through the only pending step."""
+    cdef Py_ssize_t k
+    cdef lanes row
+    for k in range(net.n_partials // LANES):
+        row = load(partials + k * LANES)
+        if net.lane_forget >= 0:
+            row = row * load(st.decay_block + k * LANES)
+        store(partials + k * LANES, row + load(st.coef_block + k * LANES) * splat(z_m))
 
 
 cdef void settle(const Net* net, State* st) noexcept nogil:
@@ -598,7 +612,7 @@ cdef void settle(const Net* net, State* st) noexcept nogil:
     cdef Py_ssize_t n_rows = st.n_rows if st.dense else net.n_sources - net.n_inputs
     if n_pending == 0:
         return
-    st.partials_bound += pending_bound(net, st)
+    st.partials_bound = INFINITY
     st.n_pending = 0
     if net.lane_forget >= 0:
         fold_decay(net, st, n_pending)
@@ -853,13 +867,6 @@ cdef inline void change_output_weights(const Net* net, const State* st, bint onl
         change_output_row(net, st, place + net.n_cells, 1, only_check, bad)
 
 
-cdef inline real source(const Net* net, const State* st, Py_ssize_t m) noexcept nogil:
-    """z_m of the last step."""
-    if m < net.n_inputs and st.symbol >= 0:
-        return m == st.symbol
-    return st.z[m]
-
-
 cdef inline void add_block_sums(
     const Net* net, const State* st, real* w, const real* partials, bint only_check, lanes* bad
 ) noexcept nogil:
@@ -880,24 +887,19 @@ cdef inline void change_hidden_weights(
     A vector that reaches into the next kind's lanes adds 0 there; but from the hidden units it may reach the output
     gates, whose errors stand in the same row.
     """
-    cdef Py_ssize_t i, k, m
+    cdef Py_ssize_t i, m
     cdef Py_ssize_t n_cells = net.n_cells
     cdef Py_ssize_t begin_out = max(net.lane_out, vectors(net.n_hidden) * LANES)
     cdef real z_m
     cdef real* w
     cdef real* partials
-    cdef lanes sum
     for i in range(st.n_rows):
         m = st.rows[i]
         z_m = source(net, st, m)
         w = net.w + m * net.n_lanes
         partials = st.ds_dw + m * net.n_partials
         if pending:
-            for k in range(net.n_partials // LANES):
-                sum = load(partials + k * LANES)
-                if net.lane_forget >= 0:
-                    sum = sum * load(st.decay_block + k * LANES)
-                store(partials + k * LANES, sum + load(st.coef_block + k * LANES) * splat(z_m))
+            settle_row(net, st, partials, z_m)
         add_multiple(w, st.e, z_m, net.n_hidden, only_check, bad)
         if n_cells:
             add_product(w + net.lane_cell, st.e_s, partials, n_cells, only_check, bad)
@@ -926,10 +928,11 @@ cdef inline void change_hidden_weights_in_registers(
     cdef lanes e_s[2]
     cdef lanes e[2]
     cdef lanes products[2]
-    for k in range(3 if net.lane_forget >= 0 else 2):
-        store(st.sums + k * net.n_cells, load(st.e_s))
+    e_s[0] = load(st.e_s)
+    if depth == 2:
+        e_s[1] = picked(e_s, 1, net.cell_of + LANES)
+    e_s[0] = picked(e_s, 1, net.cell_of)
     for k in range(depth):
-        e_s[k] = load(st.sums + k * LANES)
         coef[k] = load(st.coef_block + k * LANES) if pending else splat(0)
         decay[k] = load(st.decay_block + k * LANES) if pending and net.lane_forget >= 0 else splat(1)
     for i in range(width):
@@ -956,22 +959,30 @@ cdef inline void change_hidden_weights_in_registers(
                 store(w + i * LANES, load(w + i * LANES) * load(net.has_bias + i * LANES))
 
 
-cdef bint cannot_overflow(const Net* net, const State* st) noexcept nogil:
+cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:
     """Whether all changes are certain to be so small that no finite weight plus its change overflows.
 
     A change is an error times a source or a partial. All are bounded by sums of magnitudes, which are NaN if any is.
     """
+    cdef Py_ssize_t i
     cdef lanes errors = magnitudes(st.e_k, net.n_outputs)
     cdef lanes sources = splat(1)
+    cdef lanes partials = splat(0)
+    cdef double source_bound
     errors = errors + magnitudes(st.e_s, net.n_cells)
     errors = errors + magnitudes(st.e, net.n_lanes)
     sources = sources + magnitudes(st.y_c, net.n_cells)
     sources = sources + magnitudes(st.z + net.n_inputs, net.n_sources - net.n_inputs)
     if st.symbol < 0:
         sources = sources + magnitudes(st.z, net.n_inputs)
-    return <double> sum_of(errors) * (
-        <double> sum_of(sources) + st.partials_bound + pending_bound(net, st)
-    ) < HARMLESS
+    source_bound = sum_of(sources)
+    if st.partials_bound == INFINITY:
+        for i in range(st.n_rows):
+            partials = partials + magnitudes(st.ds_dw + st.rows[i] * net.n_partials, net.n_partials)
+        st.partials_bound = sum_of(partials)
+    if st.n_pending:
+        st.partials_bound += source_bound * <double> sum_of(magnitudes(st.coef_block, net.n_partials))
+    return <double> sum_of(errors) * (source_bound + st.partials_bound) < HARMLESS
 
 
 cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
@@ -995,7 +1006,6 @@ cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
         change_hidden_weights(net, st, False, False, &bad)
         return OK
     pending = st.n_pending == 1
-    st.partials_bound += pending_bound(net, st)
     st.n_pending = 0
     change_output_weights(net, st, False, &bad)
     if not fits_registers(net) or net.n_partials > REGISTERS * LANES:

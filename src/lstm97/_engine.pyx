@@ -152,6 +152,8 @@ cdef class Engine:
         self.net.output = sizes["output"]
         self.net.block_of = <const int32_t*> address(network["block_of"])
         self.net.lane_of = <const word*> address(network["lane_of"])
+        self.net.cell_of = <const word*> address(network["cell_of"])
+        self.net.is_partial = <const real*> address(network["is_partial"])
         self.net.sum_of = <const word*> address(network["sum_of"])
         self.net.is_summed = <const real*> address(network["is_summed"])
         self.net.block_places = len(network["sum_of"])

@@ -10,6 +10,7 @@
 #ifndef LSTM97_LANES_H
 #define LSTM97_LANES_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -38,9 +39,9 @@ typedef word words __attribute__((vector_size(VECTOR_BYTES)));
 /* A vector in memory may start at any real (a unit kind's lanes begin where the ones before end). */
 typedef real lanes_in_memory __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real))));
 
-#define LANES ((Py_ssize_t)(VECTOR_BYTES / sizeof(real)))
+#define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(real)))
 #define VECTORS (ROW_BYTES / VECTOR_BYTES) /* how many make the smallest row */
-#define ROW_LANES ((Py_ssize_t)(ROW_BYTES / sizeof(real)))
+#define ROW_LANES ((ptrdiff_t)(ROW_BYTES / sizeof(real)))
 #define WIDE 4                             /* how many are summed side by side where rows are long enough */
 #define ROWS (8 / VECTORS)                 /* how many rows of partials are settled side by side */
 
@@ -192,7 +193,7 @@ static inline exponential exp_parts(lanes a, lanes scale, lanes scale_by_ln2, la
     a = clamped(a, one_by_scale * (real)LIMIT);
     const lanes shifted = a * scale_by_ln2 + shift;
     const lanes n = shifted - shift;
-    const lanes r = (a * scale - n * (real)LN2_HIGH) - n * (real)LN2_LOW;
+    const lanes r = (n * (real)-LN2_HIGH + a * scale) - n * (real)LN2_LOW; /* the multiply-adds wait for n only */
     const lanes r2 = r * r;
 #if LSTM97_REAL_IS_DOUBLE
     const lanes q = (r2 * r2) * (r2 + (real)840) + (r2 * (real)75600 + (real)665280);

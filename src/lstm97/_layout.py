@@ -125,6 +125,7 @@ class Layout:
         sum_of, is_summed = self._block_sums(block_of)
         constants = {
             "is_summed": is_summed,
+            "is_partial": np.arange(sizes["n_partials"]) // max(1, t.n_cells) == np.arange(3)[:, np.newaxis],
             "is_continued": np.diff(block_of, prepend=-1) == 0,
             "squash": squash,
             "squash_h": np.repeat(_squash_constants(t.output_squash), ROW_BYTES // self.dtype.itemsize, axis=1),
@@ -144,6 +145,7 @@ class Layout:
             arrays[name][...] = values
         arrays["block_of"] = block_of
         arrays["lane_of"] = self._lanes_of_cells(block_of)
+        arrays["cell_of"] = np.arange(sizes["n_partials"]).astype(arrays["lane_of"].dtype) % max(1, t.n_cells)
         arrays["sum_of"] = sum_of
         return arrays
 
