@@ -10,6 +10,7 @@ cdef extern from "_lanes.h" nogil:
 
 cdef enum:
     MAX_RECORDS = 6
+    ROWS_TOGETHER = 8
 
 cdef enum Status:
     OK = 0
@@ -107,7 +108,7 @@ cdef struct State:
     real *eps                   # (n_hidden + n_cells padded,) sum_k w_ku alpha e_k
     real *e                     # (n_lanes,) alpha e_i and alpha e_out in their units' lanes, else 0
     real *change                # (n_change_lanes,) a row of dw on its way there
-    real *sums                  # (n_change_lanes,) of errors times partials over a block's cells, then zeros
+    real *sums                  # (ROWS_TOGETHER, n_cells padded) of errors times partials over a block's cells, zeros
     real *e_s                   # (n_cells padded,) alpha e_s
     # rows of ds_dw that may be nonzero: those of the recurrent sources and the bias, then every input seen
     int32_t *rows               # (n_sources,)

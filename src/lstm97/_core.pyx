@@ -29,7 +29,7 @@ from cpython.pycapsule cimport PyCapsule_New
 
 from lstm97._abi cimport (
     AWAITING, C0, C1, C2, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, MINUS, NOT_LEARNING, OK,
-    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Chunk, Kernel, Net, Plan, Report, State,
+    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, ROWS_TOGETHER, SCALE, SCALE_BY_LN2, SOFTMAX, Chunk, Kernel, Net, Plan, Report, State,
     StopRule, word,
 )
 
@@ -867,49 +867,72 @@ cdef inline void change_output_weights(const Net* net, const State* st, bint onl
         change_output_row(net, st, place + net.n_cells, 1, only_check, bad)
 
 
-cdef inline void add_block_sums(
-    const Net* net, const State* st, real* w, const real* partials, bint only_check, lanes* bad
+cdef inline void change_steered(
+    const Net* net, const State* st, const int32_t* rows, int count, Py_ssize_t lane, Py_ssize_t place, bint per_cell,
+    bint only_check, lanes* bad,
 ) noexcept nogil:
-    """The gates' weights of a row by their partials, summed over a block's cells: (26), and for forget gates alike."""
-    if net.single_cells:
-        add_product(w, st.e_s, partials, net.n_cells, only_check, bad)
-    else:
-        put_block_sums(net, st.sums, st.e_s, partials)
-        add_multiple(w, st.sums, 1, net.n_blocks, only_check, bad)
+    """`count` rows of the weights from `lane` on by the partials from `place` on: cells (28), and gates (26) by the sums
+    over their block's cells.
+    """
+    cdef Py_ssize_t i, m
+    if per_cell:
+        for i in range(count):
+            m = rows[i]
+            add_product(
+                net.w + m * net.n_lanes + lane, st.e_s, st.ds_dw + m * net.n_partials + place, net.n_cells, only_check,
+                bad,
+            )
+        return
+    for i in range(count):
+        put_block_sums(
+            net, st.sums + i * net.n_cell_lanes, st.e_s, st.ds_dw + rows[i] * net.n_partials + place
+        )
+    for i in range(count):
+        add_multiple(
+            net.w + rows[i] * net.n_lanes + lane, st.sums + i * net.n_cell_lanes, 1, net.n_blocks, only_check, bad
+        )
 
 
 cdef inline void change_hidden_weights(
     const Net* net, State* st, bint pending, bint only_check, lanes* bad
 ) noexcept nogil:
     """Every row of w that can change: by alpha e_l z_m for hidden units and output gates (22), by the partials for the
-    other units (26)(28). If this step is still pending, each row of partials is brought up to date and used in one go.
+    other units (26)(28). If this step is still pending, the rows of partials are brought up to date on the way.
 
     A vector that reaches into the next kind's lanes adds 0 there; but from the hidden units it may reach the output
-    gates, whose errors stand in the same row.
+    gates, whose errors stand in the same row. As loading what a store has just written in part takes long, some rows
+    take each part of the way together.
     """
-    cdef Py_ssize_t i, m
+    cdef Py_ssize_t i
+    cdef Py_ssize_t begin = 0
+    cdef Py_ssize_t n = net.n_lanes
     cdef Py_ssize_t n_cells = net.n_cells
     cdef Py_ssize_t begin_out = max(net.lane_out, vectors(net.n_hidden) * LANES)
-    cdef real z_m
-    cdef real* w
-    cdef real* partials
-    for i in range(st.n_rows):
-        m = st.rows[i]
-        z_m = source(net, st, m)
-        w = net.w + m * net.n_lanes
-        partials = st.ds_dw + m * net.n_partials
+    cdef int count
+    cdef const int32_t* rows
+    while begin < st.n_rows:
+        rows = st.rows + begin
+        count = <int> min(ROWS_TOGETHER, st.n_rows - begin)
+        begin += count
         if pending:
-            settle_row(net, st, partials, z_m)
-        add_multiple(w, st.e, z_m, net.n_hidden, only_check, bad)
+            for i in range(count):
+                settle_row(net, st, st.ds_dw + rows[i] * net.n_partials, source(net, st, rows[i]))
+        if net.n_hidden:
+            for i in range(count):
+                add_multiple(net.w + rows[i] * n, st.e, source(net, st, rows[i]), net.n_hidden, only_check, bad)
         if n_cells:
-            add_product(w + net.lane_cell, st.e_s, partials, n_cells, only_check, bad)
-            add_block_sums(net, st, w + net.lane_in, partials + n_cells, only_check, bad)
+            change_steered(net, st, rows, count, net.lane_cell, 0, True, only_check, bad)
+            change_steered(net, st, rows, count, net.lane_in, n_cells, net.single_cells, only_check, bad)
         if net.lane_out >= 0:
-            add_multiple(w + begin_out, st.e + begin_out, z_m, net.lane_out + net.n_blocks - begin_out, only_check, bad)
+            for i in range(count):
+                add_multiple(
+                    net.w + rows[i] * n + begin_out, st.e + begin_out, source(net, st, rows[i]),
+                    net.lane_out + net.n_blocks - begin_out, only_check, bad,
+                )
         if net.lane_forget >= 0:
-            add_block_sums(net, st, w + net.lane_forget, partials + 2 * n_cells, only_check, bad)
-        if m == net.bias_source and not only_check:
-            scale(w, net.has_bias, net.n_lanes)
+            change_steered(net, st, rows, count, net.lane_forget, 2 * n_cells, net.single_cells, only_check, bad)
+    if net.bias_source >= 0 and not only_check:
+        scale(net.w + net.bias_source * n, net.has_bias, n)
 
 
 cdef inline void change_hidden_weights_in_registers(

@@ -23,6 +23,9 @@ ROW_BYTES = 64
 BLOCK = 16
 """Steps whose effect on the partials is carried out together."""
 
+ROWS_TOGETHER = 8
+"""As in _abi.pxd: rows of weights that are changed part by part."""
+
 LANE_ORDER: tuple[Kind, ...] = ("hidden", "cell", *GATES)
 Record = Literal["cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden"]
 
@@ -207,7 +210,7 @@ class Layout:
                 "e": (lanes,),
                 "e_s": (cells,),
                 "change": (sizes["n_change_lanes"],),
-                "sums": (sizes["n_change_lanes"],),
+                "sums": (ROWS_TOGETHER, cells),
             }
         )
         arrays["symbols"] = np.zeros(BLOCK, np.int32)
