@@ -333,7 +333,7 @@ class ReferenceNetwork:
 # ---- many sequences ------------------------------------------------------------------------------------------------
 
 
-def train(reference, inputs, targets, learning_rate, update="step"):
+def train(reference, inputs, targets, learning_rate, update="step", batch_size=1):
     """Train on sequences, each from a zero state.
 
     Parameters
@@ -343,7 +343,9 @@ def train(reference, inputs, targets, learning_rate, update="step"):
     targets : list of sequences, each a list (or array) of one target per step; see ``targets_at_end``
     learning_rate : float
     update : {"step", "sequence"}
-        Weights change at each error signal, or once per sequence by the sum of the changes.
+        Weights change at each error signal, or once per batch of sequences by the sum of the changes.
+    batch_size : int
+        Sequences in a batch; the last one may have fewer.
 
     Returns
     -------
@@ -351,10 +353,11 @@ def train(reference, inputs, targets, learning_rate, update="step"):
         The outputs of each sequence, at each step of the weights before that step's change.
     """
     all_outputs = []
-    for sequence, wanted in zip(inputs, targets, strict=True):
+    for i, (sequence, wanted) in enumerate(zip(inputs, targets, strict=True)):
         reference.reset()
         outputs = []
-        total = {kind: np.zeros_like(w) for kind, w in reference.weights.items()}
+        if i % batch_size == 0:
+            total = {kind: np.zeros_like(w) for kind, w in reference.weights.items()}
         for x, target in zip(sequence, wanted, strict=True):
             if update == "step":
                 outputs.append(reference.learn(x, target, learning_rate))
@@ -364,7 +367,7 @@ def train(reference, inputs, targets, learning_rate, update="step"):
                 if target_vector(reference.topology, target) is not None:
                     for kind, change in reference.weight_changes(target).items():
                         total[kind] += change
-        if update == "sequence":
+        if update == "sequence" and (i + 1 == len(inputs) or (i + 1) % batch_size == 0):
             reference.change_weights(total, learning_rate)
         all_outputs.append(np.array(outputs).reshape(-1, reference.topology.n_outputs))
     return all_outputs

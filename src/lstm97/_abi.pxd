@@ -45,12 +45,14 @@ cdef struct Net:
     Py_ssize_t n_lanes          # row length of w: hidden units, cells, input, output, forget gates, padding
     Py_ssize_t n_units          # lanes of w in use
     Py_ssize_t n_cell_lanes     # n_cells, padded
-    Py_ssize_t n_source_lanes   # n_sources, padded
     Py_ssize_t n_block          # steps until the partials are settled, if no error signal comes
     Py_ssize_t n_change_lanes   # row length of dw: that of w and a vector to reach into
     Py_ssize_t n_partials       # row length of ds_dw: cells by w_c, by w_in, by w_f, padding
     Py_ssize_t n_out_sources    # rows of w_out: inputs if seen, hidden units, cells, bias if any
     Py_ssize_t n_out_lanes      # row length of w_out: outputs, padding
+    # lanes of dw where it sums a batch's changes: kinds whose errors come by the cell states, then those without
+    Py_ssize_t n_carried        # cells, input gates, forget gates, padding
+    Py_ssize_t n_direct         # hidden units, output gates, padding
     # where a kind's lanes begin; -1: the topology lacks it
     Py_ssize_t lane_cell, lane_in, lane_out, lane_forget
     Py_ssize_t bias_source      # the bias row of w, or -1
@@ -75,7 +77,7 @@ cdef struct Net:
     const real *is_cell         # (n_cells padded,) 1 for a cell, 0 for padding
     const real *is_output       # (n_out_lanes,) 1 for an output, 0 for padding
     const real *has_bias        # (n_lanes,) 1 for units with bias
-    # weights and their changes: of a single error signal, or summed over signals and 0 before the first
+    # weights and their changes: of a single error signal, or the sums of a batch
     real *w                     # (n_sources, n_lanes)
     real *w_out                 # (n_out_sources, n_out_lanes)
     real *dw                    # (n_sources, n_change_lanes)
@@ -88,7 +90,8 @@ cdef struct State:
     real *s_c                   # (n_cells padded,)
     real *ds_dw                 # (n_sources, n_partials)
     # steps that the partials do not contain yet: ds_dw = decay ds_dw + coef z_m, in turn
-    real *z_block               # (n_block, n_source_lanes) without the inputs if all are symbols
+    real *z_block               # (n_block, n_z), rows of z; without the inputs if all are symbols
+    Py_ssize_t n_z              # row length
     real *coef_block            # (n_block, n_partials)
     real *decay_block           # (n_block, n_partials) y_f
     int32_t *symbols            # (n_block,)
@@ -107,7 +110,6 @@ cdef struct State:
     real *e_k                   # (n_out_lanes,) alpha e_k
     real *eps                   # (n_hidden + n_cells padded,) sum_k w_ku alpha e_k
     real *e                     # (n_lanes,) alpha e_i and alpha e_out in their units' lanes, else 0
-    real *change                # (n_change_lanes,) a row of dw on its way there
     real *sums                  # (ROWS_TOGETHER, n_cells padded) of errors times partials over a block's cells, zeros
     real *e_s                   # (n_cells padded,) alpha e_s
     # rows of ds_dw that may be nonzero: those of the recurrent sources and the bias, then every input seen
@@ -138,24 +140,59 @@ cdef struct StopRule:
     double error_sum            # of `errors` in the window, and
     double error_rest           # what rounding dropped from it
 
+cdef struct Tally:              # the error signals of a sequence
+    Py_ssize_t n_signals
+    double error_sum            # of |t - y| over signals and outputs
+    double error_max
+
 cdef struct Plan:               # a call of train: what is asked, and how far it came
     const int64_t *offsets      # (n_sequences + 1,)
     const int64_t *order        # (n_order,) sequence numbers
     Py_ssize_t n_order
-    bint by_sequence            # weights change once per sequence instead of at every error signal
     double learning_rate
     double *errors              # (n_order,) mean |t - y| over a sequence's error signals and outputs, NaN without any
     StopRule *rule              # or NULL
     # progress
     Py_ssize_t position         # sequences done
-    Py_ssize_t step             # steps done of the sequence at `position`
     Py_ssize_t n_steps          # steps done in all
     bint stopped                # the rule held
-    int status
-    # the error signals of the sequence at `position`
+    int status                  # if not OK, it came up at
+    Py_ssize_t sequence         # this sequence's
+    Py_ssize_t step             # step; where weights change by the step, steps done of the sequence at `position`
+    Tally tally                 # there, of that sequence
+
+cdef struct Member:             # one of the sequences that step together
+    State st
+    Py_ssize_t position         # in the order
+    bint settled                # st.ds_dw may be nonzero
+    # the error signals among the pending steps
     Py_ssize_t n_signals
-    double error_sum            # of |t - y| over signals and outputs
-    double error_max
+    int32_t *signals            # (n_block,) at which of the pending steps
+    real *e_s                   # (n_block, n_cells padded) alpha e_s
+    real *e                     # (n_block, n_direct) alpha e_i and alpha e_out
+
+cdef struct Batch:              # how sequences are trained whose changes are summed, and how far a batch came
+    Py_ssize_t size             # sequences whose changes are summed
+    Py_ssize_t n_together       # sequences that can step together
+    Py_ssize_t n_block          # steps until their errors are carried back and their partials settled
+    Py_ssize_t apart            # reals from an array of a member to the next member's
+    Member *members             # (n_together,)
+    const int64_t *schedule     # (n_order,) positions in the order, each batch's by falling length of the sequences
+    Tally *tallies              # (size,) of the batch's sequences as they come in the order
+    real *e_s                   # (n_cells padded,) alpha e_s carried back to a step
+    real *delta                 # (n_block, n_change_lanes) what each step adds to row m of dw, divided by z_m
+    # inputs seen as symbols
+    int32_t *symbols            # (n_inputs,)
+    uint8_t *is_listed          # (n_inputs,)
+    Py_ssize_t n_symbols
+    # progress
+    Py_ssize_t place            # in the schedule: the first of those that step together
+    Py_ssize_t n_members        # how many they are, or 0: none yet
+    Py_ssize_t step             # steps they have done
+    Py_ssize_t n_active         # those that have further steps
+    Py_ssize_t n_pending        # steps of the present block
+    Py_ssize_t n_open           # those that took part in it
+    Py_ssize_t n_closed         # those of them whose errors are carried back
 
 cdef struct Kernel:             # one build of the loops
     int real_bytes
@@ -168,4 +205,5 @@ cdef struct Kernel:             # one build of the loops
     void (*learn)(Net*, State*, const Chunk*, Py_ssize_t, Py_ssize_t, double, real*, Report*) noexcept nogil
     int (*correct)(Net*, State*, const real*, Py_ssize_t, double) noexcept nogil
     void (*train)(Net*, State*, const Chunk*, Plan*, Py_ssize_t) noexcept nogil
+    void (*train_batches)(Net*, const Chunk*, Plan*, Batch*, Py_ssize_t) noexcept nogil
     void (*settle)(const Net*, State*) noexcept nogil

@@ -13,6 +13,7 @@
 # y_k            y            (n_out_lanes,)               outputs
 # alpha e_l      e_k e e_s    lanes of their units         error signals (19)-(23), times the learning rate
 # alpha sum ...  dw, dw_out   as w, w_out                  changes of the weights (22)(26)(28)
+#                delta        (n_block, lanes of dw)       of a batch's sequence: dw_m = sum_t delta(t) z_m(t)
 #
 # Matrices are source-major: a net input is a sum of rows scaled by z_m and the partials change row by row, so a vector
 # instruction serves neighbouring units and nothing is summed across a vector. A kind's lanes follow the lanes of the
@@ -29,8 +30,8 @@ from cpython.pycapsule cimport PyCapsule_New
 
 from lstm97._abi cimport (
     AWAITING, C0, C1, C2, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, MINUS, NOT_LEARNING, OK,
-    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, ROWS_TOGETHER, SCALE, SCALE_BY_LN2, SOFTMAX, Chunk, Kernel, Net, Plan, Report, State,
-    StopRule, word,
+    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, ROWS_TOGETHER, SCALE, SCALE_BY_LN2, SOFTMAX, Batch, Chunk, Kernel, Member,
+    Net, Plan, Report, State, StopRule, Tally, word,
 )
 
 cdef extern from "_lanes.h" nogil:
@@ -39,7 +40,7 @@ cdef extern from "_lanes.h" nogil:
     ctypedef struct exponential:
         lanes q, p, power
     enum:
-        LANES, VECTORS, WIDE, ROWS, ROW_LANES, REGISTERS, VECTOR_BYTES, ROW_BYTES
+        LANES, VECTORS, WIDE, ROWS, ROW_LANES, REGISTERS, TILE_ROWS, TILE_WIDTH, VECTOR_BYTES, ROW_BYTES
     lanes load(const real*)
     void store(real*, lanes)
     lanes splat(real)
@@ -53,12 +54,12 @@ cdef extern from "_lanes.h" nogil:
     lanes where_positive(lanes, lanes, lanes)
     exponential exp_parts(lanes, lanes, lanes, lanes)
     double ONE_BY_LN2
+    void add_tile(real*, Py_ssize_t, const real*, Py_ssize_t, Py_ssize_t, const real*, Py_ssize_t, Py_ssize_t, int, int)
 
 
 cdef enum:              # what to do with the changes of weights
     ADD_UP              # dw += w: the new weights, in the changes' place
     TAKE                # w = dw
-    TAKE_AND_CLEAR      # w = dw; dw = 0
 
 
 # ---- small helpers ---------------------------------------------------------------------------------------------------
@@ -117,6 +118,39 @@ cdef inline void add_rows_by_four(
     add_rows(w, stride, z, n_rows - 4 * n_fours, acc, width)
     for i in range(width):
         acc[i] = (acc[i] + sums[i]) + (sums[width + i] + sums[2 * width + i])
+
+
+cdef void add_columns(
+    real* c, Py_ssize_t c_row, const real* a, Py_ssize_t a_row, Py_ssize_t a_term, const real* b, Py_ssize_t b_term,
+    Py_ssize_t n_rows, Py_ssize_t n_terms, int width
+) noexcept nogil:
+    """`width` vectors of every row of add_product, in tiles of 2^n rows."""
+    cdef int height = TILE_ROWS
+    while n_rows:
+        while n_rows < height:
+            height //= 2
+        add_tile(c, c_row, a, a_row, a_term, b, b_term, n_terms, height, width)
+        n_rows -= height
+        c += height * c_row
+        a += height * a_row
+
+
+cdef void add_product(
+    real* c, Py_ssize_t c_row, const real* a, Py_ssize_t a_row, Py_ssize_t a_term, const real* b, Py_ssize_t b_term,
+    Py_ssize_t n_rows, Py_ssize_t n_terms, Py_ssize_t n_vectors
+) noexcept nogil:
+    """c_r += sum_k a_rk b_k: every row r of c, `n_vectors` long, gets a sum of the rows of b.
+
+    Neighbouring rows are c_row, a_row, b_term reals apart, neighbouring terms of a a_term. A few vectors' width of b
+    is used for all rows of c before the next, so that it stays in the level-2 cache.
+    """
+    cdef int width = TILE_WIDTH
+    while n_vectors:
+        width = min(width, n_vectors)
+        add_columns(c, c_row, a, a_row, a_term, b, b_term, n_rows, n_terms, width)
+        n_vectors -= width
+        c += width * LANES
+        b += width * LANES
 
 
 cdef inline void add_scaled(real* to, const real* row, lanes factor, Py_ssize_t n) noexcept nogil:
@@ -194,7 +228,7 @@ cdef void spell_out(const Net* net, State* st) noexcept nogil:
     cdef Py_ssize_t t
     cdef real* z
     for t in range(st.n_pending):
-        z = st.z_block + t * net.n_source_lanes
+        z = st.z_block + t * st.n_z
         memset(z, 0, net.n_inputs * sizeof(real))
         z[st.symbols[t]] = 1
 
@@ -206,7 +240,7 @@ cdef void set_sources(const Net* net, State* st, const real* x, Py_ssize_t symbo
     """
     cdef Py_ssize_t m
     cdef Py_ssize_t n_inputs = net.n_inputs
-    cdef real* z = st.z_block + st.n_pending * net.n_source_lanes
+    cdef real* z = st.z_block + st.n_pending * st.n_z
     cdef real* recurrent = z + n_inputs
     st.z = z
     st.symbol = symbol
@@ -238,15 +272,19 @@ cdef void set_sources(const Net* net, State* st, const real* x, Py_ssize_t symbo
         z[net.bias_source] = 1
 
 
+cdef inline lanes squashed(const Net* net, lanes net_in, Py_ssize_t u) noexcept nogil:
+    """The activations of a vector of hidden-layer units, from lane u on, by their net inputs."""
+    cdef lanes y = squash(net_in, net.squash + u, net.n_lanes)
+    return where_positive(load(net.is_g + u), net_in, y) if net.g_is_identity else y
+
+
 cdef inline void squash_units(const Net* net, State* st, Py_ssize_t begin, int width) noexcept nogil:
     """The activations of `width` vectors of hidden-layer units, from lane `begin` on."""
-    cdef Py_ssize_t i, u
+    cdef Py_ssize_t i
     cdef Py_ssize_t n = net.n_lanes
     cdef Py_ssize_t n_inputs = net.n_inputs
     cdef const real* w = net.w + begin
-    cdef const real* c = net.squash
     cdef lanes acc[WIDE]
-    cdef lanes y
     for i in range(width):
         acc[i] = load(w + st.symbol * n + i * LANES) if st.symbol >= 0 else splat(0)
     if st.symbol < 0:
@@ -257,11 +295,7 @@ cdef inline void squash_units(const Net* net, State* st, Py_ssize_t begin, int w
     else:
         add_rows_by_four(w, n, st.z + n_inputs, net.n_sources - n_inputs, acc, width)
     for i in range(width):
-        u = begin + i * LANES
-        y = squash(acc[i], c + u, n)
-        if net.g_is_identity:
-            y = where_positive(load(net.is_g + u), acc[i], y)
-        store(st.act + u, y)
+        store(st.act + begin + i * LANES, squashed(net, acc[i], begin + i * LANES))
 
 
 cdef void squash_hidden_layer(const Net* net, State* st) noexcept nogil:
@@ -282,12 +316,23 @@ cdef inline real* gate_of_cells(const Net* net, State* st, Py_ssize_t lane, Py_s
     return st.gates + which * net.n_cell_lanes
 
 
-cdef void spread_gate(const Net* net, State* st, Py_ssize_t lane, Py_ssize_t which) noexcept nogil:
-    """Give every cell its block's gate activation."""
+cdef inline void spread_gate(const Net* net, State* st, Py_ssize_t lane, Py_ssize_t which) noexcept nogil:
+    """Give every cell its block's activation of a kind of gate."""
     cdef Py_ssize_t v
     cdef real* per_cell = st.gates + which * net.n_cell_lanes
     for v in range(net.n_cells):
         per_cell[v] = st.act[lane + net.block_of[v]]
+
+
+cdef void spread_gates(const Net* net, State* st) noexcept nogil:
+    """Give every cell its block's gate activations, unless every block has one cell."""
+    if net.single_cells:
+        return
+    spread_gate(net, st, net.lane_in, 0)
+    if net.lane_out >= 0:
+        spread_gate(net, st, net.lane_out, 1)
+    if net.lane_forget >= 0:
+        spread_gate(net, st, net.lane_forget, 2)
 
 
 cdef bint update_cells(const Net* net, State* st) noexcept nogil:
@@ -301,12 +346,6 @@ cdef bint update_cells(const Net* net, State* st) noexcept nogil:
     cdef real *y_in
     cdef real *y_out
     cdef real *y_f
-    if not net.single_cells:
-        spread_gate(net, st, net.lane_in, 0)
-        if net.lane_out >= 0:
-            spread_gate(net, st, net.lane_out, 1)
-        if net.lane_forget >= 0:
-            spread_gate(net, st, net.lane_forget, 2)
     y_in = gate_of_cells(net, st, net.lane_in, 0)
     y_out = gate_of_cells(net, st, net.lane_out, 1)
     y_f = gate_of_cells(net, st, net.lane_forget, 2)
@@ -361,7 +400,6 @@ cdef inline bint advance_in_registers(const Net* net, State* st, int width) noex
     cdef Py_ssize_t i, m
     cdef Py_ssize_t n = width * LANES
     cdef Py_ssize_t n_cells = net.n_cells
-    cdef const real* c = net.squash
     cdef const real* w = net.w
     cdef const real* z = st.z
     cdef const real* w_cells
@@ -397,14 +435,12 @@ cdef inline bint advance_in_registers(const Net* net, State* st, int width) noex
             add_rows(w_cells + m * n, n, st.y_c + m, 1, more, width)
     for i in range(width):
         acc[i] = acc[i] + more[i]
-        act[i] = squash(acc[i], c + i * LANES, n)
-        if net.g_is_identity:
-            act[i] = where_positive(load(net.is_g + i * LANES), acc[i], act[i])
+        act[i] = squashed(net, acc[i], i * LANES)
         store(st.act + i * LANES, act[i])
     g = picked(act, width, net.lane_of)
     y_in = picked(act, width, net.lane_of + ROW_LANES)
     s = load(st.s_c)
-    coef[0] = y_in * slope(g, c + net.lane_cell, n)
+    coef[0] = y_in * slope(g, net.squash + net.lane_cell, n)
     coef[1] = g * (y_in * (one - y_in))
     if net.lane_forget >= 0:
         y_f = picked(act, width, net.lane_of + 3 * ROW_LANES)
@@ -493,7 +529,14 @@ cdef void softmax(const Net* net, State* st) noexcept nogil:
 
 # ---- partials --------------------------------------------------------------------------------------------------------
 
-cdef void remember_step(const Net* net, State* st) noexcept nogil:
+cdef inline void remember_step(const Net* net, State* st) noexcept nogil:
+    """The step is pending from now on; in registers it has noted its coefficients itself."""
+    if not fits_registers(net):
+        put_coefficients(net, st)
+    st.n_pending += 1
+
+
+cdef void put_coefficients(const Net* net, State* st) noexcept nogil:
     """Note what this step does to the partials: ds_dw = y_f ds_dw + coef z_m, for `settle` to carry out.
 
     coef = y_in g'(net_c) (27), g(net_c) f'(net_in) (25), s_c(t-1) f'(net_f).
@@ -560,7 +603,7 @@ cdef inline void settle_rows(
                 z_m = splat(z[rows[r]])
                 for i in range(VECTORS):
                     acc[r * VECTORS + i] = acc[r * VECTORS + i] + load(coef + i * LANES) * z_m
-            z += net.n_source_lanes
+            z += st.n_z
             coef += n
         for r in range(count):
             for i in range(VECTORS):
@@ -684,136 +727,7 @@ cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
 
 # ---- weight changes --------------------------------------------------------------------------------------------------
 
-cdef inline void put_scaled(real* to, const real* row, real factor, Py_ssize_t n) noexcept nogil:
-    """to = factor row, over the vectors that cover n lanes."""
-    cdef Py_ssize_t i
-    for i in range(vectors(n)):
-        store(to + i * LANES, load(row + i * LANES) * splat(factor))
-
-
-cdef inline void put_change(const Net* net, const State* st, Py_ssize_t m, real z_m, real* change) noexcept nogil:
-    """The change of row m of w: alpha e_l z_m for hidden units and output gates (22); by the partials for cells (28),
-    and summed over a block's cells for input gates (26) and forget gates.
-
-    Kind by kind in the order of the lanes, as each may reach into the next.
-    """
-    cdef Py_ssize_t n_cells = net.n_cells
-    cdef const real* partials = st.ds_dw + m * net.n_partials
-    if net.n_hidden:
-        put_scaled(change, st.e, z_m, net.n_hidden)
-    if n_cells:
-        put_product(change + net.lane_cell, st.e_s, partials, n_cells)
-        put_block_sums(net, change + net.lane_in, st.e_s, partials + n_cells)
-        if net.lane_out >= 0:
-            put_scaled(change + net.lane_out, st.e + net.lane_out, z_m, net.n_blocks)
-        if net.lane_forget >= 0:
-            put_block_sums(net, change + net.lane_forget, st.e_s, partials + 2 * n_cells)
-
-
-cdef void sum_hidden_changes(const Net* net, State* st, bint summed) noexcept nogil:
-    """Into dw, or added to it: the change of every row that can have one."""
-    cdef Py_ssize_t i, k, m
-    cdef Py_ssize_t n = net.n_lanes
-    cdef real z_m
-    cdef real* change
-    for i in range(st.n_rows):
-        m = st.rows[i]
-        z_m = st.z[m] if m >= net.n_inputs or st.symbol < 0 else m == st.symbol
-        change = st.change if summed else net.dw + m * net.n_change_lanes
-        put_change(net, st, m, z_m, change)
-        if m == net.bias_source:
-            for k in range(vectors(n)):
-                store(change + k * LANES, load(change + k * LANES) * load(net.has_bias + k * LANES))
-        if summed:
-            add_scaled(net.dw + m * net.n_change_lanes, change, splat(1), n)
-
-
-cdef inline void sum_output_row(const Net* net, const State* st, Py_ssize_t m, real y_m, bint summed) noexcept nogil:
-    """dw_km = alpha e_k y_m (22) for all k, or added."""
-    cdef Py_ssize_t n = net.n_out_lanes
-    if summed:
-        add_scaled(net.dw_out + m * n, st.e_k, splat(y_m), n)
-    else:
-        put_scaled(net.dw_out + m * n, st.e_k, y_m, n)
-
-
-cdef void sum_output_changes(const Net* net, State* st, bint summed) noexcept nogil:
-    """Into dw_out, or added to it: (22) for every source of the outputs."""
-    cdef Py_ssize_t m
-    cdef Py_ssize_t place = net.input_to_output * net.n_inputs
-    if net.input_to_output:
-        if st.symbol < 0:
-            for m in range(net.n_inputs):
-                sum_output_row(net, st, m, st.z[m], summed)
-        else:
-            sum_output_row(net, st, st.symbol, 1, summed)
-    for m in range(net.n_hidden):
-        sum_output_row(net, st, place + m, st.act[m], summed)
-    place += net.n_hidden
-    for m in range(net.n_cells):
-        sum_output_row(net, st, place + m, st.y_c[m], summed)
-    if net.output_bias:
-        sum_output_row(net, st, place + net.n_cells, 1, summed)
-
-
-cdef inline lanes act_on_row(real* w, real* dw, Py_ssize_t n, int action) noexcept nogil:
-    """One row of an action; after ADD_UP, NaN in some lane if a weight would not be finite, else 0 in all."""
-    cdef Py_ssize_t i
-    cdef lanes new
-    cdef lanes bad = splat(0)
-    for i in range(vectors(n)):
-        new = load(dw + i * LANES)
-        if action == ADD_UP:
-            new = new + load(w + i * LANES)
-            store(dw + i * LANES, new)
-            bad = bad + (new - new)
-        else:
-            store(w + i * LANES, new)
-            if action == TAKE_AND_CLEAR:
-                store(dw + i * LANES, splat(0))
-    return bad
-
-
-cdef lanes act_on_changes(Net* net, const State* st, bint summed, int action) noexcept nogil:
-    """An action on all rows that can have changes.
-
-    These are the rows of inputs seen since the last reset (of the output's, after a single signal at a symbol, only the
-    symbol's) and the rows behind the inputs.
-    """
-    cdef Py_ssize_t i, m
-    cdef Py_ssize_t n = net.n_out_lanes
-    cdef Py_ssize_t n_fixed = net.n_sources - net.n_inputs
-    cdef int32_t symbol = <int32_t> st.symbol
-    cdef const int32_t* out_inputs = st.rows + n_fixed
-    cdef Py_ssize_t n_out_inputs = st.n_rows - n_fixed
-    cdef lanes bad = splat(0)
-    if symbol >= 0 and not summed:
-        out_inputs = &symbol
-        n_out_inputs = 1
-    for i in range(st.n_rows):
-        m = st.rows[i]
-        bad = bad + act_on_row(net.w + m * net.n_lanes, net.dw + m * net.n_change_lanes, net.n_lanes, action)
-    if net.input_to_output:
-        for i in range(n_out_inputs):
-            m = out_inputs[i]
-            bad = bad + act_on_row(net.w_out + m * n, net.dw_out + m * n, n, action)
-    for m in range(net.input_to_output * net.n_inputs, net.n_out_sources):
-        bad = bad + act_on_row(net.w_out + m * n, net.dw_out + m * n, n, action)
-    return bad
-
-
-cdef int apply_changes(Net* net, const State* st, bint summed) noexcept nogil:
-    """Add the changes to the weights, unless a weight would not be finite then: nobody ever sees such a one.
-
-    Summed changes begin at 0 again, a single signal's are overwritten by the next one's.
-    """
-    if not is_zero(act_on_changes(net, st, summed, ADD_UP)):
-        return CHANGE_NOT_FINITE
-    act_on_changes(net, st, summed, TAKE_AND_CLEAR if summed else TAKE)
-    return OK
-
-
-cdef inline void add_product(
+cdef inline void add_by_lane(
     real* w, const real* a, const real* b, Py_ssize_t n, bint only_check, lanes* bad
 ) noexcept nogil:
     """w += a b over the vectors that cover n lanes; or only NaN into bad if a sum would not be finite."""
@@ -842,29 +756,31 @@ cdef inline void add_multiple(
 
 
 cdef inline void change_output_row(
-    const Net* net, const State* st, Py_ssize_t m, real y_m, bint only_check, lanes* bad
+    const Net* net, const State* st, real* w_out, Py_ssize_t m, real y_m, bint only_check, lanes* bad
 ) noexcept nogil:
     """w_km += alpha e_k y_m (22) for all k."""
-    add_multiple(net.w_out + m * net.n_out_lanes, st.e_k, y_m, net.n_outputs, only_check, bad)
+    add_multiple(w_out + m * net.n_out_lanes, st.e_k, y_m, net.n_outputs, only_check, bad)
 
 
-cdef inline void change_output_weights(const Net* net, const State* st, bint only_check, lanes* bad) noexcept nogil:
-    """(22) for every source of the outputs."""
+cdef inline void change_output_weights(
+    const Net* net, const State* st, real* w_out, bint only_check, lanes* bad
+) noexcept nogil:
+    """(22) for every source of the outputs, in their weights or in a batch's sums."""
     cdef Py_ssize_t m
     cdef Py_ssize_t place = net.input_to_output * net.n_inputs
     if net.input_to_output:
         if st.symbol < 0:
             for m in range(net.n_inputs):
-                change_output_row(net, st, m, st.z[m], only_check, bad)
+                change_output_row(net, st, w_out, m, st.z[m], only_check, bad)
         else:
-            change_output_row(net, st, st.symbol, 1, only_check, bad)
+            change_output_row(net, st, w_out, st.symbol, 1, only_check, bad)
     for m in range(net.n_hidden):
-        change_output_row(net, st, place + m, st.act[m], only_check, bad)
+        change_output_row(net, st, w_out, place + m, st.act[m], only_check, bad)
     place += net.n_hidden
     for m in range(net.n_cells):
-        change_output_row(net, st, place + m, st.y_c[m], only_check, bad)
+        change_output_row(net, st, w_out, place + m, st.y_c[m], only_check, bad)
     if net.output_bias:
-        change_output_row(net, st, place + net.n_cells, 1, only_check, bad)
+        change_output_row(net, st, w_out, place + net.n_cells, 1, only_check, bad)
 
 
 cdef inline void change_steered(
@@ -878,7 +794,7 @@ cdef inline void change_steered(
     if per_cell:
         for i in range(count):
             m = rows[i]
-            add_product(
+            add_by_lane(
                 net.w + m * net.n_lanes + lane, st.e_s, st.ds_dw + m * net.n_partials + place, net.n_cells, only_check,
                 bad,
             )
@@ -1021,16 +937,16 @@ cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
         settle(net, st)
     if not cannot_overflow(net, st):
         settle(net, st)
-        change_output_weights(net, st, True, &bad)
+        change_output_weights(net, st, net.w_out, True, &bad)
         change_hidden_weights(net, st, False, True, &bad)
         if not is_zero(bad):
             return CHANGE_NOT_FINITE
-        change_output_weights(net, st, False, &bad)
+        change_output_weights(net, st, net.w_out, False, &bad)
         change_hidden_weights(net, st, False, False, &bad)
         return OK
     pending = st.n_pending == 1
     st.n_pending = 0
-    change_output_weights(net, st, False, &bad)
+    change_output_weights(net, st, net.w_out, False, &bad)
     if not fits_registers(net) or net.n_partials > REGISTERS * LANES:
         change_hidden_weights(net, st, pending, False, &bad)
     elif net.n_partials == LANES:
@@ -1043,14 +959,6 @@ cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
     else:
         change_hidden_weights_in_registers(net, st, pending, 2, 2)
     return OK
-
-
-cdef void error_signal(Net* net, State* st, double alpha, bint summed) noexcept nogil:
-    """The change of every weight by the error at the target set in `st`; all errors use the old weights."""
-    output_errors(net, st, alpha)
-    hidden_errors(net, st)
-    sum_output_changes(net, st, summed)
-    sum_hidden_changes(net, st, summed)
 
 
 # ---- one step --------------------------------------------------------------------------------------------------------
@@ -1070,47 +978,47 @@ cdef inline bint set_target(const Net* net, State* st, const real* target, Py_ss
     return True
 
 
-cdef inline bint advance(const Net* net, State* st, const Chunk* chunk, Py_ssize_t t) noexcept nogil:
-    """Hidden layer and cells, one step on. Returns whether the cell states are finite."""
+cdef inline bint advance(const Net* net, State* st) noexcept nogil:
+    """Hidden layer and cells, by the sources in the state. Returns whether the cell states are finite."""
+    if fits_registers(net):
+        return advance_in_registers(net, st, 1) if net.n_lanes == LANES else advance_in_registers(net, st, 2)
+    squash_hidden_layer(net, st)
+    spread_gates(net, st)
+    return net.n_cells == 0 or update_cells(net, st)
+
+
+cdef inline void take_input(const Net* net, State* st, const Chunk* chunk, Py_ssize_t t) noexcept nogil:
+    """The sources of a chunk's step t."""
     if chunk.symbols != NULL:
         set_sources(net, st, NULL, chunk.symbols[t])
     else:
         set_sources(net, st, chunk.values + t * net.n_inputs, -1)
-    if fits_registers(net):
-        return advance_in_registers(net, st, 1) if net.n_lanes == LANES else advance_in_registers(net, st, 2)
-    squash_hidden_layer(net, st)
-    return net.n_cells == 0 or update_cells(net, st)
 
 
 cdef int learn_step(
     Net* net, State* st, const Chunk* chunk, Py_ssize_t t, const real* target, Py_ssize_t klass, double alpha,
-    bint change_now, real* y, Plan* plan,
+    real* y, Tally* tally,
 ) noexcept nogil:
     """One step of learning: everything in the order of the paper's section 5 and appendix A.1."""
     cdef bint has_target = set_target(net, st, target, klass)
     st.phase = CORRECTED  # unless the step comes to its end without a target
-    if not advance(net, st, chunk, t):
+    take_input(net, st, chunk, t)
+    if not advance(net, st):
         return CELL_STATE_NOT_FINITE
     if has_target or y != NULL:
         if not compute_outputs(net, st):
             return OUTPUT_NOT_FINITE
         if y != NULL:
             memcpy(y, st.y, net.n_outputs * sizeof(real))
-    if not fits_registers(net):
-        remember_step(net, st)
-    st.n_pending += 1
+    remember_step(net, st)
     if not has_target:
         if st.n_pending == net.n_block:
             settle(net, st)
         st.phase = AWAITING
         return OK
-    if plan != NULL:
-        measure(net, st, plan)
-    if change_now:
-        return change_weights(net, st, alpha)
-    settle(net, st)
-    error_signal(net, st, alpha, True)
-    return OK
+    if tally != NULL:
+        measure(net, st, tally)
+    return change_weights(net, st, alpha)
 
 
 # ---- reset and stop rule ---------------------------------------------------------------------------------------------
@@ -1119,9 +1027,15 @@ cdef void forget_partials(const Net* net, State* st) noexcept nogil:
     """Partials to zero, in the rows that may have any; a state that did not learn since has none."""
     cdef Py_ssize_t i
     cdef Py_ssize_t n = net.n_partials
-    cdef Py_ssize_t n_fixed = net.n_sources - net.n_inputs
     for i in range(st.n_rows):
         memset(st.ds_dw + st.rows[i] * n, 0, n * sizeof(real))
+    forget_pending(net, st)
+
+
+cdef void forget_pending(const Net* net, State* st) noexcept nogil:
+    """No pending steps, no inputs seen: for a state whose partials are zero."""
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n_fixed = net.n_sources - net.n_inputs
     for i in range(n_fixed, st.n_rows):
         st.is_listed[st.rows[i]] = 0
     st.n_rows = n_fixed
@@ -1130,11 +1044,16 @@ cdef void forget_partials(const Net* net, State* st) noexcept nogil:
     st.phase = NOT_LEARNING
 
 
-cdef void reset(const Net* net, State* st) noexcept nogil:
-    """Activations, cell states and partials to zero."""
+cdef void forget_activations(const Net* net, State* st) noexcept nogil:
+    """Activations and cell states to zero."""
     memset(st.act, 0, net.n_lanes * sizeof(real))
     memset(st.y_c, 0, net.n_cell_lanes * sizeof(real))
     memset(st.s_c, 0, net.n_cell_lanes * sizeof(real))
+
+
+cdef void reset(const Net* net, State* st) noexcept nogil:
+    """Activations, cell states and partials to zero."""
+    forget_activations(net, st)
     forget_partials(net, st)
 
 
@@ -1144,7 +1063,7 @@ cdef void discard(Net* net) noexcept nogil:
     memset(net.dw_out, 0, net.n_out_sources * net.n_out_lanes * sizeof(real))
 
 
-cdef void measure(const Net* net, const State* st, Plan* plan) noexcept nogil:
+cdef void measure(const Net* net, const State* st, Tally* tally) noexcept nogil:
     """Add this error signal's |t_k - y_k| to the sequence's sum and maximum."""
     cdef Py_ssize_t k
     cdef double error
@@ -1152,10 +1071,10 @@ cdef void measure(const Net* net, const State* st, Plan* plan) noexcept nogil:
         error = <double> st.target[k] - <double> st.y[k]
         if error < 0:
             error = -error
-        plan.error_sum += error
-        if error > plan.error_max:
-            plan.error_max = error
-    plan.n_signals += 1
+        tally.error_sum += error
+        if error > tally.error_max:
+            tally.error_max = error
+    tally.n_signals += 1
 
 
 cdef inline void add_error(StopRule* rule, double error) noexcept nogil:
@@ -1186,19 +1105,322 @@ cdef bint rule_holds(StopRule* rule, double error, bint wrong) noexcept nogil:
     )
 
 
-cdef void end_sequence(const Net* net, Plan* plan) noexcept nogil:
+cdef void end_sequence(const Net* net, Plan* plan, const Tally* tally) noexcept nogil:
     """Write down the sequence's mean error, judge the stop rule, go on to the next."""
     cdef double error = NAN
-    if plan.n_signals:
-        error = plan.error_sum / (plan.n_signals * net.n_outputs)
-        if plan.rule != NULL:
-            plan.stopped = rule_holds(plan.rule, error, plan.error_max > plan.rule.tolerance)
+    if tally.n_signals:
+        error = tally.error_sum / (tally.n_signals * net.n_outputs)
+        if plan.rule != NULL and rule_holds(plan.rule, error, tally.error_max > plan.rule.tolerance):
+            plan.stopped = True
     plan.errors[plan.position] = error
     plan.position += 1
-    plan.step = 0
-    plan.n_signals = 0
-    plan.error_sum = 0
-    plan.error_max = 0
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------
+#
+# While changes are summed, weights stay as they are, and what a block of steps adds to dw needs no partials but those
+# of its beginning, ds_dw_0. With the errors carried back through the block, E(t) = e_s(t) + y_f(t+1) E(t+1) (no forget
+# gates: y_f = 1), it is y_f(1) E(1) ds_dw_0 + sum_t E(t) coef(t) z(t), summed over a memory cell block's cells for its
+# gates. So a step costs its net inputs and one term of a product of matrices: of z and delta = E coef in a block of
+# steps with an error signal; of z and coef, by `settle`, in one without. Hidden units and output gates, whose errors
+# come directly, take part at the error signals only.
+
+cdef inline void list_symbol(Batch* batch, Py_ssize_t m) noexcept nogil:
+    """Note that the rows of input m may change."""
+    if not batch.is_listed[m]:
+        batch.is_listed[m] = 1
+        batch.symbols[batch.n_symbols] = <int32_t> m
+        batch.n_symbols += 1
+
+
+cdef void begin_members(const Net* net, const Plan* plan, Batch* batch, Py_ssize_t n_left) noexcept nogil:
+    """The next sequences of the batch's schedule, of n_left, from a zero state."""
+    cdef Py_ssize_t i, k
+    cdef Member* member
+    batch.n_members = min(batch.n_together, n_left)
+    batch.step = 0
+    batch.n_active = 0
+    for k in range(batch.n_members):
+        member = batch.members + k
+        member.position = batch.schedule[batch.place + k]
+        forget_activations(net, &member.st)
+        if member.settled:
+            forget_partials(net, &member.st)
+            member.settled = False
+        else:
+            forget_pending(net, &member.st)
+        i = plan.order[member.position]
+        batch.n_active += plan.offsets[i + 1] > plan.offsets[i]
+    batch.n_open = batch.n_active
+
+
+cdef void note_signal(Net* net, Member* member, double alpha) noexcept nogil:
+    """The errors at the target set in the member's state: used at once for the outputs' weights, else kept."""
+    cdef State* st = &member.st
+    cdef real* e = member.e + member.n_signals * net.n_direct
+    cdef lanes unused
+    output_errors(net, st, alpha)
+    hidden_errors(net, st)
+    change_output_weights(net, st, net.dw_out, False, &unused)
+    member.signals[member.n_signals] = <int32_t> (st.n_pending - 1)
+    copy(member.e_s + member.n_signals * net.n_cell_lanes, st.e_s, net.n_cells)
+    copy(e, st.e, net.n_hidden)
+    if net.lane_out >= 0:
+        copy(e + net.n_hidden, st.e + net.lane_out, net.n_blocks)
+    member.n_signals += 1
+
+
+cdef int step_member(
+    Net* net, const Chunk* chunk, const Plan* plan, Batch* batch, Member* member, bint squashed_already
+) noexcept nogil:
+    """A step from the sources on, or from the activations on."""
+    cdef Py_ssize_t klass = -1
+    cdef State* st = &member.st
+    cdef const real* target = find_target(net, chunk, plan, plan.order[member.position], batch.step, &klass)
+    if not (update_cells(net, st) if squashed_already else advance(net, st)):
+        return CELL_STATE_NOT_FINITE
+    remember_step(net, st)
+    if set_target(net, st, target, klass):
+        if not compute_outputs(net, st):
+            return OUTPUT_NOT_FINITE
+        measure(net, st, batch.tallies + (member.position - plan.position))
+        note_signal(net, member, plan.learning_rate)
+    return OK
+
+
+cdef void squash_together(const Net* net, Batch* batch) noexcept nogil:
+    """The activations of all members, by the sources in their states."""
+    cdef Py_ssize_t k, u
+    cdef State* st = &batch.members.st
+    cdef Py_ssize_t first = net.n_inputs if st.symbol >= 0 else 0
+    for k in range(batch.n_active):
+        st = &batch.members[k].st
+        if st.symbol >= 0:
+            copy(st.act, net.w + st.symbol * net.n_lanes, net.n_units)
+        else:
+            memset(st.act, 0, net.n_lanes * sizeof(real))
+    st = &batch.members.st
+    add_product(
+        st.act, batch.apart, st.z + first, batch.apart, 1, net.w + first * net.n_lanes, net.n_lanes, batch.n_active,
+        net.n_sources - first, vectors(net.n_units),
+    )
+    for k in range(batch.n_active):  # a loop of its own: what was stored now would be waited for if loaded next
+        st = &batch.members[k].st
+        for u in range(vectors(net.n_units)):
+            store(st.act + u * LANES, squashed(net, load(st.act + u * LANES), u * LANES))
+        spread_gates(net, st)
+
+
+cdef void step_together(Net* net, const Chunk* chunk, Plan* plan, Batch* batch) noexcept nogil:
+    """One step of every member that has one."""
+    cdef Py_ssize_t k, t
+    cdef State* st
+    cdef bint together = batch.n_active > 1 and not fits_registers(net)
+    for k in range(batch.n_active):
+        st = &batch.members[k].st
+        t = plan.offsets[plan.order[batch.members[k].position]] + batch.step
+        if chunk.symbols != NULL:
+            list_symbol(batch, chunk.symbols[t])
+        take_input(net, st, chunk, t)
+    if together:
+        squash_together(net, batch)
+    for k in range(batch.n_active):
+        plan.status = step_member(net, chunk, plan, batch, batch.members + k, together)
+        if plan.status != OK:
+            plan.sequence = plan.order[batch.members[k].position]
+            plan.step = batch.step
+            return
+        plan.n_steps += 1
+    batch.step += 1
+    batch.n_pending += 1
+    while batch.n_active:
+        k = plan.order[batch.members[batch.n_active - 1].position]
+        if plan.offsets[k + 1] - plan.offsets[k] > batch.step:
+            break
+        batch.n_active -= 1
+
+
+cdef inline void put_carried(const Net* net, real* to, const real* e_s, const real* terms) noexcept nogil:
+    """e_s times coef or partials, in the order of the lanes of dw: of cells, then summed over a block's cells for input
+    gates and forget gates.
+    """
+    cdef Py_ssize_t n_cells = net.n_cells
+    put_product(to, e_s, terms, n_cells)
+    put_block_sums(net, to + n_cells, e_s, terms + n_cells)
+    if net.lane_forget >= 0:
+        put_block_sums(net, to + n_cells + net.n_blocks, e_s, terms + 2 * n_cells)
+
+
+cdef Py_ssize_t carry_back(const Net* net, Batch* batch, const Member* member) noexcept nogil:
+    """E and delta of every pending step up to the last error signal; returns how many these are.
+
+    E of the step before the block is left in batch.e_s.
+    """
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n = vectors(net.n_cells)
+    cdef Py_ssize_t n_signals = member.n_signals
+    cdef Py_ssize_t n_steps = member.signals[n_signals - 1] + 1
+    cdef Py_ssize_t t = n_steps
+    cdef real* e_s = batch.e_s
+    cdef const real* signal
+    cdef const real* y_f
+    for i in range(n):
+        store(e_s + i * LANES, splat(0))
+    while t > 0:
+        t -= 1
+        if n_signals and member.signals[n_signals - 1] == t:
+            n_signals -= 1
+            signal = member.e_s + n_signals * net.n_cell_lanes
+            for i in range(n):
+                store(e_s + i * LANES, load(e_s + i * LANES) + load(signal + i * LANES))
+        put_carried(net, batch.delta + t * net.n_change_lanes, e_s, member.st.coef_block + t * net.n_partials)
+        if net.lane_forget >= 0:
+            y_f = member.st.decay_block + t * net.n_partials
+            for i in range(n):
+                store(e_s + i * LANES, load(e_s + i * LANES) * load(y_f + i * LANES) * load(net.is_cell + i * LANES))
+    return n_steps
+
+
+cdef void add_changes(
+    Net* net, const State* st, Py_ssize_t first_lane, const real* delta, Py_ssize_t n_delta, Py_ssize_t n_steps,
+    Py_ssize_t n_lanes
+) noexcept nogil:
+    """dw_m += sum_t delta(t) z_m(t) over the first pending steps, for lanes of dw from first_lane on."""
+    cdef Py_ssize_t t
+    cdef Py_ssize_t n = net.n_change_lanes
+    cdef Py_ssize_t first = 0 if st.dense else net.n_inputs
+    cdef real* dw = net.dw + first_lane
+    add_product(
+        dw + first * n, n, st.z_block + first, 1, st.n_z, delta, n_delta, net.n_sources - first, n_steps,
+        vectors(n_lanes),
+    )
+    if not st.dense:
+        for t in range(n_steps):
+            add_scaled(dw + st.symbols[t] * n, delta + t * n_delta, splat(1), n_lanes)
+
+
+cdef void close_block(Net* net, Batch* batch, Member* member, bint goes_on) noexcept nogil:
+    """What the pending steps add to dw, and to the partials if there are steps to come."""
+    cdef Py_ssize_t i, m, n_steps, t
+    cdef State* st = &member.st
+    cdef Py_ssize_t first = 0 if st.dense else net.n_inputs
+    if member.n_signals and net.n_cells:
+        n_steps = carry_back(net, batch, member)
+        add_changes(net, st, 0, batch.delta, net.n_change_lanes, n_steps, net.n_carried)
+        if member.settled:
+            for i in range(st.n_rows):
+                m = st.rows[i]
+                put_carried(net, batch.delta, batch.e_s, st.ds_dw + m * net.n_partials)
+                add_scaled(net.dw + m * net.n_change_lanes, batch.delta, splat(1), net.n_carried)
+    if goes_on:
+        settle(net, st)
+        member.settled = True
+    if member.n_signals and net.n_direct:
+        for i in range(member.n_signals):  # from now on the steps with a signal only
+            t = member.signals[i]
+            if t > i:
+                copy(st.z_block + i * st.n_z + first, st.z_block + t * st.n_z + first, net.n_sources - first)
+                st.symbols[i] = st.symbols[t]
+        add_changes(net, st, net.n_carried, member.e, net.n_direct, member.n_signals, net.n_direct)
+    member.n_signals = 0
+    st.n_pending = 0
+
+
+cdef void arrange_row(const Net* net, Batch* batch, Py_ssize_t m) noexcept nogil:
+    """Bring row m of dw into the order of the lanes of w, kind by kind, as each may reach into the next."""
+    cdef Py_ssize_t i
+    cdef real* row = net.dw + m * net.n_change_lanes
+    cdef const real* direct = row + net.n_carried
+    cdef real* to = batch.delta
+    copy(to, direct, net.n_hidden)
+    if net.n_cells:
+        copy(to + net.lane_cell, row, net.n_cells + net.n_blocks)
+        if net.lane_out >= 0:
+            copy(to + net.lane_out, direct + net.n_hidden, net.n_blocks)
+        if net.lane_forget >= 0:
+            copy(to + net.lane_forget, row + net.n_cells + net.n_blocks, net.n_blocks)
+    for i in range(net.n_units, net.n_lanes):
+        to[i] = 0
+    if m == net.bias_source:
+        put_product(to, to, net.has_bias, net.n_lanes)
+    copy(row, to, net.n_lanes)
+
+
+cdef inline lanes act_on_row(real* w, real* dw, Py_ssize_t n, int action) noexcept nogil:
+    """One row of an action; after ADD_UP, NaN in some lane if a weight would not be finite, else 0 in all."""
+    cdef Py_ssize_t i
+    cdef lanes new
+    cdef lanes bad = splat(0)
+    for i in range(vectors(n)):
+        new = load(dw + i * LANES)
+        if action == ADD_UP:
+            new = new + load(w + i * LANES)
+            store(dw + i * LANES, new)
+            bad = bad + (new - new)
+        else:
+            store(w + i * LANES, new)
+    return bad
+
+
+cdef lanes sum_up_row(const Net* net, Batch* batch, Py_ssize_t m, int action) noexcept nogil:
+    """One row of sum_up, of the hidden layer."""
+    cdef Py_ssize_t n = net.n_change_lanes
+    cdef lanes bad
+    if action == ADD_UP:
+        arrange_row(net, batch, m)
+    bad = act_on_row(net.w + m * net.n_lanes, net.dw + m * n, net.n_lanes, action)
+    if action == TAKE:
+        memset(net.dw + m * n, 0, n * sizeof(real))
+    return bad
+
+
+cdef lanes sum_up_out_row(const Net* net, Py_ssize_t m, int action) noexcept nogil:
+    """One row of sum_up, of the outputs."""
+    cdef Py_ssize_t n = net.n_out_lanes
+    cdef lanes bad = act_on_row(net.w_out + m * n, net.dw_out + m * n, n, action)
+    if action == TAKE:
+        memset(net.dw_out + m * n, 0, n * sizeof(real))
+    return bad
+
+
+cdef lanes sum_up(const Net* net, Batch* batch, const Chunk* chunk, int action) noexcept nogil:
+    """ADD_UP, then TAKE and clear, all rows that may have changed: those of the inputs, of symbols only those seen, and
+    the rows behind the inputs.
+    """
+    cdef Py_ssize_t i, m
+    cdef Py_ssize_t n_inputs = batch.n_symbols if chunk.symbols != NULL else net.n_inputs
+    cdef lanes bad = splat(0)
+    for i in range(n_inputs):
+        m = batch.symbols[i] if chunk.symbols != NULL else i
+        bad = bad + sum_up_row(net, batch, m, action)
+        if net.input_to_output:
+            bad = bad + sum_up_out_row(net, m, action)
+    for m in range(net.n_inputs, net.n_sources):
+        bad = bad + sum_up_row(net, batch, m, action)
+    for m in range(net.input_to_output * net.n_inputs, net.n_out_sources):
+        bad = bad + sum_up_out_row(net, m, action)
+    return bad
+
+
+cdef bint end_batch(Net* net, const Chunk* chunk, Plan* plan, Batch* batch, Py_ssize_t n) noexcept nogil:
+    """Change the weights by the sums over the batch's n sequences, then enter these; returns whether all went well."""
+    cdef Py_ssize_t i
+    cdef Py_ssize_t last = n - 1
+    while last >= 0 and batch.tallies[last].n_signals == 0:
+        last -= 1
+    if last >= 0:
+        if not is_zero(sum_up(net, batch, chunk, ADD_UP)):
+            plan.status = CHANGE_NOT_FINITE
+            plan.sequence = plan.order[plan.position + last]
+            plan.step = plan.offsets[plan.sequence + 1] - plan.offsets[plan.sequence] - 1
+            return False
+        sum_up(net, batch, chunk, TAKE)
+    for i in range(batch.n_symbols):
+        batch.is_listed[batch.symbols[i]] = 0
+    batch.n_symbols = 0
+    for i in range(n):
+        end_sequence(net, plan, batch.tallies + i)
+    return True
 
 
 # ---- entry points ----------------------------------------------------------------------------------------------------
@@ -1234,7 +1456,8 @@ cdef void run(
         report.step = t
         if st.phase != NOT_LEARNING:
             forget_partials(net, st)
-        if not advance(net, st, chunk, t):
+        take_input(net, st, chunk, t)
+        if not advance(net, st):
             report.status = CELL_STATE_NOT_FINITE
             return
         if not compute_outputs(net, st):
@@ -1258,7 +1481,7 @@ cdef void learn(
         klass = chunk.classes[t] if chunk.classes != NULL else -1
         report.step = t
         report.status = learn_step(
-            net, st, chunk, t, target, klass, alpha, True, outputs + t * net.n_outputs, NULL
+            net, st, chunk, t, target, klass, alpha, outputs + t * net.n_outputs, NULL
         )
         if report.status != OK:
             return
@@ -1271,40 +1494,84 @@ cdef int correct(Net* net, State* st, const real* target, Py_ssize_t klass, doub
     return change_weights(net, st, alpha)
 
 
+cdef inline const real* find_target(
+    const Net* net, const Chunk* chunk, const Plan* plan, Py_ssize_t i, Py_ssize_t t, Py_ssize_t* klass
+) noexcept nogil:
+    """The target at step t of sequence i: a row, or NULL and a class number, or -1 for none."""
+    cdef int64_t row = plan.offsets[i] + t
+    klass[0] = -1
+    if chunk.target_per_sequence:
+        if row != plan.offsets[i + 1] - 1:
+            return NULL
+        row = i
+    if chunk.classes != NULL:
+        klass[0] = chunk.classes[row]
+    return chunk.targets + row * net.n_outputs if chunk.targets != NULL else NULL
+
+
 cdef void train(Net* net, State* st, const Chunk* chunk, Plan* plan, Py_ssize_t budget) noexcept nogil:
-    """Go on with a plan for at most `budget` steps, every sequence from a zero state."""
-    cdef Py_ssize_t i, t, length, row, klass
-    cdef int64_t begin
+    """Go on with a plan for at most `budget` steps, every sequence from a zero state; weights change by the step."""
+    cdef Py_ssize_t i, length
+    cdef Py_ssize_t klass = -1
     cdef const real* target
     while plan.position < plan.n_order and not plan.stopped:
         i = plan.order[plan.position]
-        begin = plan.offsets[i]
-        length = plan.offsets[i + 1] - begin
+        length = plan.offsets[i + 1] - plan.offsets[i]
+        plan.sequence = i
         if plan.step == 0:
             reset(net, st)
+            memset(&plan.tally, 0, sizeof(Tally))
         while plan.step < length:
             if budget == 0:
                 return
             budget -= 1
-            t = plan.step
-            row = begin + t
-            if chunk.target_per_sequence:
-                row = i if t == length - 1 else -1
-            target = chunk.targets + row * net.n_outputs if chunk.targets != NULL and row >= 0 else NULL
-            klass = chunk.classes[row] if chunk.classes != NULL and row >= 0 else -1
+            target = find_target(net, chunk, plan, i, plan.step, &klass)
             plan.status = learn_step(
-                net, st, chunk, begin + t, target, klass, plan.learning_rate, not plan.by_sequence, NULL, plan
+                net, st, chunk, plan.offsets[i] + plan.step, target, klass, plan.learning_rate, NULL, &plan.tally
             )
             if plan.status != OK:
                 return
             plan.step += 1
             plan.n_steps += 1
-        if plan.by_sequence and plan.n_signals:
-            plan.status = apply_changes(net, st, True)
-            if plan.status != OK:
-                plan.step = length - 1
-                return
-        end_sequence(net, plan)
+        end_sequence(net, plan, &plan.tally)
+        plan.step = 0
+
+
+cdef void train_batches(Net* net, const Chunk* chunk, Plan* plan, Batch* batch, Py_ssize_t budget) noexcept nogil:
+    """Go on with a plan for about `budget` steps; weights change once per batch, by the sum over its sequences.
+
+    The order of all sums follows from the batch alone, not from the budgets it is worked through in.
+    """
+    cdef Py_ssize_t n
+    cdef Member* member
+    while plan.position < plan.n_order and not plan.stopped:
+        n = min(batch.size, plan.n_order - plan.position)
+        if batch.place == plan.position and batch.n_members == 0:
+            memset(batch.tallies, 0, n * sizeof(Tally))
+        while batch.place < plan.position + n:
+            if batch.n_members == 0:
+                begin_members(net, plan, batch, plan.position + n - batch.place)
+            while batch.n_open:
+                if budget <= 0:
+                    return
+                if batch.n_active and batch.n_pending < batch.n_block:
+                    budget -= batch.n_active
+                    step_together(net, chunk, plan, batch)
+                    if plan.status != OK:
+                        return
+                    continue
+                member = batch.members + batch.n_closed
+                budget -= member.st.n_pending
+                close_block(net, batch, member, batch.n_closed < batch.n_active)
+                batch.n_closed += 1
+                if batch.n_closed == batch.n_open:
+                    batch.n_open = batch.n_active
+                    batch.n_closed = 0
+                    batch.n_pending = 0
+            batch.place += batch.n_members
+            batch.n_members = 0
+        if not end_batch(net, chunk, plan, batch, n):
+            return
 
 
 cdef Kernel build = Kernel(
@@ -1318,6 +1585,7 @@ cdef Kernel build = Kernel(
     learn=learn,
     correct=correct,
     train=train,
+    train_batches=train_batches,
     settle=settle,
 )
 

@@ -29,6 +29,7 @@ class Engine:
     def correct(self, target: ArrayLike, learning_rate: float) -> None: ...
     def run(self, inputs: _Array, out: _Array, records: Sequence[_Array | None] | None) -> None: ...
     def learn_run(self, inputs: _Array, targets: _Array | None, learning_rate: float, out: _Array) -> None: ...
+    def begin_batches(self, arrays: dict[str, _Array]) -> None: ...
     def train(
         self,
         inputs: _Array,
@@ -36,7 +37,7 @@ class Engine:
         targets: _Array,
         target_per_sequence: bool,
         order: NDArray[np.int64],
+        schedule: NDArray[np.int64] | None,
         learning_rate: float,
-        by_sequence: bool,
         history: History,
     ) -> None: ...

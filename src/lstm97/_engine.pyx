@@ -5,8 +5,8 @@ else goes through `sequences`, which converts it or says what is wrong with it.
 """
 
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer,
-    PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDED, PyBUF_WRITABLE, PyBuffer_Release,
+    PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -14,11 +14,11 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
-from numpy import empty, ndarray
+from numpy import empty, ndarray, zeros
 
 from lstm97._abi cimport (
-    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, OK, OUTPUT_NOT_FINITE, Chunk, Kernel, Net, Plan,
-    Report, State, StopRule, real, word,
+    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, OK, OUTPUT_NOT_FINITE, Batch, Chunk, Kernel,
+    Member, Net, Plan, Report, State, StopRule, Tally, real, word,
 )
 
 from lstm97 import sequences
@@ -83,6 +83,80 @@ cdef int bind(Chunk* chunk, object inputs, object targets) except -1:
     return 0
 
 
+cdef int place(void** pointer, Py_ssize_t apart, Py_ssize_t n, object array) except -1:
+    """Point n pointers, `apart` bytes from each other, at the rows of an array along its first axis."""
+    cdef Py_buffer view
+    cdef Py_ssize_t i
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDED)
+    for i in range(n):
+        (<void**> (<char*> pointer + i * apart))[0] = <char*> view.buf + i * view.strides[0]
+    PyBuffer_Release(&view)
+    return 0
+
+
+cdef int bind_states(const Net* net, State* st, Py_ssize_t apart, Py_ssize_t n, dict arrays) except -1:
+    """Point n states, `apart` bytes from each other, at their arrays; nothing has been seen yet."""
+    cdef Py_ssize_t i, k
+    cdef Py_ssize_t n_z = arrays["z_block"].shape[2]
+    cdef Py_ssize_t unread = 0
+    cdef State* each
+    if n_z < net.n_sources:  # no room for the inputs: they are symbols, and nobody looks at them in z
+        unread = net.n_inputs * arrays["z_block"].itemsize
+    for i in range(n):
+        memset(<char*> st + i * apart, 0, sizeof(State))
+    place(<void**> &st.act, apart, n, arrays["act"])
+    place(<void**> &st.y_c, apart, n, arrays["y_c"])
+    place(<void**> &st.s_c, apart, n, arrays["s_c"])
+    place(<void**> &st.ds_dw, apart, n, arrays["ds_dw"])
+    place(<void**> &st.z_block, apart, n, arrays["z_block"])
+    place(<void**> &st.coef_block, apart, n, arrays["coef_block"])
+    place(<void**> &st.decay_block, apart, n, arrays["decay_block"])
+    place(<void**> &st.symbols, apart, n, arrays["symbols"])
+    place(<void**> &st.h, apart, n, arrays["h"])
+    place(<void**> &st.y, apart, n, arrays["y"])
+    place(<void**> &st.s_before, apart, n, arrays["s_before"])
+    place(<void**> &st.gates, apart, n, arrays["gates"])
+    place(<void**> &st.decay, apart, n, arrays["decay"])
+    place(<void**> &st.target, apart, n, arrays["target"])
+    place(<void**> &st.e_k, apart, n, arrays["e_k"])
+    place(<void**> &st.eps, apart, n, arrays["eps"])
+    place(<void**> &st.e, apart, n, arrays["e"])
+    place(<void**> &st.e_s, apart, n, arrays["e_s"])
+    place(<void**> &st.sums, apart, n, arrays["sums"])
+    place(<void**> &st.rows, apart, n, arrays["rows"])
+    place(<void**> &st.is_listed, apart, n, arrays["is_listed"])
+    for i in range(n):
+        each = <State*> (<char*> st + i * apart)
+        each.symbol = -1
+        each.n_z = n_z
+        each.z_block = <real*> (<char*> each.z_block - unread)
+        each.n_rows = net.n_sources - net.n_inputs
+        for k in range(each.n_rows):
+            each.rows[k] = <int32_t> (net.n_inputs + k)
+    return 0
+
+
+cdef object bind_batch(const Net* net, Batch* batch, dict arrays):
+    """Point a batch at its arrays; returns what holds its members, which is to be kept with these."""
+    cdef object members
+    memset(batch, 0, sizeof(Batch))
+    batch.n_together, batch.n_block = arrays["symbols"].shape
+    members = zeros(batch.n_together * sizeof(Member), "uint8")
+    batch.members = <Member*> address(members)
+    bind_states(net, &batch.members.st, sizeof(Member), batch.n_together, arrays)
+    place(<void**> &batch.members.signals, sizeof(Member), batch.n_together, arrays["signals"])
+    place(<void**> &batch.members.e_s, sizeof(Member), batch.n_together, arrays["signals_e_s"])
+    place(<void**> &batch.members.e, sizeof(Member), batch.n_together, arrays["signals_e"])
+    batch.apart = arrays["act"].strides[0] // arrays["act"].itemsize
+    batch.size = len(arrays["tallies"])
+    batch.tallies = <Tally*> address(arrays["tallies"])
+    batch.e_s = <real*> address(arrays["carried_e_s"])
+    batch.delta = <real*> address(arrays["delta"])
+    batch.symbols = <int32_t*> address(arrays["seen"])
+    batch.is_listed = <uint8_t*> address(arrays["is_seen"])
+    return members
+
+
 def cpu_level():
     """The highest n for which this CPU and its operating system offer x86-64-vn; 0 if it is of another kind."""
     return x86_64_level()
@@ -106,6 +180,7 @@ cdef class Engine:
     cdef const Kernel* kernel
     cdef Net net
     cdef State st
+    cdef Batch batch               # if begin_batches() was called
     cdef int32_t* learning         # the network's lock
     cdef bint busy                 # a call on this state is under way
     cdef char format
@@ -114,14 +189,12 @@ cdef class Engine:
 
     def __init__(self, kernel, layout, dict network, dict state, lock):
         cdef dict sizes = layout.sizes
-        cdef Py_ssize_t i
         self.kernel = <const Kernel*> PyCapsule_GetPointer(kernel, "lstm97.kernel")
         self.layout = layout
         self.kept = (kernel, network, state, lock)
         self.format = ord(layout.dtype.char)
         self.learning = <int32_t*> address(lock)
         memset(&self.net, 0, sizeof(Net))
-        memset(&self.st, 0, sizeof(State))
         self.net.n_inputs = sizes["n_inputs"]
         self.net.n_hidden = sizes["n_hidden"]
         self.net.n_cells = sizes["n_cells"]
@@ -132,11 +205,12 @@ cdef class Engine:
         self.net.n_units = sizes["n_units"]
         self.net.n_cell_lanes = sizes["n_cell_lanes"]
         self.net.n_partials = sizes["n_partials"]
-        self.net.n_source_lanes = sizes["n_source_lanes"]
         self.net.n_block = sizes["n_block"]
         self.net.n_change_lanes = sizes["n_change_lanes"]
         self.net.n_out_sources = sizes["n_out_sources"]
         self.net.n_out_lanes = sizes["n_out_lanes"]
+        self.net.n_carried = sizes["n_carried"]
+        self.net.n_direct = sizes["n_direct"]
         self.net.lane_cell = sizes["lane_cell"]
         self.net.lane_in = sizes["lane_in"]
         self.net.lane_out = sizes["lane_out"]
@@ -169,32 +243,7 @@ cdef class Engine:
         self.net.w_out = <real*> address(network["w_out"])
         self.net.dw = <real*> address(network["dw"])
         self.net.dw_out = <real*> address(network["dw_out"])
-        self.st.act = <real*> address(state["act"])
-        self.st.y_c = <real*> address(state["y_c"])
-        self.st.s_c = <real*> address(state["s_c"])
-        self.st.ds_dw = <real*> address(state["ds_dw"])
-        self.st.z_block = <real*> address(state["z_block"])
-        self.st.coef_block = <real*> address(state["coef_block"])
-        self.st.decay_block = <real*> address(state["decay_block"])
-        self.st.symbols = <int32_t*> address(state["symbols"])
-        self.st.h = <real*> address(state["h"])
-        self.st.y = <real*> address(state["y"])
-        self.st.s_before = <real*> address(state["s_before"])
-        self.st.gates = <real*> address(state["gates"])
-        self.st.decay = <real*> address(state["decay"])
-        self.st.target = <real*> address(state["target"])
-        self.st.e_k = <real*> address(state["e_k"])
-        self.st.eps = <real*> address(state["eps"])
-        self.st.e = <real*> address(state["e"])
-        self.st.change = <real*> address(state["change"])
-        self.st.sums = <real*> address(state["sums"])
-        self.st.e_s = <real*> address(state["e_s"])
-        self.st.rows = <int32_t*> address(state["rows"])
-        self.st.is_listed = <uint8_t*> address(state["is_listed"])
-        self.st.symbol = -1
-        self.st.n_rows = self.net.n_sources - self.net.n_inputs
-        for i in range(self.st.n_rows):
-            self.st.rows[i] = <int32_t> (self.net.n_inputs + i)
+        bind_states(&self.net, &self.st, sizeof(State), 1, state)
 
     # ---- exclusive use ----
 
@@ -438,10 +487,16 @@ cdef class Engine:
         bind(&chunk, inputs, targets)
         self.advance(&chunk, len(inputs), True, rate, <real*> address(out), NULL, NTH_STEP)
 
-    def train(
-        self, inputs, offsets, targets, bint target_per_sequence, order, learning_rate, bint by_sequence, history
-    ):
-        """Train on packed sequences in the given order; the History is up to date however this ends."""
+    def begin_batches(self, dict arrays):
+        """From now on `train` sums changes over batches; `arrays` are the layout's batch_arrays()."""
+        self.kept += (arrays, bind_batch(&self.net, &self.batch, arrays))
+
+    def train(self, inputs, offsets, targets, bint target_per_sequence, order, schedule, learning_rate, history):
+        """Train on packed sequences in the given order; the History is up to date however this ends.
+
+        The weights change at every error signal if `schedule` is None, else once per batch: it has positions in the
+        order, each batch's by falling length of the sequences.
+        """
         cdef Chunk chunk
         cdef Plan plan
         cdef StopRule rule
@@ -452,7 +507,6 @@ cdef class Engine:
         plan.offsets = <const int64_t*> address(offsets)
         plan.order = <const int64_t*> address(order)
         plan.n_order = len(order)
-        plan.by_sequence = by_sequence
         window = history._window
         errors = history._room(plan.n_order)
         plan.errors = <double*> address(errors)
@@ -471,15 +525,18 @@ cdef class Engine:
         cdef Py_ssize_t slice_steps = self.slice_of(&chunk)
         self.enter(True)
         try:
-            if by_sequence:
+            if schedule is not None:
+                self.batch.schedule = <const int64_t*> address(schedule)
+                self.batch.place = 0
                 self.kernel.discard(&self.net)
             while plan.position < plan.n_order and not plan.stopped:
                 with nogil:
-                    self.kernel.train(&self.net, &self.st, &chunk, &plan, slice_steps)
+                    if schedule is None:
+                        self.kernel.train(&self.net, &self.st, &chunk, &plan, slice_steps)
+                    else:
+                        self.kernel.train_batches(&self.net, &chunk, &plan, &self.batch, slice_steps)
                 if plan.status != OK:
-                    raise not_finite(
-                        plan.status, f"step {plan.step} of sequence {plan.order[plan.position]}", LEARNING
-                    )
+                    raise not_finite(plan.status, f"step {plan.step} of sequence {plan.sequence}", LEARNING)
                 PyErr_CheckSignals()
         finally:
             if window is not None:
@@ -490,4 +547,6 @@ cdef class Engine:
             history.sequences += plan.position
             history.steps += plan.n_steps
             history.stopped = bool(plan.stopped)
+            if schedule is not None:
+                self.kernel.discard(&self.net)  # single steps rely on zeros in the padding
             self.leave(True)

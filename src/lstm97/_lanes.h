@@ -44,7 +44,6 @@ typedef real lanes_in_memory __attribute__((vector_size(VECTOR_BYTES), aligned(s
 #define ROW_LANES ((ptrdiff_t)(ROW_BYTES / sizeof(real)))
 #define WIDE 4                             /* how many are summed side by side where rows are long enough */
 #define ROWS (8 / VECTORS)                 /* how many rows of partials are settled side by side */
-
 static inline lanes load(const real *from) { return *(const lanes_in_memory *)from; }
 static inline void store(real *to, lanes x) { *(lanes_in_memory *)to = x; }
 static inline lanes splat(real x) { return x - (lanes){0}; }
@@ -204,6 +203,57 @@ static inline exponential exp_parts(lanes a, lanes scale, lanes scale_by_ln2, la
 #endif
     const words power = (((words)shifted - (words)shift) + EXPONENT_BIAS) << MANTISSA_BITS;
     return (exponential){q, p, (lanes)power};
+}
+
+/* A tile of a product of matrices: c_r += sum_k a_rk b_k for `height` rows of c, `width` vectors of each, held in
+ * registers. Neighbouring rows are c_row, a_row, b_term reals apart, neighbouring terms of a a_term. The largest tile is
+ * as large as the registers hold beside a row of b and a factor. In C, as only constant bounds that every compiler
+ * unrolls keep the sums out of memory. */
+#if VECTOR_BYTES == 64
+#define TILE_ROWS 8
+#else
+#define TILE_ROWS 4
+#endif
+#define TILE_WIDTH 3
+
+static inline __attribute__((always_inline)) void tile(
+    real *c, Py_ssize_t c_row, const real *a, Py_ssize_t a_row, Py_ssize_t a_term, const real *b, Py_ssize_t b_term,
+    Py_ssize_t n_terms, const int height, const int width)
+{
+    lanes sums[TILE_ROWS][TILE_WIDTH], b_k[TILE_WIDTH];
+#pragma GCC unroll 8
+    for (int r = 0; r < height; r++)
+#pragma GCC unroll 3
+        for (int i = 0; i < width; i++) sums[r][i] = load(c + r * c_row + i * LANES);
+    for (; n_terms > 0; n_terms--, a += a_term, b += b_term) {
+#pragma GCC unroll 3
+        for (int i = 0; i < width; i++) b_k[i] = load(b + i * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < height; r++) {
+            const lanes a_rk = splat(a[r * a_row]);
+#pragma GCC unroll 3
+            for (int i = 0; i < width; i++) sums[r][i] += b_k[i] * a_rk;
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < height; r++)
+#pragma GCC unroll 3
+        for (int i = 0; i < width; i++) store(c + r * c_row + i * LANES, sums[r][i]);
+}
+
+static inline void add_tile(
+    real *c, Py_ssize_t c_row, const real *a, Py_ssize_t a_row, Py_ssize_t a_term, const real *b, Py_ssize_t b_term,
+    Py_ssize_t n_terms, int height, int width)
+{
+#define CASE(height, width) \
+    case 4 * height + width: tile(c, c_row, a, a_row, a_term, b, b_term, n_terms, height, width); break;
+#define CASES(height) CASE(height, 1) CASE(height, 2) CASE(height, 3)
+    switch (4 * height + width) {
+#if TILE_ROWS == 8
+        CASES(8)
+#endif
+        CASES(4) CASES(2) CASES(1)
+    }
 }
 
 #endif

@@ -26,6 +26,12 @@ BLOCK = 16
 ROWS_TOGETHER = 8
 """As in _abi.pxd: rows of weights that are changed part by part."""
 
+BATCH_BLOCK = 128
+"""The same, at the most, where sequences step together: they take longer over it, and more memory."""
+
+TOGETHER = 16
+"""Sequences that step together, at the most."""
+
 LANE_ORDER: tuple[Kind, ...] = ("hidden", "cell", *GATES)
 Record = Literal["cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden"]
 
@@ -91,11 +97,12 @@ class Layout:
             "n_sources": n_unbiased + has_bias_row,
             "n_lanes": self.padded(n_units),
             "n_change_lanes": self.padded(n_units) + ROW_BYTES // self.dtype.itemsize,
-            "n_source_lanes": self.padded(n_unbiased + has_bias_row),
             "n_block": BLOCK,
             "n_units": n_units,
             "n_cell_lanes": self.padded(t.n_cells),
             "n_partials": self.padded(n_steering * t.n_cells),
+            "n_carried": self.padded(t.n_cells + (n_steering - 1) * n_blocks),
+            "n_direct": self.padded(t.n_hidden + t.output_gates * n_blocks),
             "n_out_sources": t.n_sources("output"),
             "n_out_lanes": self.padded(t.n_outputs),
             "lane_cell": t.n_hidden,
@@ -140,10 +147,9 @@ class Layout:
         }
         w, dw = ((sizes["n_sources"], n) for n in (n_lanes, sizes["n_change_lanes"]))
         w_out = (sizes["n_out_sources"], sizes["n_out_lanes"])
-        arrays = self._carve(
-            {name: values.shape for name, values in constants.items()}
-            | {"w": w, "w_out": w_out, "dw": dw, "dw_out": w_out}
-        )
+        shapes = {name: values.shape for name, values in constants.items()}
+        shapes |= {"w": w, "w_out": w_out, "dw": dw, "dw_out": w_out}
+        arrays = {name: array[0] for name, array in self._carve(1, shapes).items()}
         for name, values in constants.items():
             arrays[name][...] = values
         arrays["block_of"] = block_of
@@ -186,56 +192,93 @@ class Layout:
         return places
 
     def state_arrays(self) -> dict[str, Array]:
-        """The arrays of one state, zero."""
+        """The arrays of one state, zero, with one more axis in front."""
+        return self._state_arrays(1, BLOCK, self._state_shapes(BLOCK, symbols=False))
+
+    def batch_arrays(self, size: int, longest: int, *, symbols: bool) -> dict[str, Array]:
+        """The arrays that train sequences, of symbols or not, of up to `longest` steps in batches of `size`, zero.
+
+        Those of the members, which step together, have one more axis in front.
+        """
         sizes = self.sizes
-        lanes, cells, out_lanes = sizes["n_lanes"], sizes["n_cell_lanes"], sizes["n_out_lanes"]
-        n_sources, n_partials = sizes["n_sources"], sizes["n_partials"]
-        arrays = self._carve(
-            {
-                "act": (lanes,),
-                "y_c": (cells,),
-                "s_c": (cells,),
-                "ds_dw": (n_sources, n_partials),
-                "z_block": (BLOCK, sizes["n_source_lanes"]),
-                "coef_block": (BLOCK, n_partials),
-                "decay_block": (BLOCK, n_partials if self.topology.forget_gates else 0),
-                "h": (cells,),
-                "y": (out_lanes,),
-                "s_before": (cells,),
-                "gates": (3, cells),
-                "decay": (n_partials,),
-                "target": (out_lanes,),
-                "e_k": (out_lanes,),
-                "eps": (sizes["n_hidden"] + cells,),
-                "e": (lanes,),
-                "e_s": (cells,),
-                "change": (sizes["n_change_lanes"],),
-                "sums": (ROWS_TOGETHER, cells),
-            }
-        )
-        arrays["symbols"] = np.zeros(BLOCK, np.int32)
-        arrays["rows"] = np.zeros(n_sources, np.int32)
-        arrays["is_listed"] = np.zeros(n_sources, np.uint8)
+        n_block = max(1, min(longest, BATCH_BLOCK))
+        n_direct, cells = sizes["n_direct"], sizes["n_cell_lanes"]
+        shapes = self._state_shapes(n_block, symbols=symbols)
+        shapes |= {"signals_e_s": (n_block, cells), "signals_e": (n_block, n_direct)}
+        if longest <= n_block:
+            shapes["ds_dw"] = (0, sizes["n_partials"])  # no step comes after the first block: nobody asks for them
+        n_together = min(size, TOGETHER)
+        arrays = self._state_arrays(n_together, n_block, shapes)
+        arrays |= self._carve(1, {"carried_e_s": (cells,), "delta": (n_block, sizes["n_change_lanes"])})
+        arrays["signals"] = np.zeros((n_together, n_block), np.int32)
+        arrays["tallies"] = np.zeros((size, 3))
+        arrays["seen"] = np.zeros(sizes["n_inputs"], np.int32)
+        arrays["is_seen"] = np.zeros(sizes["n_inputs"], np.uint8)
         return arrays
 
-    def _carve(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
-        """Zeroed arrays of these shapes, aligned to ROW_BYTES and with ROW_BYTES to spare, in one block of memory."""
+    def _state_shapes(self, n_block: int, *, symbols: bool) -> dict[str, tuple[int, ...]]:
+        """The arrays of reals of a state that settles its partials every `n_block` steps.
+
+        One that only ever sees symbols needs no room for them among the sources.
+        """
+        sizes = self.sizes
+        n_sources = sizes["n_sources"] - symbols * sizes["n_inputs"]
+        lanes, cells, out_lanes = sizes["n_lanes"], sizes["n_cell_lanes"], sizes["n_out_lanes"]
+        n_partials = sizes["n_partials"]
+        return {
+            "act": (lanes,),
+            "y_c": (cells,),
+            "s_c": (cells,),
+            "ds_dw": (sizes["n_sources"], n_partials),
+            "z_block": (n_block, self.padded(n_sources)),
+            "coef_block": (n_block, n_partials),
+            "decay_block": (n_block, n_partials if self.topology.forget_gates else 0),
+            "h": (cells,),
+            "y": (out_lanes,),
+            "s_before": (cells,),
+            "gates": (3, cells),
+            "decay": (n_partials,),
+            "target": (out_lanes,),
+            "e_k": (out_lanes,),
+            "eps": (sizes["n_hidden"] + cells,),
+            "e": (lanes,),
+            "e_s": (cells,),
+            "sums": (ROWS_TOGETHER, cells),
+        }
+
+    def _state_arrays(self, n: int, n_block: int, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
+        """The arrays of n states, zero, with one more axis in front."""
+        arrays = self._carve(n, shapes)
+        arrays["symbols"] = np.zeros((n, n_block), np.int32)
+        arrays["rows"] = np.zeros((n, self.sizes["n_sources"]), np.int32)
+        arrays["is_listed"] = np.zeros((n, self.sizes["n_sources"]), np.uint8)
+        return arrays
+
+    def _carve(self, n: int, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
+        """Zeroed arrays of these shapes, n of each, in one block of memory; the axis in front counts these sets.
+
+        Each array is aligned to ROW_BYTES and has ROW_BYTES to spare. From a set to the next it is an odd multiple of
+        ROW_BYTES: the same place in several sets does not compete for the same place in a cache.
+        """
         itemsize = self.dtype.itemsize
         lanes = ROW_BYTES // itemsize
-        counts = {name: math.prod(shape) for name, shape in shapes.items()}
-        rooms = {name: self.padded(count) + lanes for name, count in counts.items()}
-        block = np.zeros((sum(rooms.values()) + lanes) * itemsize, np.uint8)
+        rooms = {name: self.padded(math.prod(shape)) + lanes for name, shape in shapes.items()}
+        apart = sum(rooms.values())
+        apart += lanes * (apart // lanes % 2 == 0)
+        block = np.zeros((n * apart + lanes) * itemsize, np.uint8)
         begin = -block.ctypes.data % ROW_BYTES
         arrays = {}
         for name, shape in shapes.items():
-            view = block[begin : begin + counts[name] * itemsize].view(self.dtype)
-            arrays[name] = view.reshape(shape)
+            strides = [apart, *(math.prod(shape[i + 1 :]) for i in range(len(shape)))]
+            arrays[name] = np.ndarray(
+                (n, *shape), self.dtype, block, begin, tuple(stride * itemsize for stride in strides)
+            )
             begin += rooms[name] * itemsize
         return arrays
 
     def copy(self, array: Array) -> Array:
         """A copy that the loops can work on."""
-        (found,) = self._carve({"copy": array.shape}).values()
+        found: Array = self._carve(1, {"copy": array.shape})["copy"][0]
         found[...] = array
         return found
 

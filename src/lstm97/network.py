@@ -30,9 +30,10 @@ class State:
     def __init__(self, network: Network) -> None:
         self._layout = network._layout
         self._network_arrays = network._arrays
-        self._arrays = self._layout.state_arrays()
+        arrays = self._layout.state_arrays()
+        self._arrays: dict[str, Array] = {name: array[0] for name, array in arrays.items()}
         self._engine = Engine(
-            _dispatch.kernel(self._layout.dtype), self._layout, network._arrays, self._arrays, network._lock
+            _dispatch.kernel(self._layout.dtype), self._layout, network._arrays, arrays, network._lock
         )
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:

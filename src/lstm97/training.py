@@ -136,6 +136,7 @@ def train(
     epochs: int = 1,
     order: ArrayLike | np.random.Generator | None = None,
     stop: Stop | None = None,
+    batch_size: int = 1,
     callback: Callable[[History], object] | None = None,
     history: History | None = None,
 ) -> History:
@@ -155,14 +156,18 @@ def train(
     learning_rate : float, default 0.5
         The paper's alpha, positive.
     update : {"step", "sequence"}, default "step"
-        When weights change: at each error signal, or once per sequence by the sum of its changes.
+        When weights change: at each error signal, or once per sequence by the sum of its changes (once per batch of
+        sequences, if `batch_size` is more than 1).
     epochs : int, default 1
         How often to go through the data.
     order : array_like of int, or Generator, optional
         The sequences to train in each epoch, by number, in this order (any length, repetitions allowed); or a generator
         that draws a permutation for each epoch. By default all, as they come.
     stop : Stop, optional
-        End, at the exact sequence, when this rule holds.
+        End when this rule holds: at the exact sequence, or after the batch it is in.
+    batch_size : int, default 1
+        With ``update="sequence"``: how many sequences in a row step together and change the weights once, by the sum
+        (not the mean) of their changes. An epoch's last batch may be short.
     callback : callable, optional
         Called with the history after every epoch; a true return value ends training.
     history : History, optional
@@ -180,7 +185,7 @@ def train(
         If an argument is not as above. Nothing has changed then.
     FloatingPointError
         If a cell state, an output at a target or a weight would not be finite, naming step and sequence, counted from
-        0. The weights are those before the change that failed.
+        0 (for a weight's sum over a batch, the last target in it). The weights are those before the change that failed.
     RuntimeError
         If another thread trains this network.
 
@@ -203,6 +208,8 @@ def train(
     if update not in ("step", "sequence"):
         raise ValueError(f"update must be 'step' or 'sequence', got {update!r}")
     integer("epochs", epochs, at_least=0)
+    if integer("batch_size", batch_size, at_least=1) > 1 and update == "step":
+        raise ValueError(f"batch_size is {batch_size}, but with update='step' it must be 1; try update='sequence'")
     if stop is not None and not isinstance(stop, Stop):
         raise TypeError(f"stop must be a Stop, got {type(stop).__name__}")
     if history is not None and not isinstance(history, History):
@@ -216,6 +223,10 @@ def train(
     done = History() if history is None else history
     done._begin(stop)
     engine = State(net)._engine
+    size = min(batch_size, max(1, len(presentation)))
+    if update == "sequence":
+        longest = int(packed.lengths.max(initial=0))
+        engine.begin_batches(net._layout.batch_arrays(size, longest, symbols=packed.values.ndim == 1))
     for _ in range(epochs):
         if done.stopped:
             break
@@ -229,8 +240,8 @@ def train(
                 rows,
                 per_sequence,
                 presentation,
+                None if update == "step" else _schedule(packed.lengths[presentation], size),
                 learning_rate,
-                update == "sequence",
                 done,
             )
         finally:
@@ -300,3 +311,11 @@ def _presentation(order: ArrayLike | np.random.Generator | None, n_sequences: in
     if numbers.size and (numbers.min() < 0 or numbers.max() >= n_sequences):
         raise ValueError(f"order must hold sequence numbers from 0 to {n_sequences - 1}")
     return np.require(numbers, np.int64, ["C", "A"])
+
+
+def _schedule(lengths: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
+    """Positions of sequences in a presentation, batch after batch, the longest of each batch first."""
+    positions = np.arange(len(lengths))
+    if batch_size == 1 or np.all(lengths[1:] == lengths[:-1]):
+        return positions
+    return np.lexsort((-lengths, positions // batch_size))
