@@ -787,8 +787,8 @@ cdef inline void change_steered(
     const Net* net, const State* st, const int32_t* rows, int count, Py_ssize_t lane, Py_ssize_t place, bint per_cell,
     bint only_check, lanes* bad,
 ) noexcept nogil:
-    """`count` rows of the weights from `lane` on by the partials from `place` on: cells (28), and gates (26) by the sums
-    over their block's cells.
+    """`count` rows of the weights from `lane` on, by the partials from `place` on: cells (28), and gates (26) by the
+    sums over their block's cells.
     """
     cdef Py_ssize_t i, m
     if per_cell:

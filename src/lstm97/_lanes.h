@@ -217,8 +217,8 @@ static inline exponential exp_parts(lanes a, lanes scale, lanes scale_by_ln2, la
 #define TILE_WIDTH 3
 
 static inline __attribute__((always_inline)) void tile(
-    real *c, Py_ssize_t c_row, const real *a, Py_ssize_t a_row, Py_ssize_t a_term, const real *b, Py_ssize_t b_term,
-    Py_ssize_t n_terms, const int height, const int width)
+    real *c, ptrdiff_t c_row, const real *a, ptrdiff_t a_row, ptrdiff_t a_term, const real *b, ptrdiff_t b_term,
+    ptrdiff_t n_terms, const int height, const int width)
 {
     lanes sums[TILE_ROWS][TILE_WIDTH], b_k[TILE_WIDTH];
 #pragma GCC unroll 8
@@ -242,8 +242,8 @@ static inline __attribute__((always_inline)) void tile(
 }
 
 static inline void add_tile(
-    real *c, Py_ssize_t c_row, const real *a, Py_ssize_t a_row, Py_ssize_t a_term, const real *b, Py_ssize_t b_term,
-    Py_ssize_t n_terms, int height, int width)
+    real *c, ptrdiff_t c_row, const real *a, ptrdiff_t a_row, ptrdiff_t a_term, const real *b, ptrdiff_t b_term,
+    ptrdiff_t n_terms, int height, int width)
 {
 #define CASE(height, width) \
     case 4 * height + width: tile(c, c_row, a, a_row, a_term, b, b_term, n_terms, height, width); break;
