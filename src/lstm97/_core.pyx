@@ -233,7 +233,7 @@ cdef void spell_out(const Net* net, State* st) noexcept nogil:
         z[st.symbols[t]] = 1
 
 
-cdef void set_sources(const Net* net, State* st, const real* x, Py_ssize_t symbol) noexcept nogil:
+cdef inline void set_sources(const Net* net, State* st, const real* x, Py_ssize_t symbol) noexcept nogil:
     """z(t): the inputs, the activations of t-1, then the bias's 1.
 
     A symbol stands for its one-hot row, which is written only into a block that has dense steps too.
