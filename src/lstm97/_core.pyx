@@ -391,25 +391,19 @@ cdef inline void note_coefficients(const Net* net, State* st, const lanes* coef,
         store(st.coef_block + place + begin, row)
 
 
-cdef inline bint advance_in_registers(const Net* net, State* st, int width) noexcept nogil:
-    """As squash_hidden_layer and update_cells, and with the coefficients for the partials, in one go.
+cdef inline void squash_in_registers(const Net* net, State* st, lanes* act, int width) noexcept nogil:
+    """As squash_hidden_layer, for `width` vectors of units: into act, and into the state.
 
-    A small network waits: for its exponentials, and for what is stored in one shape and loaded in another. So
-    everything stays in registers, and the cells' activations, known last, are added to the net inputs last.
+    A small network waits: for its exponentials, and for what is stored in one shape and loaded in another. So all
+    stays in registers, and the cells' activations, known last, are added to the net inputs last.
     """
     cdef Py_ssize_t i, m
     cdef Py_ssize_t n = width * LANES
     cdef Py_ssize_t n_cells = net.n_cells
     cdef const real* w = net.w
-    cdef const real* z = st.z
     cdef const real* w_cells
-    cdef lanes one = splat(1)
-    cdef lanes coef[3]
     cdef lanes acc[2]
     cdef lanes more[2]
-    cdef lanes act[2]
-    cdef lanes g, y_in, y_out, s, h, y_c
-    cdef lanes y_f = one
     for i in range(width):
         acc[i] = load(w + st.symbol * n + i * LANES) if st.symbol >= 0 else splat(0)
         more[i] = splat(0)
@@ -417,7 +411,7 @@ cdef inline bint advance_in_registers(const Net* net, State* st, int width) noex
         for i in range(width):
             acc[i] = acc[i] + load(w + net.bias_source * n + i * LANES)
     if st.symbol < 0:
-        add_rows(w, n, z, net.n_inputs, acc, width)
+        add_rows(w, n, st.z, net.n_inputs, acc, width)
     if net.recurrent:
         w += net.n_inputs * n
         add_rows(w, n, st.act, net.n_hidden, acc, width)
@@ -434,12 +428,20 @@ cdef inline bint advance_in_registers(const Net* net, State* st, int width) noex
             m = n_cells - 1
             add_rows(w_cells + m * n, n, st.y_c + m, 1, more, width)
     for i in range(width):
-        acc[i] = acc[i] + more[i]
-        act[i] = squashed(net, acc[i], i * LANES)
+        act[i] = squashed(net, acc[i] + more[i], i * LANES)
         store(st.act + i * LANES, act[i])
-    g = picked(act, width, net.lane_of)
-    y_in = picked(act, width, net.lane_of + ROW_LANES)
-    s = load(st.s_c)
+
+
+cdef inline bint update_in_registers(const Net* net, State* st, const lanes* act, int width) noexcept nogil:
+    """As update_cells and put_coefficients, by the activations of `width` vectors of units."""
+    cdef Py_ssize_t n = width * LANES
+    cdef lanes one = splat(1)
+    cdef lanes coef[3]
+    cdef lanes g = picked(act, width, net.lane_of)
+    cdef lanes y_in = picked(act, width, net.lane_of + ROW_LANES)
+    cdef lanes y_f = one
+    cdef lanes y_out, h, y_c
+    cdef lanes s = load(st.s_c)
     coef[0] = y_in * slope(g, net.squash + net.lane_cell, n)
     coef[1] = g * (y_in * (one - y_in))
     if net.lane_forget >= 0:
@@ -458,6 +460,13 @@ cdef inline bint advance_in_registers(const Net* net, State* st, int width) noex
     store(st.h, h)
     note_coefficients(net, st, coef, &y_f)
     return is_zero(s - s)
+
+
+cdef inline bint advance_in_registers(const Net* net, State* st, int width) noexcept nogil:
+    """A step of a small network, from the sources to the cells."""
+    cdef lanes act[2]
+    squash_in_registers(net, st, act, width)
+    return update_in_registers(net, st, act, width)
 
 
 cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
@@ -1170,29 +1179,22 @@ cdef void note_signal(Net* net, Member* member, double alpha) noexcept nogil:
     member.n_signals += 1
 
 
-cdef int step_member(
-    Net* net, const Chunk* chunk, const Plan* plan, Batch* batch, Member* member, bint squashed_already
-) noexcept nogil:
-    """A step from the sources on, or from the activations on."""
-    cdef Py_ssize_t klass = -1
-    cdef State* st = &member.st
-    cdef const real* target = find_target(net, chunk, plan, plan.order[member.position], batch.step, &klass)
-    if not (update_cells(net, st) if squashed_already else advance(net, st)):
-        return CELL_STATE_NOT_FINITE
-    remember_step(net, st)
-    if set_target(net, st, target, klass):
-        if not compute_outputs(net, st):
-            return OUTPUT_NOT_FINITE
-        measure(net, st, batch.tallies + (member.position - plan.position))
-        note_signal(net, member, plan.learning_rate)
-    return OK
-
-
 cdef void squash_together(const Net* net, Batch* batch) noexcept nogil:
-    """The activations of all members, by the sources in their states."""
+    """The activations of all members, by the sources in their states.
+
+    Small networks one by one: while one waits for its exponentials, the processor goes on with the next.
+    """
     cdef Py_ssize_t k, u
     cdef State* st = &batch.members.st
     cdef Py_ssize_t first = net.n_inputs if st.symbol >= 0 else 0
+    cdef lanes act[2]
+    if fits_registers(net):
+        for k in range(batch.n_active):
+            if net.n_lanes == LANES:
+                squash_in_registers(net, &batch.members[k].st, act, 1)
+            else:
+                squash_in_registers(net, &batch.members[k].st, act, 2)
+        return
     for k in range(batch.n_active):
         st = &batch.members[k].st
         if st.symbol >= 0:
@@ -1211,11 +1213,41 @@ cdef void squash_together(const Net* net, Batch* batch) noexcept nogil:
         spread_gates(net, st)
 
 
+cdef inline bint update_member(const Net* net, State* st) noexcept nogil:
+    """The cells of a member by its activations. Returns whether their states are finite."""
+    cdef lanes act[2]
+    if not fits_registers(net):
+        return update_cells(net, st)
+    act[0] = load(st.act)
+    if net.n_lanes == LANES:
+        return update_in_registers(net, st, act, 1)
+    act[1] = load(st.act + LANES)
+    return update_in_registers(net, st, act, 2)
+
+
+cdef int step_member(
+    Net* net, const Chunk* chunk, const Plan* plan, Batch* batch, Member* member, bint squashed_already
+) noexcept nogil:
+    """A step from the sources on, or from the activations on."""
+    cdef Py_ssize_t klass = -1
+    cdef State* st = &member.st
+    cdef const real* target = find_target(net, chunk, plan, plan.order[member.position], batch.step, &klass)
+    if not (update_member(net, st) if squashed_already else advance(net, st)):
+        return CELL_STATE_NOT_FINITE
+    remember_step(net, st)
+    if set_target(net, st, target, klass):
+        if not compute_outputs(net, st):
+            return OUTPUT_NOT_FINITE
+        measure(net, st, batch.tallies + (member.position - plan.position))
+        note_signal(net, member, plan.learning_rate)
+    return OK
+
+
 cdef void step_together(Net* net, const Chunk* chunk, Plan* plan, Batch* batch) noexcept nogil:
     """One step of every member that has one."""
     cdef Py_ssize_t k, t
     cdef State* st
-    cdef bint together = batch.n_active > 1 and not fits_registers(net)
+    cdef bint together = batch.n_active > 1
     for k in range(batch.n_active):
         st = &batch.members[k].st
         t = plan.offsets[plan.order[batch.members[k].position]] + batch.step
