@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     sizes = caches()
     about = describe()
-    about["limits"] = dict(peaks(sizes, repeats=repeats, seconds=seconds))
+    try:
+        about["limits"] = dict(peaks(sizes, repeats=repeats, seconds=seconds))
+    except (OSError, subprocess.CalledProcessError) as error:
+        about["limits"] = {"not measured, no working C compiler": error}
     print(heading(about))
     print(
         f"\nOne thread; median of {repeats} rounds, ours, the peers and the limits taking turns of about {seconds} s."

@@ -9,12 +9,20 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import lstm97
+
 FLAGS = ("-O3", "-shared", "-fPIC")
 
 
 def compiler() -> list[str]:
     """Return the command of the C compiler: ``$CC``, or ``cc``."""
     return shlex.split(os.environ.get("CC", "cc"))
+
+
+def level_flags() -> tuple[str, ...]:
+    """Return what compiles C for the instruction set of the lstm97 build in use."""
+    build = lstm97.show_config().build
+    return () if build == "baseline" else (f"-march=x86-64-{build}",)
 
 
 def shared_library(source: Path, *flags: str) -> ctypes.CDLL:

@@ -27,12 +27,15 @@ class Work:
     squashed_in_turn : int
         Squashing functions between a step's sources and the next step's that can't be computed side by side; 0 where
         other sequences go on meanwhile.
+    changed_bytes : float
+        Weights and partials that every step changes; 0 where errors do not come at every step.
     """
 
     multiply_adds: float
     weight_bytes: float
     steps_per_read: int
     squashed_in_turn: int
+    changed_bytes: float
 
 
 def count(
@@ -85,11 +88,13 @@ def count(
         else:
             changes += n * (sources - idle)
     errors = t.n_outputs * (t.n_hidden + t.n_cells)
+    itemsize = np.dtype(dtype).itemsize
     # Gates and g, then h; and if the next step needs weights changed by this one's error, the outputs.
     in_turn = 2 + (signals == 1 and t.output != "identity")
     return Work(
         multiply_adds=read + outputs * output + partials + signals * (errors + changes),
-        weight_bytes=(read + outputs * output) * np.dtype(dtype).itemsize,
+        weight_bytes=(read + outputs * output) * itemsize,
         steps_per_read=batch_size,
         squashed_in_turn=0 if summed else in_turn,
+        changed_bytes=(read + output + partials) * itemsize if signals == 1 and not summed else 0,
     )

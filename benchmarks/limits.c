@@ -1,5 +1,5 @@
 /* What this machine can do at most, for one thread: multiply-adds without waiting for memory, reading without
- * computing, and squashing functions of which each waits for the one before. Compiled for the instruction set of the
+ * computing, changing what was read, and squashing functions of which each waits for the one before. Compiled for the instruction set of the
  * lstm97 build in use, once per float type, with the vectors and the exponential of the package itself.
  */
 #include <stddef.h>
@@ -66,6 +66,20 @@ double limits_read(const void *buffer, long n_bytes, long times)
         __asm__ volatile("" ::: "memory"); /* the next pass is to read again */
     }
     return total(sums, STREAMS);
+}
+
+/* Adds to n_bytes (whole vectors, aligned) from beginning to end, `times` times. */
+void limits_change(void *buffer, long n_bytes, long times)
+{
+    lanes *to = buffer;
+    const long n = n_bytes / (long)sizeof(lanes);
+    lanes change = {0};
+    for (long i = 0; i < times; i++) {
+        REFRESH(change);
+        for (long m = 0; m < n; m++)
+            to[m] += change;
+        __asm__ volatile("" ::: "memory");
+    }
 }
 
 /* n logistic functions, one of the other. */

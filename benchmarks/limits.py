@@ -8,10 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-import lstm97
-
-from .compiling import shared_library
+from .compiling import level_flags, shared_library
 from .counting import Work
 from .timing import Workload, take_turns
 
@@ -24,8 +23,6 @@ _STEPS = 1000  # to an item, so that starting the loop costs nothing beside it
 
 @cache
 def _library(dtype: str) -> ctypes.CDLL:
-    build = lstm97.show_config().build
-    level = () if build == "baseline" else (f"-march=x86-64-{build}",)
     is_double = int(dtype == "float64")
     library = shared_library(
         SOURCE,
@@ -35,10 +32,12 @@ def _library(dtype: str) -> ctypes.CDLL:
         # As the package is compiled
         "-fno-math-errno",
         "-fno-trapping-math",
-        *level,
+        *level_flags(),
     )
     library.limits_multiply_add.argtypes = [ctypes.c_long]
     library.limits_multiply_add.restype = ctypes.c_double
+    library.limits_change.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
+    library.limits_change.restype = None
     library.limits_squash.argtypes = [ctypes.c_long]
     library.limits_squash.restype = ctypes.c_double
     library.limits_read.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
@@ -56,16 +55,22 @@ def computing(multiply_adds: float, dtype: str) -> Workload:
     return Workload(f"limit: {multiply_adds:.0f} multiply-adds at the peak rate", run, _STEPS)
 
 
-def reading(n_bytes: float, dtype: str, *, steps: int = 1, place: str = "memory") -> Workload:
-    """So many bytes read once for a number of steps, always the same ones."""
-    library = _library(dtype)
+def _buffer(n_bytes: float) -> npt.NDArray[np.uint8]:
+    """At least so many bytes, aligned, whole vectors of small numbers."""
     n_whole = -(-round(n_bytes) // _ALIGNMENT) * _ALIGNMENT
     # Ones, not zeros: the system maps untouched pages of zeros to one and the same page.
     room = np.ones(n_whole + _ALIGNMENT, np.uint8)
-    buffer = room[-room.ctypes.data % _ALIGNMENT :]
+    begin = -room.ctypes.data % _ALIGNMENT
+    return room[begin : begin + n_whole]
+
+
+def reading(n_bytes: float, dtype: str, *, steps: int = 1, place: str = "memory") -> Workload:
+    """So many bytes read once for a number of steps, always the same ones."""
+    library = _library(dtype)
+    buffer = _buffer(n_bytes)
 
     def run(n_items: int) -> None:
-        library.limits_read(buffer.ctypes.data, n_whole, n_items)
+        library.limits_read(buffer.ctypes.data, len(buffer), n_items)
 
     return Workload(f"limit: {n_bytes:.0f} bytes of weights read from {place}", run, steps)
 
@@ -80,15 +85,27 @@ def waiting(n_in_turn: int, dtype: str) -> Workload:
     return Workload(f"limit: {n_in_turn} squashing functions, each waiting for the one before", run, _STEPS)
 
 
+def changing(n_bytes: float, dtype: str, *, place: str) -> Workload:
+    """So many bytes loaded, added to and stored per step, always the same ones."""
+    library = _library(dtype)
+    buffer = _buffer(n_bytes)
+
+    def run(n_items: int) -> None:
+        library.limits_change(buffer.ctypes.data, len(buffer), n_items)
+
+    return Workload(f"limit: {n_bytes:.0f} bytes of weights and partials changed in {place}", run, 1)
+
+
 def place_of(n_bytes: float, caches: Mapping[str, int]) -> str:
     """Return the smallest cache that holds so many bytes, or "memory"."""
     return next((name for name, size in sorted(caches.items()) if n_bytes <= size), "memory")
 
 
 def workloads(work: Work, dtype: str, caches: Mapping[str, int]) -> Iterator[Workload]:
-    """Yield the limits of a row: computing; waiting; reading the weights where the first cache does not hold them.
+    """Yield the limits of a row: computing; waiting; reading the weights where the first cache does not hold them;
+    changing weights and partials.
 
-    Where the caches are not known, no reading.
+    Where the caches are not known, neither of the last two.
     """
     yield computing(work.multiply_adds, dtype)
     if work.squashed_in_turn:
@@ -96,6 +113,8 @@ def workloads(work: Work, dtype: str, caches: Mapping[str, int]) -> Iterator[Wor
     place = place_of(work.weight_bytes, caches)
     if caches and place != "L1":
         yield reading(work.weight_bytes, dtype, steps=work.steps_per_read, place=place)
+    if caches and work.changed_bytes:
+        yield changing(work.changed_bytes, dtype, place=place_of(work.changed_bytes, caches))
 
 
 def peaks(caches: Mapping[str, int], *, repeats: int, seconds: float) -> dict[str, float]:

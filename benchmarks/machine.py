@@ -11,7 +11,7 @@ from pathlib import Path
 
 import lstm97
 
-from .compiling import FLAGS, compiler
+from .compiling import FLAGS, compiler, level_flags
 
 PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "deep-river")
 
@@ -71,6 +71,6 @@ def describe() -> dict[str, dict[str, object]]:
             "python": platform.python_version(),
             **{package: _version(package) for package in PACKAGES},
             "C compiler of peers and limits": _first_line([*compiler(), "--version"]),
-            "its flags": " ".join(FLAGS),
+            "its flags": " ".join(FLAGS) + ", for the limits also " + (" ".join(level_flags()) or "no others"),
         },
     }

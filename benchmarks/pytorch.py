@@ -43,7 +43,9 @@ def lstm_training(
             loss.backward()
             optimizer.step()
 
-    return Workload(f"PyTorch nn.LSTM({n_inputs}, {n_cells}) + SGD, {inputs.dtype}", run, n_steps)
+    n_weights = sum(weights.numel() for weights in (*lstm.parameters(), *head.parameters()))
+    name = f"PyTorch nn.LSTM({n_inputs}, {n_cells}) + SGD, {n_weights} weights, {inputs.dtype}"
+    return Workload(name, run, n_steps)
 
 
 def batch_training(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from . import limits
@@ -56,7 +58,10 @@ def measure(row: Row, caches: Mapping[str, int], *, repeats: int, seconds: float
             built[peer.name] = build(peer)
         except PeerMissingError as error:
             missing[peer.name] = str(error)
-    bounds = [] if row.work is None else list(limits.workloads(row.work, row.dtype, caches))
+    bounds = []
+    if row.work is not None:
+        with suppress(OSError, subprocess.CalledProcessError):  # no C compiler; the heading tells
+            bounds = list(limits.workloads(row.work, row.dtype, caches))
     taken = take_turns([ours, *built.values(), *bounds], repeats=repeats, seconds=seconds)
 
     columns = iter(taken.T)

@@ -15,6 +15,7 @@ import numpy as np
 import lstm97
 
 from . import deepriver, numpy_reference, onnx_runtime, ours, pytorch
+from .compiling import level_flags
 from .counting import Work, count
 from .ours import BATCH_LEARNING_RATE, LEARNING_RATE, N_SEQUENCES, problem
 from .textbook import Textbook
@@ -72,11 +73,11 @@ def build(peer: Peer) -> Workload:
         raise PeerMissingError(f"{error.name} is not installed") from error
 
 
-def _textbook(topology: lstm97.Topology, n_steps: int, *, every_step: bool) -> Workload:
+def _textbook(topology: lstm97.Topology, n_steps: int, *flags: str, every_step: bool) -> Workload:
     inputs, targets = problem(topology, n_steps, "float64", every_step=every_step)
     net = lstm97.Network(topology, seed=0)
     try:
-        peer = Textbook(topology, net.parameters)
+        peer = Textbook(topology, net.parameters, *flags)
     except (OSError, subprocess.CalledProcessError) as error:
         raise PeerMissingError(f"no working C compiler: {error}") from error
     # Before anything is timed, both have to learn the same from the same sequences.
@@ -90,7 +91,17 @@ def _textbook(topology: lstm97.Topology, n_steps: int, *, every_step: bool) -> W
     def run(n_items: int) -> None:
         peer.train(inputs, targets, learning_rate=LEARNING_RATE, n_items=n_items)
 
-    return Workload("textbook C loop", run, n_steps)
+    return Workload(" ".join(["textbook C loop", *flags]), run, n_steps)
+
+
+def _textbooks(
+    topology: lstm97.Topology, n_steps: int, *, every_step: bool, target: float | None = None
+) -> Iterator[Peer]:
+    """As anybody would compile it; and for the instruction set of our build, if it has one of its own."""
+    name = "textbook C loop"
+    yield Peer(name, lambda: _textbook(topology, n_steps, every_step=every_step), target)
+    if flags := level_flags():
+        yield Peer(" ".join([name, *flags]), lambda: _textbook(topology, n_steps, *flags, every_step=every_step))
 
 
 def _reference(topology: lstm97.Topology, n_steps: int) -> Workload:
@@ -113,9 +124,9 @@ def _at_the_end(
     with_reference: bool = False,
 ) -> Row:
     """Training with an error signal at the end of each sequence."""
-    peers = []
+    peers: list[Peer] = []
     if dtype == "float64" and topology.gate_sources:
-        peers.append(Peer("textbook C loop", lambda: _textbook(topology, n_steps, every_step=False), textbook))
+        peers += _textbooks(topology, n_steps, every_step=False, target=textbook)
     if dtype == "float64" and with_reference:
         peers.append(Peer("NumPy reference", lambda: _reference(topology, n_steps)))
     lstm = Peer(
@@ -190,7 +201,7 @@ def _every_step(title: str, topology: lstm97.Topology, n_steps: int, dtype: str,
     """Learning with an error signal at every step, a sequence per call."""
     peers = [_online_peer(topology, n_steps, torch)]
     if dtype == "float64":
-        peers.insert(0, Peer("textbook C loop", lambda: _textbook(topology, n_steps, every_step=True)))
+        peers = [*_textbooks(topology, n_steps, every_step=True), *peers]
     return Row(
         f"{title}, {topology.n_weights} weights, T={n_steps}, error at every step",
         dtype,

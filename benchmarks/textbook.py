@@ -19,8 +19,8 @@ _doubles = np.ctypeslib.ndpointer(np.float64, flags="C_CONTIGUOUS")
 
 
 @cache
-def _library() -> ctypes.CDLL:
-    library = shared_library(SOURCE)
+def _library(*flags: str) -> ctypes.CDLL:
+    library = shared_library(SOURCE, *flags)
     library.textbook_new.argtypes = [ctypes.c_int] * 5
     library.textbook_new.restype = ctypes.c_void_p
     library.textbook_free.argtypes = [ctypes.c_void_p]
@@ -47,6 +47,8 @@ class Textbook:
         default.
     parameters : array of shape (n_weights,)
         Initial weights in the order of ``lstm97.Network.parameters``.
+    *flags : str
+        For the compiler, beside ``compiling.FLAGS``.
 
     Raises
     ------
@@ -56,12 +58,12 @@ class Textbook:
         If there is no C compiler or it fails.
     """
 
-    def __init__(self, topology: lstm97.Topology, parameters: npt.ArrayLike) -> None:
+    def __init__(self, topology: lstm97.Topology, parameters: npt.ArrayLike, *flags: str) -> None:
         same = lstm97.Topology(topology.n_inputs, topology.n_outputs, blocks=topology.blocks, output=topology.output)
         if topology != same or len(set(topology.blocks)) != 1 or topology.output == "softmax":
             raise ValueError(f"the textbook loop has no such network: {topology}")
         self.topology = topology
-        self._library = _library()
+        self._library = _library(*flags)
         self._handle = self._library.textbook_new(
             topology.n_inputs,
             len(topology.blocks),

@@ -68,10 +68,9 @@ def training(n_sequences):
     rng = np.random.default_rng(0)
     inputs = Sequences.pack(rng.uniform(-1, 1, (n_sequences, 10, 2)))
     targets = rng.uniform(0, 1, (n_sequences, 1))
-    calls = {
-        update: partial(lstm97.train, net, inputs, targets, 1e-6, update=update) for update in ("step", "sequence")
-    }
-    return {update: during(call, 1) for update, call in calls.items()}
+    options = {"step": {}, "sequence": {"update": "sequence"}, "batch": {"update": "sequence", "batch_size": 50}}
+    calls = {name: partial(lstm97.train, net, inputs, targets, 1e-6, **option) for name, option in options.items()}
+    return {name: during(call, 1) for name, call in calls.items()}
 
 
 gc.disable()

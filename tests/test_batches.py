@@ -262,6 +262,11 @@ def test_a_sum_that_overflows_leaves_the_weights_of_the_batch_before():
         lstm97.train(net, inputs, targets, history=history, **options)
     assert np.array_equal(net.parameters, expected.parameters)
     assert (history.sequences, history.steps) == (3, 27)
+    targets_at_steps = [np.full((n, 1), np.nan) for n in (3, 7)]
+    targets_at_steps[1][2] = 1e308
+    with pytest.raises(FloatingPointError, match="weight change is not finite at step 2 of sequence 1; try a smaller"):
+        lstm97.train(net, [inputs[0], inputs[4]], targets_at_steps, **options)
+    assert np.array_equal(net.parameters, expected.parameters)
     for _ in range(2):  # what failed left nothing in the sums
         lstm97.train(net, inputs[:3], targets[:3], **options)
         lstm97.train(expected, inputs[:3], targets[:3], **options)

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from benchmarks import limits, numpy_reference
+from benchmarks import limits, numpy_reference, textbook
 from benchmarks.__main__ import main
 from benchmarks.counting import Work, count
 from benchmarks.headlines import markdown
@@ -125,6 +125,29 @@ def test_a_step_waits_for_outputs_where_its_error_changes_the_weights_of_the_nex
     assert count(topology, "float64", signals=0.5, outputs=1).squashed_in_turn == 2
 
 
+def test_work_with_an_error_at_every_step_changes_all_weights_and_partials():
+    # 11 units x 9 sources, 2 outputs x 9 sources, partials of 3 cells by 3 kinds of weights
+    assert count(EVERYTHING, "float32", signals=1, outputs=1).changed_bytes == 4 * (99 + 18 + 81)
+    assert count(EVERYTHING, "float32", signals=0.5, outputs=1).changed_bytes == 0
+
+
+def test_changing_is_a_limit_of_its_own():
+    names = [workload.name for workload in limits.workloads(Work(50.0, 500, 1, 0, 5000), "float64", SIZES)]
+    assert names[1:] == ["limit: 5000 bytes of weights and partials changed in L2"]
+
+
+def test_without_a_compiler_there_are_no_limits_but_a_table(monkeypatch, capsys):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    for compiled in (limits._library, textbook._library):
+        compiled.cache_clear()  # or what earlier tests have compiled would be used
+    monkeypatch.setitem(sys.modules, "torch", None)
+    main(["--quick", "--only", "adding net, 93 weights, T=100, error at the end, float64"])
+    printed = capsys.readouterr().out
+    assert "not measured, no working C compiler" in printed
+    assert "textbook C loop: no working C compiler" in printed
+    assert "\n  limit: " not in printed
+
+
 @pytest.mark.parametrize("n_symbols", [54, 50004])
 def test_work_on_symbols_does_not_grow_with_the_alphabet(n_symbols):
     # of the sources: the symbol, 2 cells, 4 gates, the bias; at a signal the 20 symbols seen
@@ -165,11 +188,11 @@ SIZES = {"L1": 1000, "L2": 20000}
 @pytest.mark.parametrize(("n_bytes", "place"), [(1000, "L1"), (1001, "L2"), (20001, "memory")])
 def test_weights_are_read_from_the_first_cache_that_holds_them(n_bytes, place):
     assert limits.place_of(n_bytes, SIZES) == place
-    names = [workload.name for workload in limits.workloads(Work(50.0, n_bytes, 4, 0), "float32", SIZES)]
+    names = [workload.name for workload in limits.workloads(Work(50.0, n_bytes, 4, 0, 0), "float32", SIZES)]
     assert names[0] == "limit: 50 multiply-adds at the peak rate"
     assert names[1:] == ([] if place == "L1" else [f"limit: {n_bytes} bytes of weights read from {place}"])
-    assert len(list(limits.workloads(Work(50.0, n_bytes, 4, 0), "float32", {}))) == 1
-    (_, waiting) = limits.workloads(Work(50.0, n_bytes, 1, 2), "float32", {})
+    assert len(list(limits.workloads(Work(50.0, n_bytes, 4, 0, 0), "float32", {}))) == 1
+    (_, waiting) = limits.workloads(Work(50.0, n_bytes, 1, 2, 400), "float32", {})
     assert waiting.name == "limit: 2 squashing functions, each waiting for the one before"
 
 
@@ -270,7 +293,7 @@ RESULT = Result(
         PeerResult("absent", 8, missing="it is not installed"),
         PeerResult("untold", None, False, steady(25.0), steady(0.5)),
     ),
-    work=Work(177.24, 352.2, 1, 2),
+    work=Work(177.24, 352.2, 1, 2, 0),
     limits=(LimitResult("limit: a peak", steady(10.0), steady(0.2)),),
 )
 
@@ -303,6 +326,7 @@ def test_json_keeps_everything():
         "weight_bytes": 352.2,
         "steps_per_read": 1,
         "squashed_in_turn": 2,
+        "changed_bytes": 0,
     }
     assert [peer["target"] for peer in row["peers"]] == [100, 1.2, 8, None]
     assert [peer["at_most"] for peer in row["peers"]] == [False, True, False, False]
@@ -343,7 +367,8 @@ def test_command_measures_a_row_and_says_what_is_missing(monkeypatch, tmp_path, 
     figures = json.loads(file.read_text())
     assert figures["unit"] == "ns per step"
     (row,) = figures["rows"]
-    textbook, reference, torch = row["peers"]
+    textbook, *others, reference, torch = row["peers"]
+    assert len(others) == (lstm97.show_config().build != "baseline")
     assert row["time"]["repeats"] == figures["how"]["repeats"]
     assert 0 < row["time"]["minimum"] <= row["time"]["median"] <= row["time"]["maximum"]
     lowest = textbook["time"]["minimum"] / row["time"]["maximum"]

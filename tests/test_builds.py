@@ -23,7 +23,11 @@ net = lstm97.Network(topology, dtype=sys.argv[1], seed=2, init_range=0.5)
 rng = np.random.default_rng(0)
 inputs, targets = rng.uniform(-1, 1, (20, 30, 5)), rng.integers(-1, 3, (20, 30))
 lstm97.train(net, inputs, targets, learning_rate=0.1)
-json.dump([lstm97.show_config().build, net.parameters.tolist(), net.run(inputs[0]).tolist()], sys.stdout)
+large = lstm97.Network(lstm97.Topology(5, 3, blocks=(1, 2) * 15), dtype=sys.argv[1], seed=2)
+lstm97.train(large, inputs, targets, learning_rate=0.01, update="sequence", batch_size=9)
+lstm97.train(large, inputs, targets, learning_rate=0.01)
+results = [net.parameters, net.run(inputs[0]), large.parameters, large.run(inputs[0])]
+json.dump([lstm97.show_config().build, *(result.tolist() for result in results)], sys.stdout)
 """
 
 

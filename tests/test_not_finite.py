@@ -101,6 +101,46 @@ def test_a_weight_change_that_is_not_finite_changes_no_weight(dtype, symbols):
     assert np.array_equal(net.parameters, same.parameters)
 
 
+def net_that_large_inputs_do_not_saturate(dtype, blocks, **options):
+    topology = Topology(1, 1, blocks, output_squash="tanh", output="identity", recurrent=False, bias="none", **options)
+    net = Network(topology, dtype=dtype, seed=3)
+    net.weights["input_gate"][...] = 0
+    net.weights["output_gate"][...] = 0
+    return net
+
+
+SMALL_AND_LARGE = [(1,), (2, 2), (1,) * 20, (3,) * 8]
+
+
+@pytest.mark.parametrize("blocks", SMALL_AND_LARGE)
+@pytest.mark.parametrize(("dtype", "large"), [("float64", 1e300), ("float32", 1e37)])
+@pytest.mark.parametrize("steps_between", [0, 1, 15])
+def test_partials_of_earlier_steps_that_would_make_a_weight_overflow(dtype, large, blocks, steps_between):
+    net = net_that_large_inputs_do_not_saturate(dtype, blocks)
+    net.weights["cell"][...] = 0.1 / large
+    before = net.parameters
+    net.learn([large], None)
+    for _ in range(steps_between):
+        net.learn([0.0], None)
+    with pytest.raises(FloatingPointError, match="weight change is not finite"):
+        net.learn([0.0], [1e20], 1.0)
+    assert np.array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize("blocks", SMALL_AND_LARGE)
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(("dtype", "large"), [("float64", 1e160), ("float32", 1e20)])
+def test_a_partial_that_overflows_is_noticed_beside_the_smallest_error(dtype, large, blocks, late):
+    net = net_that_large_inputs_do_not_saturate(dtype, blocks, input_squash="identity")
+    net.weights["cell"][...] = 1
+    before = net.parameters
+    if late:
+        net.learn([large], None)
+    with pytest.raises(FloatingPointError, match="weight change is not finite"):
+        net.correct([0.0], 1e-13) if late else net.learn([large], [0.0], 1e-13)
+    assert np.array_equal(net.parameters, before)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("blocks", [(2, 2), (1,) * 5, (3,) * 20])
 def test_changes_of_any_size_are_right_as_long_as_the_weights_stay_finite(dtype, blocks):

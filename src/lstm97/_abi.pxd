@@ -10,7 +10,6 @@ cdef extern from "_lanes.h" nogil:
 
 cdef enum:
     MAX_RECORDS = 6
-    ROWS_TOGETHER = 8
 
 cdef enum Status:
     OK = 0
@@ -57,6 +56,7 @@ cdef struct Net:
     Py_ssize_t lane_cell, lane_in, lane_out, lane_forget
     Py_ssize_t bias_source      # the bias row of w, or -1
     # flags
+    Py_ssize_t rows_together    # rows of w that are changed part by part
     Py_ssize_t block_places     # cells of the largest block, for small networks
     bint recurrent, gate_sources, input_to_output, output_bias
     bint single_cells           # every block has one cell
@@ -77,7 +77,7 @@ cdef struct Net:
     const real *is_cell         # (n_cells padded,) 1 for a cell, 0 for padding
     const real *is_output       # (n_out_lanes,) 1 for an output, 0 for padding
     const real *has_bias        # (n_lanes,) 1 for units with bias
-    # weights and their changes: of a single error signal, or the sums of a batch
+    # weights, and the sums of a batch's changes
     real *w                     # (n_sources, n_lanes)
     real *w_out                 # (n_out_sources, n_out_lanes)
     real *dw                    # (n_sources, n_change_lanes)
@@ -110,7 +110,7 @@ cdef struct State:
     real *e_k                   # (n_out_lanes,) alpha e_k
     real *eps                   # (n_hidden + n_cells padded,) sum_k w_ku alpha e_k
     real *e                     # (n_lanes,) alpha e_i and alpha e_out in their units' lanes, else 0
-    real *sums                  # (ROWS_TOGETHER, n_cells padded) of errors times partials over a block's cells, zeros
+    real *sums                  # (rows_together, n_cells padded) of errors times partials over a block's cells, zeros
     real *e_s                   # (n_cells padded,) alpha e_s
     # rows of ds_dw that may be nonzero: those of the recurrent sources and the bias, then every input seen
     int32_t *rows               # (n_sources,)
@@ -142,6 +142,7 @@ cdef struct StopRule:
 
 cdef struct Tally:              # the error signals of a sequence
     Py_ssize_t n_signals
+    Py_ssize_t last_step        # the last signal's, in batches
     double error_sum            # of |t - y| over signals and outputs
     double error_max
 
@@ -196,10 +197,7 @@ cdef struct Batch:              # how sequences are trained whose changes are su
 
 cdef struct Kernel:             # one build of the loops
     int real_bytes
-    int vector_bytes
-    int row_bytes
     void (*reset)(const Net*, State*) noexcept nogil
-    void (*discard)(Net*) noexcept nogil
     Py_ssize_t (*first_not_finite)(const real*, Py_ssize_t) noexcept nogil
     void (*run)(const Net*, State*, const Chunk*, Py_ssize_t, Py_ssize_t, real*, real**, Report*) noexcept nogil
     void (*learn)(Net*, State*, const Chunk*, Py_ssize_t, Py_ssize_t, double, real*, Report*) noexcept nogil

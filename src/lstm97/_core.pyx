@@ -30,7 +30,7 @@ from cpython.pycapsule cimport PyCapsule_New
 
 from lstm97._abi cimport (
     AWAITING, C0, C1, C2, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, MINUS, NOT_LEARNING, OK,
-    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, ROWS_TOGETHER, SCALE, SCALE_BY_LN2, SOFTMAX, Batch, Chunk, Kernel, Member,
+    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Batch, Chunk, Kernel, Member,
     Net, Plan, Report, State, StopRule, Tally, word,
 )
 
@@ -40,7 +40,7 @@ cdef extern from "_lanes.h" nogil:
     ctypedef struct exponential:
         lanes q, p, power
     enum:
-        LANES, VECTORS, WIDE, ROWS, ROW_LANES, REGISTERS, TILE_ROWS, TILE_WIDTH, VECTOR_BYTES, ROW_BYTES
+        LANES, VECTORS, WIDE, ROWS, ROW_LANES, REGISTERS, TILE_ROWS, TILE_WIDTH
     lanes load(const real*)
     void store(real*, lanes)
     lanes splat(real)
@@ -753,7 +753,7 @@ cdef inline void add_by_lane(
 cdef inline void add_multiple(
     real* w, const real* a, real factor, Py_ssize_t n, bint only_check, lanes* bad
 ) noexcept nogil:
-    """w += factor a, or only the check, as add_product."""
+    """w += factor a, or only the check, as add_by_lane."""
     cdef Py_ssize_t i
     cdef lanes sum
     for i in range(vectors(n)):
@@ -837,7 +837,7 @@ cdef inline void change_hidden_weights(
     cdef const int32_t* rows
     while begin < st.n_rows:
         rows = st.rows + begin
-        count = <int> min(ROWS_TOGETHER, st.n_rows - begin)
+        count = <int> min(net.rows_together, st.n_rows - begin)
         begin += count
         if pending:
             for i in range(count):
@@ -910,13 +910,14 @@ cdef inline void change_hidden_weights_in_registers(
 cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:
     """Whether all changes are certain to be so small that no finite weight plus its change overflows.
 
-    A change is an error times a source or a partial. All are bounded by sums of magnitudes, which are NaN if any is.
+    A change is an error times a source or a partial, and both factors have to be finite. All are bounded by sums of
+    magnitudes, which are NaN if any is.
     """
     cdef Py_ssize_t i
     cdef lanes errors = magnitudes(st.e_k, net.n_outputs)
     cdef lanes sources = splat(1)
     cdef lanes partials = splat(0)
-    cdef double source_bound
+    cdef double source_bound, bound
     errors = errors + magnitudes(st.e_s, net.n_cells)
     errors = errors + magnitudes(st.e, net.n_lanes)
     sources = sources + magnitudes(st.y_c, net.n_cells)
@@ -930,7 +931,8 @@ cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:
         st.partials_bound = sum_of(partials)
     if st.n_pending:
         st.partials_bound += source_bound * <double> sum_of(magnitudes(st.coef_block, net.n_partials))
-    return <double> sum_of(errors) * (source_bound + st.partials_bound) < HARMLESS
+    bound = source_bound + st.partials_bound
+    return bound < HARMLESS and <double> sum_of(errors) * bound < HARMLESS
 
 
 cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
@@ -1064,12 +1066,6 @@ cdef void reset(const Net* net, State* st) noexcept nogil:
     """Activations, cell states and partials to zero."""
     forget_activations(net, st)
     forget_partials(net, st)
-
-
-cdef void discard(Net* net) noexcept nogil:
-    """No changes of weights are pending."""
-    memset(net.dw, 0, net.n_sources * net.n_change_lanes * sizeof(real))
-    memset(net.dw_out, 0, net.n_out_sources * net.n_out_lanes * sizeof(real))
 
 
 cdef void measure(const Net* net, const State* st, Tally* tally) noexcept nogil:
@@ -1239,6 +1235,7 @@ cdef int step_member(
         if not compute_outputs(net, st):
             return OUTPUT_NOT_FINITE
         measure(net, st, batch.tallies + (member.position - plan.position))
+        batch.tallies[member.position - plan.position].last_step = batch.step
         note_signal(net, member, plan.learning_rate)
     return OK
 
@@ -1444,7 +1441,7 @@ cdef bint end_batch(Net* net, const Chunk* chunk, Plan* plan, Batch* batch, Py_s
         if not is_zero(sum_up(net, batch, chunk, ADD_UP)):
             plan.status = CHANGE_NOT_FINITE
             plan.sequence = plan.order[plan.position + last]
-            plan.step = plan.offsets[plan.sequence + 1] - plan.offsets[plan.sequence] - 1
+            plan.step = batch.tallies[last].last_step
             return False
         sum_up(net, batch, chunk, TAKE)
     for i in range(batch.n_symbols):
@@ -1608,10 +1605,7 @@ cdef void train_batches(Net* net, const Chunk* chunk, Plan* plan, Batch* batch, 
 
 cdef Kernel build = Kernel(
     real_bytes=sizeof(real),
-    vector_bytes=VECTOR_BYTES,
-    row_bytes=ROW_BYTES,
     reset=reset,
-    discard=discard,
     first_not_finite=first_not_finite,
     run=run,
     learn=learn,

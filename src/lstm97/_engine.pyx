@@ -136,7 +136,7 @@ cdef int bind_states(const Net* net, State* st, Py_ssize_t apart, Py_ssize_t n, 
     return 0
 
 
-cdef object bind_batch(const Net* net, Batch* batch, dict arrays):
+cdef object bind_batch(Net* net, Batch* batch, dict arrays):
     """Point a batch at its arrays; returns what holds its members, which is to be kept with these."""
     cdef object members
     memset(batch, 0, sizeof(Batch))
@@ -150,6 +150,8 @@ cdef object bind_batch(const Net* net, Batch* batch, dict arrays):
     batch.apart = arrays["act"].strides[0] // arrays["act"].itemsize
     batch.size = len(arrays["tallies"])
     batch.tallies = <Tally*> address(arrays["tallies"])
+    net.dw = <real*> address(arrays["dw"])
+    net.dw_out = <real*> address(arrays["dw_out"])
     batch.e_s = <real*> address(arrays["carried_e_s"])
     batch.delta = <real*> address(arrays["delta"])
     batch.symbols = <int32_t*> address(arrays["seen"])
@@ -206,6 +208,7 @@ cdef class Engine:
         self.net.n_cell_lanes = sizes["n_cell_lanes"]
         self.net.n_partials = sizes["n_partials"]
         self.net.n_block = sizes["n_block"]
+        self.net.rows_together = sizes["rows_together"]
         self.net.n_change_lanes = sizes["n_change_lanes"]
         self.net.n_out_sources = sizes["n_out_sources"]
         self.net.n_out_lanes = sizes["n_out_lanes"]
@@ -241,8 +244,6 @@ cdef class Engine:
         self.net.has_bias = <const real*> address(network["has_bias"])
         self.net.w = <real*> address(network["w"])
         self.net.w_out = <real*> address(network["w_out"])
-        self.net.dw = <real*> address(network["dw"])
-        self.net.dw_out = <real*> address(network["dw_out"])
         bind_states(&self.net, &self.st, sizeof(State), 1, state)
 
     # ---- exclusive use ----
@@ -528,7 +529,6 @@ cdef class Engine:
             if schedule is not None:
                 self.batch.schedule = <const int64_t*> address(schedule)
                 self.batch.place = 0
-                self.kernel.discard(&self.net)
             while plan.position < plan.n_order and not plan.stopped:
                 with nogil:
                     if schedule is None:
@@ -547,6 +547,4 @@ cdef class Engine:
             history.sequences += plan.position
             history.steps += plan.n_steps
             history.stopped = bool(plan.stopped)
-            if schedule is not None:
-                self.kernel.discard(&self.net)  # single steps rely on zeros in the padding
             self.leave(True)

@@ -23,11 +23,11 @@ ROW_BYTES = 64
 BLOCK = 16
 """Steps whose effect on the partials is carried out together."""
 
-ROWS_TOGETHER = 8
-"""As in _abi.pxd: rows of weights that are changed part by part."""
-
 BATCH_BLOCK = 128
 """The same, at the most, where sequences step together: they take longer over it, and more memory."""
+
+ROWS_TOGETHER = 8
+"""Rows of weights that an error signal changes part by part together."""
 
 TOGETHER = 16
 """Sequences that step together, at the most."""
@@ -98,6 +98,7 @@ class Layout:
             "n_lanes": self.padded(n_units),
             "n_change_lanes": self.padded(n_units) + ROW_BYTES // self.dtype.itemsize,
             "n_block": BLOCK,
+            "rows_together": ROWS_TOGETHER,
             "n_units": n_units,
             "n_cell_lanes": self.padded(t.n_cells),
             "n_partials": self.padded(n_steering * t.n_cells),
@@ -121,7 +122,7 @@ class Layout:
         }
 
     def network_arrays(self) -> dict[str, Array]:
-        """The constants, weights (zero) and their changes of one network."""
+        """The constants and weights (zero) of one network."""
         t, sizes = self.topology, self.sizes
         n_lanes = sizes["n_lanes"]
         squash = np.repeat(_squash_constants("logistic"), n_lanes, axis=1)
@@ -145,10 +146,8 @@ class Layout:
             "is_output": (np.arange(sizes["n_out_lanes"]) < t.n_outputs).astype(float),
             "has_bias": has_bias,
         }
-        w, dw = ((sizes["n_sources"], n) for n in (n_lanes, sizes["n_change_lanes"]))
-        w_out = (sizes["n_out_sources"], sizes["n_out_lanes"])
-        shapes = {name: values.shape for name, values in constants.items()}
-        shapes |= {"w": w, "w_out": w_out, "dw": dw, "dw_out": w_out}
+        shapes: dict[str, tuple[int, ...]] = {name: values.shape for name, values in constants.items()}
+        shapes |= {"w": (sizes["n_sources"], n_lanes), "w_out": (sizes["n_out_sources"], sizes["n_out_lanes"])}
         arrays = {name: array[0] for name, array in self._carve(1, shapes).items()}
         for name, values in constants.items():
             arrays[name][...] = values
@@ -209,9 +208,18 @@ class Layout:
             shapes["ds_dw"] = (0, sizes["n_partials"])  # no step comes after the first block: nobody asks for them
         n_together = min(size, TOGETHER)
         arrays = self._state_arrays(n_together, n_block, shapes)
-        arrays |= self._carve(1, {"carried_e_s": (cells,), "delta": (n_block, sizes["n_change_lanes"])})
+        n_change_lanes = sizes["n_change_lanes"]
+        arrays |= self._carve(
+            1,
+            {
+                "carried_e_s": (cells,),
+                "delta": (n_block, n_change_lanes),
+                "dw": (sizes["n_sources"], n_change_lanes),
+                "dw_out": (sizes["n_out_sources"], sizes["n_out_lanes"]),
+            },
+        )
         arrays["signals"] = np.zeros((n_together, n_block), np.int32)
-        arrays["tallies"] = np.zeros((size, 3))
+        arrays["tallies"] = np.zeros((size, 4))
         arrays["seen"] = np.zeros(sizes["n_inputs"], np.int32)
         arrays["is_seen"] = np.zeros(sizes["n_inputs"], np.uint8)
         return arrays

@@ -76,7 +76,8 @@ class History:
     Attributes
     ----------
     sequences, steps, epochs : int
-        Trained sequences, their steps, and complete passes through the data or order.
+        Trained sequences, steps done (also of a sequence or batch that an error ended), and complete passes through
+        the data or order.
     stopped : bool
         Whether the stop rule held, after the last of these sequences.
     seconds : float
