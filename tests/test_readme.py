@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.headlines import markdown
 
 import lstm97
 
@@ -48,6 +50,11 @@ def test_every_public_name_in_the_readme_exists():
     names = set(re.findall(r"\blstm97\.([A-Za-z_]\w*)", README))
     assert {"Topology", "Network", "train"} <= names
     assert sorted(name for name in names if not hasattr(lstm97, name)) == []
+
+
+def test_figures_are_those_that_the_command_prints():
+    (arguments,) = re.findall(r"`python -m benchmarks --from\s+(\S+\.json)` prints them", README)
+    assert markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in README
 
 
 def test_links_to_files_lead_somewhere():
