@@ -85,9 +85,16 @@ def test_the_change_by_one_batch_is_the_references(dtype, case, lengths, block):
         assert_trains_as_the_reference(case, dtype, lengths, len(lengths), 1.0)
 
 
+def is_tame_for_long(topology):
+    """Whether symbols can be its inputs and its cells' activations have bounds: over hundreds of steps what has none
+    grows, and with it what rounding leaves of differences between large sums.
+    """
+    return topology.n_inputs > 1 and topology.output_squash != "identity"
+
+
 @pytest.mark.parametrize("symbols", [False, True])
 @given(
-    case=cases(large=False, symbols=False).filter(lambda case: case.topology.n_inputs > 1),
+    case=cases(large=False, symbols=False).filter(lambda case: is_tame_for_long(case.topology)),
     lengths=st.permutations([_layout.BATCH_BLOCK + n for n in (-1, 0, 1, 0)] + [2 * _layout.BATCH_BLOCK + 1, 3]),
 )
 def test_sequences_as_long_as_blocks_and_longer(symbols, case, lengths):
