@@ -21,56 +21,36 @@ def load() -> ModuleType:
 
 
 def lstm_training(
-    inputs: npt.NDArray[Any], targets: npt.NDArray[Any], *, n_cells: int, learning_rate: float
+    inputs: npt.NDArray[Any], targets: npt.NDArray[Any], *, n_cells: int, learning_rate: float, batch_size: int = 1
 ) -> Workload:
-    """nn.LSTM and a linear output, trained a sequence at a time: forward, backward through all of it, SGD."""
-    torch = load()
-    _, n_steps, n_inputs = inputs.shape
-    dtype = torch.from_numpy(inputs).dtype
-    lstm = torch.nn.LSTM(n_inputs, n_cells, dtype=dtype)
-    head = torch.nn.Linear(n_cells, targets.shape[1], dtype=dtype)
-    optimizer = torch.optim.SGD([*lstm.parameters(), *head.parameters()], lr=learning_rate)
-    pairs = [
-        (torch.from_numpy(np.ascontiguousarray(x))[:, None, :], torch.from_numpy(t)[None, :])
-        for x, t in zip(inputs, targets, strict=True)
-    ]
-
-    def run(n_items: int) -> None:
-        for x, t in islice(cycle(pairs), n_items):
-            optimizer.zero_grad()
-            hidden, _ = lstm(x)
-            loss = 0.5 * (head(hidden[-1]) - t).square().sum()
-            loss.backward()
-            optimizer.step()
-
-    n_weights = sum(weights.numel() for weights in (*lstm.parameters(), *head.parameters()))
-    name = f"PyTorch nn.LSTM({n_inputs}, {n_cells}) + SGD, {n_weights} weights, {inputs.dtype}"
-    return Workload(name, run, n_steps)
-
-
-def batch_training(
-    inputs: npt.NDArray[Any], targets: npt.NDArray[Any], *, n_cells: int, learning_rate: float
-) -> Workload:
-    """nn.LSTM and a linear output, trained on all sequences at once: one forward, backward and SGD step for them."""
+    """nn.LSTM and a linear output, trained batch by batch: forward, backward through all of it, SGD."""
     torch = load()
     n_sequences, n_steps, n_inputs = inputs.shape
     dtype = torch.from_numpy(inputs).dtype
     lstm = torch.nn.LSTM(n_inputs, n_cells, dtype=dtype)
     head = torch.nn.Linear(n_cells, targets.shape[1], dtype=dtype)
-    optimizer = torch.optim.SGD([*lstm.parameters(), *head.parameters()], lr=learning_rate)
-    x = torch.from_numpy(np.ascontiguousarray(inputs.swapaxes(0, 1)))  # its default: time first
-    t = torch.from_numpy(targets)
+    parameters = [*lstm.parameters(), *head.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=learning_rate)
+    batches = [
+        (
+            torch.from_numpy(np.ascontiguousarray(inputs[begin : begin + batch_size].swapaxes(0, 1))),  # time first
+            torch.from_numpy(targets[begin : begin + batch_size]),
+        )
+        for begin in range(0, n_sequences, batch_size)
+    ]
 
     def run(n_items: int) -> None:
-        for _ in range(n_items):
+        for x, t in islice(cycle(batches), n_items):
             optimizer.zero_grad()
             hidden, _ = lstm(x)
             loss = 0.5 * (head(hidden[-1]) - t).square().sum()
             loss.backward()
             optimizer.step()
 
-    name = f"PyTorch nn.LSTM({n_inputs}, {n_cells}) + SGD, batch of {n_sequences}, {inputs.dtype}"
-    return Workload(name, run, n_sequences * n_steps)
+    n_weights = sum(weights.numel() for weights in parameters)
+    batch = f"batch of {batch_size}, " if batch_size > 1 else ""
+    name = f"PyTorch nn.LSTM({n_inputs}, {n_cells}) + SGD, {n_weights} weights, {batch}{inputs.dtype}"
+    return Workload(name, run, batch_size * n_steps)
 
 
 def _cell(inputs: npt.NDArray[Any], n_cells: int, n_outputs: int) -> tuple[Any, Any, Any]:

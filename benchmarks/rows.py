@@ -151,10 +151,11 @@ def _batch(title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, t
     """Training with one weight change for many sequences."""
     lstm = Peer(
         "PyTorch nn.LSTM",
-        lambda: pytorch.batch_training(
+        lambda: pytorch.lstm_training(
             *problem(topology, n_steps, "float32", every_step=False),
             n_cells=topology.n_cells,
             learning_rate=BATCH_LEARNING_RATE,
+            batch_size=N_SEQUENCES,
         ),
         torch,
     )

@@ -12,7 +12,7 @@
 # w_km           w_out        (n_out_sources, n_out_lanes) row m: the weights from source m to every output
 # y_k            y            (n_out_lanes,)               outputs
 # alpha e_l      e_k e e_s    lanes of their units         error signals (19)-(23), times the learning rate
-# alpha sum ...  dw, dw_out   as w, w_out                  changes of the weights (22)(26)(28)
+# alpha sum ...  dw, dw_out   rows as w, w_out             a batch's sums of changes (22)(26)(28)
 #                delta        (n_block, lanes of dw)       of a batch's sequence: dw_m = sum_t delta(t) z_m(t)
 #
 # Matrices are source-major: a net input is a sum of rows scaled by z_m and the partials change row by row, so a vector
@@ -57,7 +57,7 @@ cdef extern from "_lanes.h" nogil:
     void add_tile(real*, Py_ssize_t, const real*, Py_ssize_t, Py_ssize_t, const real*, Py_ssize_t, Py_ssize_t, int, int)
 
 
-cdef enum:              # what to do with the changes of weights
+cdef enum:              # what to do with a batch's sums of changes
     ADD_UP              # dw += w: the new weights, in the changes' place
     TAKE                # w = dw
 
@@ -899,12 +899,12 @@ cdef inline void change_hidden_weights_in_registers(
             for i in range(width):
                 k = p * n + i * LANES
                 sums[i] = sums[i] + picked(products, depth, net.sum_of + k) * load(net.is_summed + k)
+        if m == net.bias_source:
+            for i in range(width):
+                sums[i] = sums[i] * load(net.has_bias + i * LANES)
         w = net.w + m * n
         for i in range(width):
             store(w + i * LANES, load(w + i * LANES) + sums[i])
-        if m == net.bias_source:
-            for i in range(width):
-                store(w + i * LANES, load(w + i * LANES) * load(net.has_bias + i * LANES))
 
 
 cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:

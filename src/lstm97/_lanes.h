@@ -44,6 +44,7 @@ typedef real lanes_in_memory __attribute__((vector_size(VECTOR_BYTES), aligned(s
 #define ROW_LANES ((ptrdiff_t)(ROW_BYTES / sizeof(real)))
 #define WIDE 4                             /* how many are summed side by side where rows are long enough */
 #define ROWS (8 / VECTORS)                 /* how many rows of partials are settled side by side */
+
 static inline lanes load(const real *from) { return *(const lanes_in_memory *)from; }
 static inline void store(real *to, lanes x) { *(lanes_in_memory *)to = x; }
 static inline lanes splat(real x) { return x - (lanes){0}; }
@@ -109,7 +110,7 @@ static inline lanes picked(const lanes *from, int width, const word *index)
 static inline lanes picked(const lanes *from, int width, const word *index) { return from[0]; }
 #endif
 static inline lanes magnitude(lanes x) { return choose(x < splat(0), -x, x); }
-/* A finite number plus one of this size does not overflow: it is less than half a unit in the last place of the largest. */
+/* Any finite number plus one of this size is finite: it is less than half a unit in the last place of the largest. */
 #if LSTM97_REAL_IS_DOUBLE
 #define HARMLESS 0x1p960
 #else
