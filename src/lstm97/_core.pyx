@@ -66,7 +66,7 @@ cdef enum:              # what to do with a batch's sums of changes
 
 cdef inline Py_ssize_t vectors(Py_ssize_t n) noexcept nogil:
     """How many vectors cover n lanes."""
-    return (n + LANES - 1) / LANES
+    return <Py_ssize_t> (<size_t> (n + LANES - 1) / <size_t> LANES)  # unsigned: a shift and no more
 
 
 cdef inline lanes squash(lanes a, const real* c, Py_ssize_t n) noexcept nogil:
@@ -381,7 +381,7 @@ cdef inline void note_coefficients(const Net* net, State* st, const lanes* coef,
     cdef Py_ssize_t n = net.n_partials
     cdef Py_ssize_t place = st.n_pending * n
     cdef lanes row
-    for k in range(n // LANES):
+    for k in range(vectors(n)):
         begin = k * LANES
         row = picked(coef, 1, net.cell_of + begin) * load(net.is_partial + begin)
         row = row + picked(coef + 1, 1, net.cell_of + begin) * load(net.is_partial + n + begin)
@@ -441,7 +441,7 @@ cdef inline bint update_in_registers(const Net* net, State* st, const lanes* act
     cdef lanes y_in = picked(act, width, net.lane_of + ROW_LANES)
     cdef lanes y_f = one
     cdef lanes y_out, h, y_c
-    cdef lanes s = load(st.s_c)
+    cdef lanes s = load(st.s_c) * load(net.is_cell)  # lanes without a cell must not grow until they are squashed slowly
     coef[0] = y_in * slope(g, net.squash + net.lane_cell, n)
     coef[1] = g * (y_in * (one - y_in))
     if net.lane_forget >= 0:
@@ -492,7 +492,10 @@ cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
             w += n_inputs * n
         add_rows(w, n, st.act, net.n_hidden, acc, VECTORS)
         w += net.n_hidden * n
-        add_rows(w, n, st.y_c, net.n_cells, acc, VECTORS)
+        if fits_registers(net):
+            add_rows(w, n, st.y_c, net.n_cells, acc, VECTORS)
+        else:
+            add_rows_by_four(w, n, st.y_c, net.n_cells, acc, VECTORS)
         w += net.n_cells * n
         for i in range(VECTORS):
             k = (begin * VECTORS + i) * LANES
@@ -716,8 +719,12 @@ cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
     cdef real* y_out = gate_of_cells(net, st, net.lane_out, 1)
     cdef real y
     cdef lanes e
-    for u in range(n_hidden + net.n_cells):
-        st.eps[u] = dot(w + u * n, st.e_k, n)
+    if net.n_outputs <= 2:  # a row is at least this long, and nothing has to be summed across a vector
+        for u in range(n_hidden + net.n_cells):
+            st.eps[u] = w[u * n] * st.e_k[0] + w[u * n + 1] * st.e_k[1]
+    else:
+        for u in range(n_hidden + net.n_cells):
+            st.eps[u] = dot(w + u * n, st.e_k, n)
     for u in range(n_hidden):
         y = st.act[u]
         st.e[u] = y * (1 - y) * st.eps[u]
@@ -818,46 +825,138 @@ cdef inline void change_steered(
         )
 
 
+cdef inline void change_hidden_units(
+    const Net* net, const State* st, const int32_t* rows, int count, bint only_check, lanes* bad
+) noexcept nogil:
+    """`count` rows of the hidden units' weights, by alpha e_i z_m (22); nothing behind their last lane is touched."""
+    cdef Py_ssize_t i, u
+    cdef real z_m, sum
+    cdef real* w
+    for i in range(count):
+        z_m = source(net, st, rows[i])
+        w = net.w + rows[i] * net.n_lanes
+        for u in range(net.n_hidden):
+            sum = w[u] + st.e[u] * z_m
+            if only_check:
+                bad[0] = bad[0] + splat(0 * sum)
+            else:
+                w[u] = sum
+
+
+cdef inline void change_rows(
+    const Net* net, State* st, const int32_t* rows, int count, bint pending, bint only_check, lanes* bad
+) noexcept nogil:
+    """`count` rows of change_hidden_weights, kind after kind."""
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n_cells = net.n_cells
+    if pending:
+        for i in range(count):
+            settle_row(net, st, st.ds_dw + rows[i] * net.n_partials, source(net, st, rows[i]))
+    if n_cells:
+        change_steered(net, st, rows, count, net.lane_cell, 0, True, only_check, bad)
+        change_steered(net, st, rows, count, net.lane_in, n_cells, net.single_cells, only_check, bad)
+    if net.lane_out >= 0:
+        for i in range(count):
+            add_multiple(
+                net.w + rows[i] * net.n_lanes + net.lane_out, st.e + net.lane_out, source(net, st, rows[i]),
+                net.n_blocks, only_check, bad,
+            )
+    if net.lane_forget >= 0:
+        change_steered(net, st, rows, count, net.lane_forget, 2 * n_cells, net.single_cells, only_check, bad)
+
+
+cdef inline void change_rows_of_single_cells(
+    const Net* net, State* st, const int32_t* rows, int count, bint pending, bint has_out, bint has_forget
+) noexcept nogil:
+    """As change_rows, where every block has one cell: a vector of cells, with all that steers them, at a time.
+
+    All kinds of a row are loaded before the first is stored, so that a kind's stores may reach over its last lane.
+    """
+    cdef Py_ssize_t i, r, v
+    cdef Py_ssize_t n_cells = net.n_cells
+    cdef lanes zero = splat(0)
+    cdef lanes one = splat(1)
+    cdef lanes coef_c = zero
+    cdef lanes coef_in = zero
+    cdef lanes coef_f = zero
+    cdef lanes y_f = one
+    cdef lanes e_out = zero
+    cdef lanes w_out = zero
+    cdef lanes w_f = zero
+    cdef lanes p_f = zero
+    cdef lanes is_cell, e_s, z_m, w_c, w_in, p_c, p_in
+    cdef real* w
+    cdef real* p
+    for i in range(vectors(n_cells)):
+        v = i * LANES
+        is_cell = load(net.is_cell + v)
+        e_s = load(st.e_s + v)
+        if pending:
+            coef_c = load(st.coef_block + v) * is_cell
+            coef_in = load(st.coef_block + n_cells + v) * is_cell
+            if has_forget:
+                coef_f = load(st.coef_block + 2 * n_cells + v) * is_cell
+                y_f = where_positive(is_cell, load(st.decay_block + v), one)
+        if has_out:
+            e_out = load(st.e + net.lane_out + v) * is_cell
+        for r in range(count):
+            z_m = splat(source(net, st, rows[r]))
+            p = st.ds_dw + rows[r] * net.n_partials + v
+            w = net.w + rows[r] * net.n_lanes + v
+            p_c = load(p)
+            p_in = load(p + n_cells)
+            w_c = load(w + net.lane_cell)
+            w_in = load(w + net.lane_in)
+            if has_out:
+                w_out = load(w + net.lane_out)
+            if has_forget:
+                p_f = load(p + 2 * n_cells) * y_f + coef_f * z_m
+                w_f = load(w + net.lane_forget)
+                p_c = p_c * y_f
+                p_in = p_in * y_f
+            p_c = p_c + coef_c * z_m
+            p_in = p_in + coef_in * z_m
+            store(p, p_c)
+            store(p + n_cells, p_in)
+            store(w + net.lane_cell, w_c + e_s * p_c)
+            store(w + net.lane_in, w_in + e_s * p_in)
+            if has_out:
+                store(w + net.lane_out, w_out + e_out * z_m)
+            if has_forget:
+                store(p + 2 * n_cells, p_f)
+                store(w + net.lane_forget, w_f + e_s * p_f)
+
+
 cdef inline void change_hidden_weights(
     const Net* net, State* st, bint pending, bint only_check, lanes* bad
 ) noexcept nogil:
     """Every row of w that can change: by alpha e_l z_m for hidden units and output gates (22), by the partials for the
     other units (26)(28). If this step is still pending, the rows of partials are brought up to date on the way.
 
-    A vector that reaches into the next kind's lanes adds 0 there; but from the hidden units it may reach the output
-    gates, whose errors stand in the same row. As loading what a store has just written in part takes long, some rows
-    take each part of the way together.
+    A vector that reaches into the next kind's lanes adds 0 there. As loading what a store has just written in part
+    takes long, some rows take each part of the way together.
     """
-    cdef Py_ssize_t i
     cdef Py_ssize_t begin = 0
-    cdef Py_ssize_t n = net.n_lanes
-    cdef Py_ssize_t n_cells = net.n_cells
-    cdef Py_ssize_t begin_out = max(net.lane_out, vectors(net.n_hidden) * LANES)
     cdef int count
     cdef const int32_t* rows
     while begin < st.n_rows:
         rows = st.rows + begin
         count = <int> min(net.rows_together, st.n_rows - begin)
         begin += count
-        if pending:
-            for i in range(count):
-                settle_row(net, st, st.ds_dw + rows[i] * net.n_partials, source(net, st, rows[i]))
         if net.n_hidden:
-            for i in range(count):
-                add_multiple(net.w + rows[i] * n, st.e, source(net, st, rows[i]), net.n_hidden, only_check, bad)
-        if n_cells:
-            change_steered(net, st, rows, count, net.lane_cell, 0, True, only_check, bad)
-            change_steered(net, st, rows, count, net.lane_in, n_cells, net.single_cells, only_check, bad)
-        if net.lane_out >= 0:
-            for i in range(count):
-                add_multiple(
-                    net.w + rows[i] * n + begin_out, st.e + begin_out, source(net, st, rows[i]),
-                    net.lane_out + net.n_blocks - begin_out, only_check, bad,
-                )
-        if net.lane_forget >= 0:
-            change_steered(net, st, rows, count, net.lane_forget, 2 * n_cells, net.single_cells, only_check, bad)
+            change_hidden_units(net, st, rows, count, only_check, bad)
+        if only_check or not net.single_cells or net.n_cells == 0:
+            change_rows(net, st, rows, count, pending, only_check, bad)
+        elif net.lane_forget < 0 and net.lane_out < 0:
+            change_rows_of_single_cells(net, st, rows, count, pending, False, False)
+        elif net.lane_forget < 0:
+            change_rows_of_single_cells(net, st, rows, count, pending, True, False)
+        elif net.lane_out < 0:
+            change_rows_of_single_cells(net, st, rows, count, pending, False, True)
+        else:
+            change_rows_of_single_cells(net, st, rows, count, pending, True, True)
     if net.bias_source >= 0 and not only_check:
-        scale(net.w + net.bias_source * n, net.has_bias, n)
+        scale(net.w + net.bias_source * net.n_lanes, net.has_bias, net.n_lanes)
 
 
 cdef inline void change_hidden_weights_in_registers(

@@ -141,6 +141,21 @@ static inline int is_zero(lanes x)
     return 1;
 }
 #endif
+/* Whether any lane is above the limit; NaN is not. */
+static inline int any_above(lanes x, lanes limit)
+{
+#if defined(__AVX512F__)
+    return INTRINSIC(PREFIX, _cmp_, MASK_SUFFIX)(x, limit, _CMP_GT_OQ) != 0;
+#elif defined(__AVX__)
+    return INTRINSIC(PREFIX, _movemask_, SUFFIX)(INTRINSIC(PREFIX, _cmp_, SUFFIX)(x, limit, _CMP_GT_OQ)) != 0;
+#elif defined(__SSE2__)
+    return INTRINSIC(PREFIX, _movemask_, SUFFIX)(INTRINSIC(PREFIX, _cmpgt_, SUFFIX)(x, limit)) != 0;
+#else
+    for (int i = 0; i < LANES; i++)
+        if (x[i] > limit[i]) return 1;
+    return 0;
+#endif
+}
 static inline lanes where_positive(lanes x, lanes yes, lanes no) { return choose(x > splat(0), yes, no); }
 static inline lanes larger(lanes a, lanes b) { return choose(a > b, a, b); }
 static inline real largest_of(lanes x)
@@ -165,8 +180,11 @@ static inline real sum_of(lanes x)
  * (6e-9). Left in parts: a squashing function needs one division either way, and a difference such as 1 - exp(x) must
  * not cancel near 0. x outside +-LIMIT counts as +-LIMIT, so that all stays finite and normal; NaN stays NaN.
  *
- * x = scale a. A small network waits for every operation of the longest chain, so the constants scale / ln 2 and
- * 1 / |scale| come ready-made, and the polynomials are not evaluated by Horner's rule. */
+ * x = scale a. A small network waits for every operation of the longest chain, which is the one through r. So the
+ * constants scale / ln 2 and 1 / |scale| come ready-made, the polynomials are not evaluated by Horner's rule, and LIMIT
+ * is a branch that is hardly ever taken. Where a multiply-add rounds once, one is enough for r: it takes LN2, rounded,
+ * for ln 2, and 1 - n LN2_REST in power makes up for the difference. That changes no power near 1, where a difference
+ * from 1 would feel it. */
 typedef struct { lanes q, p, power; } exponential;
 
 #define ONE_BY_LN2 1.4426950408889634
@@ -174,6 +192,8 @@ typedef struct { lanes q, p, power; } exponential;
 #if LSTM97_REAL_IS_DOUBLE
 #define LIMIT 690.0
 #define ROUND 6755399441055744.0      /* 1.5 * 2^52: adding it leaves the nearest integer in the low mantissa bits */
+#define LN2 0x1.62e42fefa39efp-1
+#define LN2_REST 0x1.abc9e3b39803fp-56
 #define LN2_HIGH 0x1.62e42feep-1      /* ln 2 in two parts; n * LN2_HIGH is exact */
 #define LN2_LOW 0x1.a39ef35793c76p-33
 #define MANTISSA_BITS 52
@@ -181,6 +201,8 @@ typedef struct { lanes q, p, power; } exponential;
 #else
 #define LIMIT 82.0f
 #define ROUND 12582912.0f             /* 1.5 * 2^23 */
+#define LN2 0x1.62e43p-1f
+#define LN2_REST -0x1.05c61p-29f
 #define LN2_HIGH 0x1.62e4p-1f
 #define LN2_LOW 0x1.7f7d1cp-20f
 #define MANTISSA_BITS 23
@@ -190,10 +212,17 @@ typedef struct { lanes q, p, power; } exponential;
 static inline exponential exp_parts(lanes a, lanes scale, lanes scale_by_ln2, lanes one_by_scale)
 {
     const lanes shift = splat((real)ROUND);
-    a = clamped(a, one_by_scale * (real)LIMIT);
+    if (__builtin_expect(any_above((a * scale) * (a * scale), splat((real)LIMIT * (real)LIMIT)), 0))
+        a = clamped(a, one_by_scale * (real)LIMIT);
     const lanes shifted = a * scale_by_ln2 + shift;
     const lanes n = shifted - shift;
-    const lanes r = (n * (real)-LN2_HIGH + a * scale) - n * (real)LN2_LOW; /* the multiply-adds wait for n only */
+    lanes power = (lanes)((((words)shifted - (words)shift) + EXPONENT_BIAS) << MANTISSA_BITS);
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    const lanes r = n * (real)-LN2 + a * scale;
+    power -= power * (n * (real)LN2_REST);
+#else
+    const lanes r = (n * (real)-LN2_HIGH + a * scale) - n * (real)LN2_LOW;
+#endif
     const lanes r2 = r * r;
 #if LSTM97_REAL_IS_DOUBLE
     const lanes q = (r2 * r2) * (r2 + (real)840) + (r2 * (real)75600 + (real)665280);
@@ -202,8 +231,7 @@ static inline exponential exp_parts(lanes a, lanes scale, lanes scale_by_ln2, la
     const lanes q = r2 * (real)12 + (real)120;
     const lanes p = r2 * r + r * (real)60;
 #endif
-    const words power = (((words)shifted - (words)shift) + EXPONENT_BIAS) << MANTISSA_BITS;
-    return (exponential){q, p, (lanes)power};
+    return (exponential){q, p, power};
 }
 
 /* A tile of a product of matrices: c_r += sum_k a_rk b_k for `height` rows of c, `width` vectors of each, held in

@@ -183,7 +183,7 @@ class Layout:
         sizes = self.sizes
         lanes = ROW_BYTES // self.dtype.itemsize
         n = min(lanes, self.topology.n_cells)
-        # Lanes without a cell find a gate everywhere: with what it adds, their state grows by 1 per step at most.
+        # Lanes without a cell find a gate everywhere: what it adds to their state is 1 at most.
         places = np.full((4, lanes), max(0, sizes["lane_in"]), np.dtype(f"i{self.dtype.itemsize}"))
         places[0, :n] = sizes["lane_cell"] + np.arange(n)
         for row, kind in enumerate(("in", "out", "forget"), start=1):
