@@ -187,14 +187,16 @@ cdef class Engine:
     cdef bint busy                 # a call on this state is under way
     cdef char format
     cdef readonly object layout
+    cdef object dtype              # the layout's
     cdef object kept
 
     def __init__(self, kernel, layout, dict network, dict state, lock):
         cdef dict sizes = layout.sizes
         self.kernel = <const Kernel*> PyCapsule_GetPointer(kernel, "lstm97.kernel")
         self.layout = layout
+        self.dtype = layout.dtype
         self.kept = (kernel, network, state, lock)
-        self.format = ord(layout.dtype.char)
+        self.format = ord(self.dtype.char)
         self.learning = <int32_t*> address(lock)
         memset(&self.net, 0, sizeof(Net))
         self.net.n_inputs = sizes["n_inputs"]
@@ -276,7 +278,7 @@ cdef class Engine:
             rate = <float> rate
         if not 0 < rate < INFINITY:
             positive("learning_rate", learning_rate)
-            raise ValueError(f"learning_rate is {learning_rate!r}, which {self.layout.dtype} can't hold")
+            raise ValueError(f"learning_rate is {learning_rate!r}, which {self.dtype} can't hold")
         return rate
 
     cdef Py_ssize_t slice_of(self, const Chunk* chunk) noexcept:
@@ -354,11 +356,11 @@ cdef class Engine:
         """`out`, checked, or a new array, for one step's outputs."""
         cdef Py_buffer view
         if out is None:
-            return empty(self.net.n_outputs, self.layout.dtype)
+            return empty(self.net.n_outputs, self.dtype)
         if type(out) is ndarray and self.get_reals(out, &view, self.net.n_outputs, PyBUF_WRITABLE):
             release(&view)
             return out
-        return sequences.checked_out(out, (self.net.n_outputs,), self.layout.dtype)
+        return sequences.checked_out(out, (self.net.n_outputs,), self.dtype)
 
     # ---- calls ----
 
