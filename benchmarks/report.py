@@ -7,10 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from . import limits
 from .counting import Work
 from .rows import PeerMissingError, Row, build
 from .timing import Summary, Workload, take_turns
+
+
+INSTANCES = 3
 
 
 @dataclass(frozen=True)
@@ -49,20 +54,28 @@ class Result:
 
 
 def measure(row: Row, caches: Mapping[str, int], *, repeats: int, seconds: float) -> Result:
-    """Time a row: ours, the peers and the limits take turns; ratios are taken within each round."""
-    ours = row.ours()
-    built: dict[str, Workload] = {}
-    missing: dict[str, str] = {}
-    for peer in row.peers:
-        try:
-            built[peer.name] = build(peer)
-        except PeerMissingError as error:
-            missing[peer.name] = str(error)
-    bounds = []
-    if row.work is not None:
-        with suppress(OSError, subprocess.CalledProcessError):  # no C compiler; the heading tells
-            bounds = list(limits.workloads(row.work, row.dtype, caches))
-    taken = take_turns([ours, *built.values(), *bounds], repeats=repeats, seconds=seconds)
+    """Time a row: ours, the peers and the limits take turns; ratios are taken within each round.
+
+    Everything is built anew for every third of the rounds: where its memory happens to lie can move the time of a small
+    network by a fifth.
+    """
+    rounds = []
+    for _ in range(INSTANCES):
+        ours = row.ours()
+        built: dict[str, Workload] = {}
+        missing: dict[str, str] = {}
+        for peer in row.peers:
+            try:
+                built[peer.name] = build(peer)
+            except PeerMissingError as error:
+                missing[peer.name] = str(error)
+        bounds = []
+        if row.work is not None:
+            with suppress(OSError, subprocess.CalledProcessError):  # no C compiler; the heading tells
+                bounds = list(limits.workloads(row.work, row.dtype, caches))
+        workloads = [ours, *built.values(), *bounds]
+        rounds.append(take_turns(workloads, repeats=-(-repeats // INSTANCES), seconds=seconds))
+    taken = np.concatenate(rounds)
 
     columns = iter(taken.T)
     own = next(columns)
