@@ -14,7 +14,6 @@ from .counting import Work
 from .rows import PeerMissingError, Row, build
 from .timing import Summary, Workload, take_turns
 
-
 INSTANCES = 3
 
 
