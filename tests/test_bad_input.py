@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
-
 import numpy as np
 import pytest
 
@@ -177,15 +174,6 @@ def test_a_learning_rate_the_dtype_cannot_hold_is_refused():
     net = Network(Topology(2, 1), dtype="float32")
     with pytest.raises(ValueError, match="learning_rate is 1e-60, which float32 can't hold"):
         net.learn([1, 2], [1], 1e-60)
-
-
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
-def test_copies_say_what_to_do_instead(copied):
-    net = Network(Topology(2, 1))
-    with pytest.raises(TypeError, match=r"use save\(path\) and lstm97\.load\(path\)"):
-        copied(net)
-    with pytest.raises(TypeError, match=r"new_state\(\)"):
-        copied(net.new_state())
 
 
 def test_partly_nan_targets_are_refused():

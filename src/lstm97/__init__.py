@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from lstm97._dispatch import Config, show_config
+from lstm97.checkpoints import Checkpoint
 from lstm97.network import Network, State
 from lstm97.persistence import load
 from lstm97.sequences import Sequences
@@ -10,6 +11,7 @@ from lstm97.topology import Topology
 from lstm97.training import History, Stop, predict, train
 
 __all__ = [
+    "Checkpoint",
     "Config",
     "History",
     "Network",

@@ -27,6 +27,11 @@ from lstm97._checks import positive
 cdef extern from "_cpu.h":
     int x86_64_level()
 
+# What a network's lock says while its weights may change, or somebody reads them who wants them whole.
+cdef enum:
+    LEARNING_IS_ON = 1  # in a call on one of its states
+    TRAINING_IS_ON = 2  # in `train`
+
 # Work is counted in weights times steps, at most a few nanoseconds each. A call over many steps looks for signals after
 # every slice of work; a single step hands the GIL over only if its work is worth more than the handing over.
 cdef enum:
@@ -43,6 +48,8 @@ cdef dict _NOT_FINITE = {
 }
 
 
+cdef str STATE_IN_USE = "this state is in use by another thread; give each thread its own: new_state()"
+cdef str NETWORK_IN_USE = "this network is being trained by another thread"
 cdef str STREAM = "reset the state"
 cdef str LEARNING = "try a smaller learning_rate, or forget_gates=True for streams without reset"
 
@@ -176,7 +183,7 @@ cdef class Engine:
     network, state : dict of str to ndarray
         ``layout.network_arrays()`` and ``layout.state_arrays()``; kept alive here.
     lock : ndarray, shape (1,), int32
-        Shared by all engines of a network: 1 while one of them learns.
+        Shared by all engines of a network: 0 unless one of them learns.
     """
 
     cdef const Kernel* kernel
@@ -253,11 +260,11 @@ cdef class Engine:
     cdef int enter(self, bint learns) except -1:
         """Claim the state, and the weights if they are to change."""
         if self.busy:
-            raise RuntimeError("this state is in use by another thread; give each thread its own: new_state()")
+            raise RuntimeError(STATE_IN_USE)
         if learns:
             if self.learning[0]:
-                raise RuntimeError("this network is being trained by another thread")
-            self.learning[0] = 1
+                raise RuntimeError(NETWORK_IN_USE)
+            self.learning[0] = LEARNING_IS_ON
         self.busy = True
         return 0
 
@@ -266,6 +273,25 @@ cdef class Engine:
         self.busy = False
         if learns:
             self.learning[0] = 0
+
+    def refuse_training(self):
+        """RuntimeError while the network is in `train`."""
+        if self.learning[0] == TRAINING_IS_ON:
+            raise RuntimeError(NETWORK_IN_USE)
+
+    def hold(self, bint with_state):
+        """Claim the weights, and the state if asked for, until `let_go`: for reading them in peace."""
+        if with_state and self.busy:
+            raise RuntimeError(STATE_IN_USE)
+        if self.learning[0]:
+            raise RuntimeError(NETWORK_IN_USE)
+        self.learning[0] = LEARNING_IS_ON
+        self.busy = self.busy or with_state
+
+    def let_go(self, bint with_state):
+        """Give back what `hold` claimed."""
+        self.learning[0] = 0
+        self.busy = self.busy and not with_state
 
     cdef double rate(self, object learning_rate) except -1:
         """The learning rate in the network's dtype; what is not positive and finite there is refused."""
@@ -361,6 +387,33 @@ cdef class Engine:
             release(&view)
             return out
         return sequences.checked_out(out, (self.net.n_outputs,), self.dtype)
+
+    # ---- a state in parts ----
+
+    def place(self):
+        """What of the state is not in its arrays: the numbers that `put` takes; `slot` is the row of z_block in use."""
+        return {
+            "n_pending": self.st.n_pending,
+            "n_rows": self.st.n_rows,
+            "symbol": self.st.symbol,
+            "phase": self.st.phase,
+            "dense": self.st.dense,
+            "slot": 0 if self.st.z == NULL else (<char*> self.st.z - <char*> self.st.z_block) // self.bytes_of_z(),
+        }
+
+    def put(self, *, Py_ssize_t n_pending, Py_ssize_t n_rows, Py_ssize_t symbol, int phase, bint dense):
+        """Go on from arrays that somebody has filled, and these numbers; z is the last pending row, or the first."""
+        self.st.n_pending = n_pending
+        self.st.n_rows = n_rows
+        self.st.symbol = symbol
+        self.st.phase = phase
+        self.st.dense = dense
+        self.st.z = <real*> (<char*> self.st.z_block + max(0, n_pending - 1) * self.bytes_of_z())
+        self.st.partials_bound = INFINITY
+
+    cdef Py_ssize_t bytes_of_z(self) noexcept:
+        """From a row of z_block to the next."""
+        return self.st.n_z * self.kernel.real_bytes
 
     # ---- calls ----
 
@@ -527,6 +580,7 @@ cdef class Engine:
             plan.rule = &rule
         cdef Py_ssize_t slice_steps = self.slice_of(&chunk)
         self.enter(True)
+        self.learning[0] = TRAINING_IS_ON
         try:
             if schedule is not None:
                 self.batch.schedule = <const int64_t*> address(schedule)

@@ -79,6 +79,19 @@ class Layout:
         return places
 
     @property
+    def n_steering(self) -> int:
+        """Kinds of weights that have partials: into the cell, its input gate, its forget gate."""
+        return 2 + self.topology.forget_gates
+
+    @property
+    def n_bytes(self) -> int:
+        """About how much memory a network and its state take, for a network that nobody has made yet."""
+        sizes = self.sizes
+        reals = sizes["n_sources"] * sizes["n_lanes"] + sizes["n_out_sources"] * sizes["n_out_lanes"]
+        reals += sum(map(math.prod, self._state_shapes(BLOCK, symbols=False).values()))
+        return self.dtype.itemsize * reals
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Every number of ``Net`` in _abi.pxd."""
         t = self.topology
@@ -86,7 +99,6 @@ class Layout:
         n_units = sum(n for kind, n in t.units.items() if kind != "output")
         n_unbiased = t.n_inputs + sum(t.recurrent_sources.values())
         has_bias_row = any(t.has_bias(kind) for kind in lanes)
-        n_steering = 2 + t.forget_gates  # weights into the cell, its input gate, its forget gate
         n_blocks = t.n_blocks
         return {
             "n_inputs": t.n_inputs,
@@ -101,8 +113,8 @@ class Layout:
             "rows_together": ROWS_TOGETHER,
             "n_units": n_units,
             "n_cell_lanes": self.padded(t.n_cells),
-            "n_partials": self.padded(n_steering * t.n_cells),
-            "n_carried": self.padded(t.n_cells + (n_steering - 1) * n_blocks),
+            "n_partials": self.padded(self.n_steering * t.n_cells),
+            "n_carried": self.padded(t.n_cells + (self.n_steering - 1) * n_blocks),
             "n_direct": self.padded(t.n_hidden + t.output_gates * n_blocks),
             "n_out_sources": t.n_sources("output"),
             "n_out_lanes": self.padded(t.n_outputs),

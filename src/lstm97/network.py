@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import accumulate
+from math import inf
 from os import PathLike
-from typing import Any, NoReturn, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.random import BitGenerator, Generator, SeedSequence
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lstm97 import _dispatch, persistence
-from lstm97._checks import not_negative
+from lstm97._checks import integer, not_negative
 from lstm97._engine import Engine
 from lstm97._layout import RECORDS, Layout, Record
 from lstm97.sequences import as_stream, as_stream_targets, checked_out
@@ -28,6 +33,7 @@ class State:
     """
 
     def __init__(self, network: Network) -> None:
+        self._network: Callable[[], Network | None] = lambda: network
         self._layout = network._layout
         self._network_arrays = network._arrays
         arrays = self._layout.state_arrays()
@@ -36,8 +42,13 @@ class State:
             _dispatch.kernel(self._layout.dtype), self._layout, network._arrays, arrays, network._lock
         )
 
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a State is neither copied nor pickled; make one with the network's new_state()")
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The network and the bytes of a file; a copy of a state is one more state of the same network."""
+        network = self._network()
+        if network is None:
+            raise TypeError("this state's network is gone, so it is neither copied nor pickled")
+        with network._held(self):
+            return _state_of, (network, *persistence.state_parts(self))
 
     def reset(self) -> None:
         """Set activations, cell states and partials to zero."""
@@ -165,6 +176,7 @@ class Network:
         for kind, values in biases.items():
             self._weights[kind][:, -1] = values
         self._state = State(self)
+        self._state._network = weakref.ref(self)  # else neither would go before the garbage collection finds them
         self._engine = self._state._engine
 
     def _gate_bias(self, kind: Kind, bias: ArrayLike) -> Array:
@@ -187,8 +199,9 @@ class Network:
             raise ValueError(f"{name} is {bias!r}, which {self.dtype} can't hold")
         return np.broadcast_to(values, (n_blocks,))
 
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a Network is neither copied nor pickled; use save(path) and lstm97.load(path)")
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are the bytes of a file, with the network's own state."""
+        return persistence.from_bytes, (persistence.to_bytes(self, True),)
 
     def __repr__(self) -> str:
         return f"<Network: {self.topology.n_weights} weights, {self.dtype}, {self.topology}>"
@@ -242,8 +255,26 @@ class Network:
         return State(self)
 
     def reset(self, state: State | None = None) -> None:
-        """Set a state (by default the network's own) to zero: activations, cell states, partials."""
+        """Set a state (by default the network's own) to zero: activations, cell states, partials.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread uses this state, or, where it is the network's own, is in `train`.
+        """
+        if state is None:
+            self._engine.refuse_training()
         self._engine_of(state).reset()
+
+    @contextmanager
+    def _held(self, state: State | None) -> Iterator[None]:
+        """Keep other threads from changing the weights, and from using a state, while somebody reads them."""
+        engine = self._engine_of(state)
+        engine.hold(state is not None)
+        try:
+            yield
+        finally:
+            engine.let_go(state is not None)
 
     def _engine_of(self, state: State | None) -> Engine:
         """The engine of a state of this network."""
@@ -452,20 +483,112 @@ class Network:
 
     # ---- files ----
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: str | PathLike[str], state: bool | State = False) -> None:
         """Write topology and weights to a safetensors file, which `load` reads.
+
+        Whatever happens meanwhile, the path has the old file or the new one, whole.
 
         Parameters
         ----------
         path : str or path
             Of the file; one that exists is replaced.
+        state : bool or State, default False
+            True: the network's own state as well (activations, cell states, partials, pending steps), so that the
+            loaded network goes on with the stream to the same bits. Or another of its states, for the same purpose.
 
         Raises
         ------
+        TypeError, ValueError
+            If `state` is neither a bool nor a state of this network.
         OSError
             If the file cannot be written.
+        RuntimeError
+            If another thread trains this network or uses this state.
         """
-        persistence.save(self, path)
+        if not isinstance(state, (bool, State)):
+            raise TypeError(f"state must be True, False or a State, got {type(state).__name__}")
+        persistence.save(self, path, state)
+
+    # ---- growth ----
+
+    def with_block(
+        self,
+        size: int = 1,
+        *,
+        seed: int | SeedSequence | BitGenerator | Generator | None = 0,
+        init_range: float = 0.1,
+        outgoing_range: float | None = None,
+        input_gate_bias: float | None = None,
+        output_gate_bias: float | None = None,
+        forget_gate_bias: float | None = None,
+    ) -> Network:
+        """A network with one more memory cell block, the last, and these weights in place; this one stays as it is.
+
+        Parameters
+        ----------
+        size : int, default 1
+            Number of cells of the new block.
+        seed : int, SeedSequence, BitGenerator, Generator or None, default 0
+            For the new weights.
+        init_range : float, default 0.1
+            The new weights are uniform in [-init_range, init_range] ...
+        outgoing_range : float, optional
+            ... or in this range, where they lead from the new block to units that were there before. 0: the outputs
+            stay as they are until the new network learns.
+        input_gate_bias, output_gate_bias, forget_gate_bias : float, optional
+            Initial biases of the new block's gates instead of random ones.
+
+        Returns
+        -------
+        Network
+            Of the same dtype, its state zero.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as above, or a bias is given to gates that have none.
+        RuntimeError
+            If another thread trains this network.
+
+        Notes
+        -----
+        The paper's remedy for cells that store what they need not: begin with few, and add a block when the error stops
+        falling (sequential construction).
+
+        Examples
+        --------
+        >>> net = Network(Topology(3, 2, blocks=(2,)))
+        >>> net.with_block(1, seed=1).topology.blocks
+        (2, 1)
+        """
+        if outgoing_range is not None and not_negative("outgoing_range", outgoing_range) == inf:
+            raise ValueError("outgoing_range must be finite")
+        rng = np.random.default_rng(seed)
+        topology = replace(self.topology, blocks=(*self.topology.blocks, integer("size", size, at_least=1)))
+        grown = Network(topology, self.dtype, rng, init_range)
+        for kind, bias in zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True):
+            if bias is not None:
+                grown.weights[kind][-1, -1] = grown._gate_bias(kind, bias)[-1]
+        with self._held(None):
+            for kind, weights in self._weights.items():
+                units = grown.weights[kind][: len(weights)]
+                if outgoing_range is not None:
+                    units[...] = rng.uniform(-outgoing_range, outgoing_range, units.shape)
+                units[:, _kept(self.topology.sources(kind), topology.sources(kind))] = weights
+        return grown
+
+
+def _kept(before: dict[str, int], now: dict[str, int]) -> list[int]:
+    """Where the sources that units had before stand among those they have now: the new ones of a kind come last."""
+    begins = accumulate(now.values(), initial=0)
+    return [begin + i for begin, kind in zip(begins, now, strict=False) for i in range(before.get(kind, 0))]
+
+
+def _state_of(network: Network, numbers: dict[str, Any], parts: dict[str, Array]) -> State:
+    """A state of a network, from its parts: what a copied or pickled state is made with."""
+    state = network.new_state()
+    persistence.restore_state(state, numbers, parts)
+    return state
 
 
 def _float_dtype(dtype: DTypeLike) -> np.dtype[Any]:

@@ -1,37 +1,74 @@
-"""Networks in files: safetensors, with the topology in the header and the weights by name. Never pickle."""
+"""Networks and states in files: safetensors, everything by name, never pickle. The format: docs/keeping-alive.md."""
 
 from __future__ import annotations
 
+import io
 import json
+import math
+import os
+import secrets
+import stat
+from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike, fspath
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lstm97._layout import BLOCK, Layout
 from lstm97.topology import Topology
 
 if TYPE_CHECKING:
-    from lstm97.network import Network
+    from lstm97.network import Network, State
+
+Array = NDArray[Any]
 
 FORMAT = "1"
 
+HEADER_LIMIT = 100_000_000
+"""Bytes of header that safetensors accepts."""
 
-def save(net: Network, path: str | PathLike[str]) -> None:
-    """Write a network's topology and weights; see `lstm97.Network.save`."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+FREE_MEMORY = 2**26
+MEMORY_PER_BYTE = 1000
+"""A file may ask for so many bytes of memory, and for so many more for each of its own: padding takes no more."""
 
-    header = {"lstm97_format": FORMAT, "topology": json.dumps(asdict(net.topology)), "dtype": net.dtype.name}
-    weights = {str(kind): np.ascontiguousarray(view) for kind, view in net.weights.items()}
-    try:
-        save_file(weights, fspath(path), metadata=header)
-    except SafetensorError as error:
-        raise OSError(f"{fspath(path)} cannot be written: {error}") from error
+STATE = "state."
+PHASES = ("not learning", "awaiting", "corrected")  # numbered as Phase in _abi.pxd
+
+_CODES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8"}
+
+
+class Part(NamedTuple):
+    """What one tensor of a file must be; None stands for a number of rows that only the file knows."""
+
+    dtype: str
+    shape: tuple[int | None, ...]
+    most_rows: int = 0
+
+
+class Contents(NamedTuple):
+    """What a file holds, checked against its own header."""
+
+    topology: Topology
+    dtype: str
+    metadata: dict[str, str]
+    tensors: dict[str, Array]
+
+
+# ---- files ----
+
+
+def save(net: Network, path: str | PathLike[str], state: bool | State = False) -> None:
+    """Write a network; see `lstm97.Network.save`."""
+    write_whole(path, to_bytes(net, state))
 
 
 def load(path: str | PathLike[str]) -> Network:
-    """Read a network from a file written by `Network.save`.
+    """Read a network from a file written by `Network.save`, or from a checkpoint of `train`.
+
+    Nothing in the file is executed, and no more memory is taken than a network needs whose weights fill the file.
 
     Parameters
     ----------
@@ -41,40 +78,286 @@ def load(path: str | PathLike[str]) -> Network:
     Returns
     -------
     Network
-        With the saved topology, dtype and weights, and a zero state.
+        With the saved topology, dtype and weights, and the saved state if there is one, else a zero state.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If it is not such a file.
+        If it is not such a file, or is damaged, or of a format that this version does not know.
     """
-    from safetensors import SafetensorError, safe_open
+    return to_network(read(path), fspath(path))
 
+
+def read(path: str | PathLike[str]) -> Contents:
+    """Read and check a file."""
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{fspath(path)} is not a regular file")
+        return parse(file, status.st_size, fspath(path))
+
+
+def write_whole(path: str | PathLike[str], data: bytes) -> None:
+    """Replace a file by another so that whatever happens, one of them is there, whole.
+
+    The new one is on the disk before it takes the name.
+    """
+    target = Path(os.path.realpath(path))
+    mode = 0o666
+    if target.exists():
+        if not target.is_file():
+            raise OSError(f"{fspath(path)} is not a regular file")
+        mode = stat.S_IMODE(target.stat().st_mode)
+    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # the name, too, has to reach the disk
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+# ---- bytes ----
+
+
+def to_bytes(net: Network, state: bool | State, more: Mapping[str, Array] | None = None, **metadata: str) -> bytes:
+    """A network, and one of its states if asked for, as a file has it; `more` tensors and metadata beside them."""
+    from safetensors.numpy import save as serialize
+
+    header = {"lstm97_format": FORMAT, "topology": json.dumps(asdict(net.topology)), "dtype": net.dtype.name}
+    chosen = net.state if state is True else state
+    with net._held(chosen or None):
+        tensors = {str(kind): np.ascontiguousarray(view) for kind, view in net.weights.items()}
+        if chosen:
+            numbers, arrays = state_parts(chosen)
+            header["state"] = json.dumps(numbers)
+            tensors |= {STATE + name: array for name, array in arrays.items()}
+    return serialize(tensors | dict(more or {}), header | metadata)
+
+
+def from_bytes(data: bytes) -> Network:
+    """The network of `to_bytes`."""
+    return to_network(parse(io.BytesIO(data), len(data), "the data"), "the data")
+
+
+def to_network(contents: Contents, what: str) -> Network:
+    """The network in the contents of a file."""
     from lstm97.network import Network
 
+    net = Network(contents.topology, contents.dtype)
     try:
-        with safe_open(fspath(path), framework="numpy") as file:
-            header = file.metadata() or {}
-            names = list(file.keys())
-            weights = {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        raise ValueError(f"{fspath(path)} is not a safetensors file: {error}") from error
-    if header.get("lstm97_format") != FORMAT:
-        raise ValueError(
-            f"{fspath(path)} has lstm97 format {header.get('lstm97_format')!r}; this version reads {FORMAT!r}"
-        )
-    try:
-        net = Network(Topology(**json.loads(header["topology"])), header["dtype"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{fspath(path)} has no usable header: {error}") from error
-    found = {name: array.shape for name, array in weights.items()}
-    expected = {str(kind): view.shape for kind, view in net.weights.items()}
-    if found != expected:
-        raise ValueError(f"{fspath(path)} has weights {found}, its topology needs {expected}")
-    try:
-        net.parameters = np.concatenate([weights[kind].ravel() for kind in net.weights])
+        net.parameters = np.concatenate([contents.tensors[kind].ravel() for kind in net.weights])
     except ValueError as error:
-        raise ValueError(f"{fspath(path)} has weights that are not finite") from error
+        raise ValueError(f"{what} has weights that are not finite") from error
+    if "state" in contents.metadata:
+        parts = {name[len(STATE) :]: array for name, array in contents.tensors.items() if name.startswith(STATE)}
+        restore_state(net.state, json.loads(contents.metadata["state"]), parts)
     return net
+
+
+def parse(file: BinaryIO, size: int, what: str) -> Contents:
+    """Read `size` bytes and check them; nothing is read or made before the header is known to fit them."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as deserialize
+
+    start = file.read(8)
+    n_header = int.from_bytes(start, "little")
+    if len(start) < 8 or n_header > min(size - 8, HEADER_LIMIT):
+        raise ValueError(f"{what} is not a safetensors file: it ends before its header")
+    text = file.read(n_header)
+    try:
+        entries = json.loads(text)
+        metadata = entries.pop("__metadata__", {})
+        found = {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
+        strings = all(isinstance(value, str) for value in metadata.values())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{what} is not a safetensors file: its header is damaged") from error
+    if not strings or metadata.get("lstm97_format") != FORMAT:
+        raise ValueError(f"{what} has lstm97 format {metadata.get('lstm97_format')!r}; this version reads {FORMAT!r}")
+    topology, dtype, parts = _parts(metadata, what)
+    n_bytes = _bytes_needed(found, parts, what)
+    if n_bytes != size - 8 - n_header:
+        raise ValueError(f"{what} has {size - 8 - n_header} bytes of data, its header tells of {n_bytes}")
+    if Layout(topology, np.dtype(dtype)).n_bytes > FREE_MEMORY + MEMORY_PER_BYTE * size:
+        raise ValueError(f"{what} has a topology that needs far more memory than its weights")
+    body = file.read(n_bytes)
+    if len(body) != n_bytes:
+        raise ValueError(f"{what} ends before its data does")
+    try:
+        tensors = deserialize(start + text + body)
+    except SafetensorError as error:
+        raise ValueError(f"{what} is not a safetensors file: {error}") from error
+    return Contents(topology, dtype, metadata, tensors)
+
+
+def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str, Part]]:
+    """The network that the metadata tell of, and the tensors that the file must have."""
+    from lstm97.checkpoints import training_parts
+
+    try:
+        topology = Topology(**json.loads(metadata["topology"]))
+        dtype = metadata["dtype"]
+        if dtype not in ("float64", "float32"):
+            raise ValueError(f"dtype {dtype!r}")
+        parts = {kind: Part(dtype, (n, topology.n_sources(kind))) for kind, n in topology.units.items()}
+        named = {str(kind): part for kind, part in parts.items()}
+        if "state" in metadata:
+            check_numbers(json.loads(metadata["state"]), topology)
+            layout = Layout(topology, np.dtype(dtype))
+            named |= {STATE + name: part for name, part in state_shapes(layout).items()}
+        if "training" in metadata:
+            named |= training_parts(json.loads(metadata["training"]))
+    except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
+        raise ValueError(f"{what} has no usable header: {error}") from error
+    return topology, dtype, named
+
+
+def _bytes_needed(found: dict[str, tuple[Any, Any]], parts: dict[str, Part], what: str) -> int:
+    """Bytes of all tensors a file tells of; ValueError if they are not those it must have."""
+    if found.keys() != parts.keys():
+        raise ValueError(f"{what} has tensors {sorted(found)}, its header needs {sorted(parts)}")
+    total = 0
+    for name, part in parts.items():
+        code, shape = found[name]
+        fits = len(shape) == len(part.shape) and all(
+            type(n) is int and (n == m if m is not None else 0 <= n <= part.most_rows)
+            for n, m in zip(shape, part.shape, strict=True)
+        )
+        if code != _CODES[part.dtype] or not fits:
+            wanted = ", ".join("n_rows" if m is None else str(m) for m in part.shape)
+            raise ValueError(
+                f"{what} has {name} as {code} of shape {shape}, its header needs {part.dtype} of ({wanted})"
+            )
+        total += math.prod(shape) * np.dtype(part.dtype).itemsize
+    return total
+
+
+# ---- states ----
+
+
+def state_shapes(layout: Layout) -> dict[str, Part]:
+    """The tensors of a state; those of the steps that the partials do not contain yet have a row for each."""
+    t, sizes, dtype = layout.topology, layout.sizes, layout.dtype.name
+    n_sources, n_cells, n_partials = sizes["n_sources"], t.n_cells, layout.n_steering * t.n_cells
+    shapes = {
+        "activations": Part(dtype, (sizes["n_units"],)),
+        "cell_output": Part(dtype, (n_cells,)),
+        "cell_state": Part(dtype, (n_cells,)),
+        "squashed_cell_state": Part(dtype, (n_cells,)),
+        "output": Part(dtype, (t.n_outputs,)),
+        "sources": Part(dtype, (n_sources,)),
+        "partials": Part(dtype, (n_sources, n_partials)),
+        "inputs_seen": Part("int32", (None,), t.n_inputs),
+        "pending.sources": Part(dtype, (None, n_sources), BLOCK - 1),
+        "pending.symbols": Part("int32", (None,), BLOCK - 1),
+        "pending.coefficients": Part(dtype, (None, n_partials), BLOCK - 1),
+    }
+    if t.forget_gates:
+        shapes["pending.decay"] = Part(dtype, (None, n_cells), BLOCK - 1)
+    return shapes
+
+
+def check_numbers(numbers: Any, topology: Topology) -> None:
+    """ValueError if these are not the numbers of `state_parts`."""
+    if not isinstance(numbers, dict) or numbers.keys() != {"phase", "symbol", "symbols_only"}:
+        raise ValueError("the state must have phase, symbol and symbols_only")
+    symbol = numbers["symbol"]
+    if symbol is not None and (type(symbol) is not int or not 0 <= symbol < topology.n_inputs):
+        raise ValueError(f"the state's symbol is {symbol!r}")
+    if numbers["phase"] not in PHASES or type(numbers["symbols_only"]) is not bool:
+        raise ValueError("the state's phase or symbols_only is unknown")
+
+
+def state_parts(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A state as numbers and arrays, without padding."""
+    layout, arrays = state._layout, state._arrays
+    t, sizes = layout.topology, layout.sizes
+    n_cells, n_sources, n_partials = t.n_cells, sizes["n_sources"], layout.n_steering * t.n_cells
+    place = state._engine.place()
+    n = place["n_pending"]
+    pending = np.array(arrays["z_block"][:n, :n_sources])
+    symbols = np.full(n, -1, np.int32)
+    sources = np.array(arrays["z_block"][place["slot"], :n_sources])
+    if not place["dense"]:  # the inputs are not written then
+        symbols[...] = arrays["symbols"][:n]
+        pending[:, : t.n_inputs] = 0
+        pending[np.arange(n), symbols] = 1
+    if place["symbol"] >= 0:
+        sources[: t.n_inputs] = np.arange(t.n_inputs) == place["symbol"]
+    parts = {
+        "activations": arrays["act"][: sizes["n_units"]],
+        "cell_output": arrays["y_c"][:n_cells],
+        "cell_state": arrays["s_c"][:n_cells],
+        "squashed_cell_state": arrays["h"][:n_cells],
+        "output": arrays["y"][: t.n_outputs],
+        "sources": sources,
+        "partials": arrays["ds_dw"][:, :n_partials],
+        "inputs_seen": arrays["rows"][n_sources - t.n_inputs : place["n_rows"]],
+        "pending.sources": pending,
+        "pending.symbols": symbols,
+        "pending.coefficients": arrays["coef_block"][:n, :n_partials],
+    }
+    if t.forget_gates:
+        parts["pending.decay"] = arrays["decay_block"][:n, :n_cells]
+    numbers = {
+        "phase": PHASES[place["phase"]],
+        "symbol": place["symbol"] if place["symbol"] >= 0 else None,
+        "symbols_only": not place["dense"],
+    }
+    return numbers, {name: np.ascontiguousarray(array) for name, array in parts.items()}
+
+
+def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]) -> None:
+    """Set a state to what `state_parts` gave; ValueError if that can't be a state."""
+    layout, arrays = state._layout, state._arrays
+    t, sizes = layout.topology, layout.sizes
+    n_cells, n_sources, n_partials = t.n_cells, sizes["n_sources"], layout.n_steering * t.n_cells
+    seen, symbols, pending = parts["inputs_seen"], parts["pending.symbols"], parts["pending.sources"]
+    n = len(symbols)
+    if any(len(array) != n for name, array in parts.items() if name.startswith("pending.")):
+        raise ValueError("the state's pending steps differ in number")
+    if seen.size and (seen.min() < 0 or seen.max() >= t.n_inputs or len(np.unique(seen)) != len(seen)):
+        raise ValueError("the state's inputs_seen are not different inputs")
+    lowest = 0 if numbers["symbols_only"] else -1
+    if n and (symbols.min() < lowest or symbols.max() >= t.n_inputs or not np.isin(symbols[symbols >= 0], seen).all()):
+        raise ValueError("the state's pending symbols are not among its inputs_seen")
+    if numbers["phase"] == PHASES[0] and (n or parts["partials"].any()):
+        raise ValueError("the state has partials but is not learning")
+    arrays["act"][: sizes["n_units"]] = parts["activations"]
+    arrays["y_c"][:n_cells] = parts["cell_output"]
+    arrays["s_c"][:n_cells] = parts["cell_state"]
+    arrays["h"][:n_cells] = parts["squashed_cell_state"]
+    arrays["y"][: t.n_outputs] = parts["output"]
+    arrays["ds_dw"][:, :n_partials] = parts["partials"]
+    arrays["z_block"][:n, :n_sources] = pending
+    arrays["z_block"][max(0, n - 1), :n_sources] = parts["sources"]
+    arrays["symbols"][:n] = symbols
+    arrays["coef_block"][:n, :n_partials] = parts["pending.coefficients"]
+    if t.forget_gates:
+        arrays["decay_block"][:n, :n_partials] = np.tile(parts["pending.decay"], layout.n_steering)
+    block_of = np.repeat(np.arange(t.n_blocks), t.blocks)
+    for gate, kind in zip(arrays["gates"], ("input_gate", "output_gate", "forget_gate"), strict=True):
+        if kind in layout.lanes:
+            gate[:n_cells] = arrays["act"][layout.lanes[kind]][block_of]
+    n_fixed = n_sources - t.n_inputs
+    arrays["rows"][n_fixed : n_fixed + len(seen)] = seen
+    arrays["is_listed"][...] = 0
+    arrays["is_listed"][seen] = 1
+    state._engine.put(
+        n_pending=n,
+        n_rows=n_fixed + len(seen),
+        symbol=-1 if numbers["symbol"] is None else numbers["symbol"],
+        phase=PHASES.index(numbers["phase"]),
+        dense=not numbers["symbols_only"],
+    )

@@ -143,13 +143,19 @@ class Topology:
             return self.bias != "none"
         return self.bias == "all" or (self.bias == "hidden" and kind != "output")
 
+    def sources(self, kind: Kind) -> dict[str, int]:
+        """Number of sources of a unit of this kind by what they are, in the order of a weight matrix's columns."""
+        if kind == "output":
+            found: dict[str, int] = {"input": self.n_inputs * self.input_to_output}
+            found |= {"hidden": self.n_hidden, "cell": self.n_cells}
+        else:
+            found = {"input": self.n_inputs}
+            found |= {str(source): n for source, n in self.recurrent_sources.items()}
+        return found | {"bias": int(self.has_bias(kind))}
+
     def n_sources(self, kind: Kind) -> int:
         """Number of sources of a unit of this kind, its bias included: the columns of ``Network.weights[kind]``."""
-        if kind == "output":
-            unbiased = self.n_inputs * self.input_to_output + self.n_hidden + self.n_cells
-        else:
-            unbiased = self.n_inputs + sum(self.recurrent_sources.values())
-        return unbiased + self.has_bias(kind)
+        return sum(self.sources(kind).values())
 
     @property
     def n_weights(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm97._checks import integer, not_negative, positive
+from lstm97.checkpoints import Checkpoint, Progress, describe_run
 from lstm97.sequences import as_sequences, as_targets, checked_out
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def train(
     batch_size: int = 1,
     callback: Callable[[History], object] | None = None,
     history: History | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> History:
     """Train a network on many sequences, each from a zero state; the network's own states are left alone.
 
@@ -174,6 +176,10 @@ def train(
     history : History, optional
         Of an earlier call, to go on with: its counts and errors grow and the stop rule's window continues, as if all
         sequences had come in one call.
+    checkpoint : Checkpoint, optional
+        Save in a file how far training came, every so often and at the end. If the file exists, go on from it instead
+        of beginning: the same call after a kill comes to the same bits as one that was never interrupted (a callback is
+        then called again for at most one epoch).
 
     Returns
     -------
@@ -183,7 +189,9 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as above. Nothing has changed then.
+        If an argument is not as above, or the checkpoint is damaged or of another run. Nothing has changed then.
+    OSError
+        If the checkpoint cannot be read or written.
     FloatingPointError
         If a cell state, an output at a target or a weight would not be finite, naming step and sequence, counted from
         0 (for a weight's sum over a batch, the last target in it). The weights are those before the change that failed.
@@ -217,39 +225,59 @@ def train(
         raise TypeError(f"history must be a History, got {type(history).__name__}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        raise TypeError(f"checkpoint must be a Checkpoint, got {type(checkpoint).__name__}")
     positive("learning_rate", learning_rate)
     packed = as_sequences(inputs, net._layout)
     rows, per_sequence = as_targets(targets, packed, net._layout)
     presentation = _presentation(order, len(packed))
+    generator = order if isinstance(order, np.random.Generator) else None
     done = History() if history is None else history
     done._begin(stop)
+    run = None
+    if checkpoint is not None:
+        run = describe_run(
+            (packed.values, packed.offsets, rows),
+            order,
+            n_sequences=len(packed),
+            target_per_sequence=per_sequence,
+            learning_rate=float(learning_rate),
+            update=update,
+            batch_size=batch_size,
+            stop=stop,
+        )
+    progress = Progress(checkpoint, net, done, generator, run)
     engine = State(net)._engine
     size = min(batch_size, max(1, len(presentation)))
     if update == "sequence":
         longest = int(packed.lengths.max(initial=0))
         engine.begin_batches(net._layout.batch_arrays(size, longest, symbols=packed.values.ndim == 1))
-    for _ in range(epochs):
-        if done.stopped:
-            break
-        if isinstance(order, np.random.Generator):
-            presentation = order.permutation(len(packed))
-        begin, before = perf_counter(), done.sequences
-        try:
-            engine.train(
-                packed.values,
-                packed.offsets,
-                rows,
-                per_sequence,
-                presentation,
-                None if update == "step" else _schedule(packed.lengths[presentation], size),
-                learning_rate,
-                done,
-            )
-        finally:
-            done.seconds += perf_counter() - begin
-        done.epochs += done.sequences - before == len(presentation)
+    while progress.epoch < epochs and not done.stopped and not progress.ended:
+        if progress.presentation is None:
+            progress.presentation = presentation if generator is None else generator.permutation(len(packed))
+        while (left := len(progress.presentation) - progress.position) and not done.stopped:
+            portion = progress.presentation[progress.position :][: progress.portion(left, size)]
+            begin, before = perf_counter(), done.sequences
+            try:
+                engine.train(
+                    packed.values,
+                    packed.offsets,
+                    rows,
+                    per_sequence,
+                    portion,
+                    None if update == "step" else _schedule(packed.lengths[portion], size),
+                    learning_rate,
+                    done,
+                )
+            finally:
+                done.seconds += perf_counter() - begin
+            progress.advance(done.sequences - before)
+        if not left:
+            progress.end_epoch()
+            done.epochs += 1
         if callback is not None and callback(done):
-            break
+            progress.end()
+    progress.save()
     return done
 
 

@@ -1,0 +1,201 @@
+"""Checkpoints of train: a killed run goes on to the bits of an unbroken one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lstm97
+from lstm97 import Checkpoint, History, Network, Stop, Topology, train
+
+HERE = Path(__file__).parent
+RNG = np.random.default_rng(0)
+INPUTS = [RNG.uniform(-1, 1, (int(n), 2)) for n in RNG.integers(1, 30, 60)]
+TARGETS = RNG.uniform(0, 1, (60, 1))
+
+OPTIONS = {
+    "step": {},
+    "sequence": {"update": "sequence"},
+    "batch": {"update": "sequence", "batch_size": 7},
+    "stop": {"stop": Stop(window=25, mean_error=0.26, tolerance=1.0)},
+    "order": {"order": [5, 3, 3, 0, 59, 7, 8, 9, 30, 31, 32]},
+}
+
+
+class Killed(BaseException):
+    """Instead of a signal: nothing catches it."""
+
+
+def run(path, options, *, dtype="float64", kill_after=None, every=4, generator=None, epochs=3):
+    """A run with a checkpoint every few sequences, killed after so many saves if asked for."""
+    net = Network(Topology(2, 1), dtype=dtype, seed=1)
+    history = History()
+    order = {} if generator is None else {"order": np.random.Generator(generator(5))}
+    arguments = {"learning_rate": 0.5, "epochs": epochs, "history": history, **options, **order}
+    if path is not None:
+        arguments["checkpoint"] = Checkpoint(path, sequences=every)
+    saves = 0
+    original = lstm97.persistence.write_whole
+
+    def counted(*args):
+        nonlocal saves
+        original(*args)
+        saves += 1
+        if saves == kill_after:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lstm97.persistence, "write_whole", counted)
+        try:
+            train(net, INPUTS, TARGETS, **arguments)
+        except Killed:
+            return None
+    return net.parameters, history
+
+
+def assert_same(found, expected):
+    assert np.array_equal(found[0], expected[0])
+    a, b = found[1], expected[1]
+    assert np.array_equal(a.errors, b.errors)
+    for name in ("sequences", "steps", "epochs", "stopped"):
+        assert getattr(a, name) == getattr(b, name), name
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_killed_after_every_save_and_resumed_it_is_the_unbroken_run(tmp_path, name, dtype):
+    path = tmp_path / "run"
+    expected = run(None, OPTIONS[name], dtype=dtype)
+    if name == "stop":
+        assert expected[1].stopped
+        assert 25 < expected[1].sequences < 180
+    found, n_runs = None, 0
+    while found is None:
+        found = run(path, OPTIONS[name], dtype=dtype, kill_after=1)
+        n_runs += 1
+    assert n_runs > 5
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("generator", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+def test_the_order_of_every_generator_goes_on(tmp_path, generator):
+    bits = getattr(np.random, generator)
+    expected = run(None, {}, generator=bits)
+    path = tmp_path / "run"
+    for kills in (2, 1, 5, 3, 1, 9):
+        assert run(path, {}, generator=bits, kill_after=kills) is None
+    assert_same(run(path, {}, generator=bits), expected)
+
+
+def test_a_run_that_is_done_is_not_run_again_but_goes_on_with_more_epochs(tmp_path):
+    path = tmp_path / "run"
+    first = run(path, {})
+    saved = path.stat().st_mtime_ns
+    again = run(path, {})
+    assert_same(again, first)
+    assert path.stat().st_mtime_ns == saved
+    assert_same(run(path, {}, epochs=5), run(None, {}, epochs=5))
+
+
+def test_a_callback_that_ended_the_run_ended_it(tmp_path):
+    path = tmp_path / "run"
+    assert run(path, {"callback": lambda history: history.epochs == 2})[1].epochs == 2
+    assert run(path, {"callback": lambda history: False})[1].epochs == 2
+
+
+def test_seconds(tmp_path):
+    net = Network(Topology(2, 1), seed=1)
+    seen = []
+    path = tmp_path / "run"
+    original = lstm97.persistence.write_whole
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lstm97.persistence, "write_whole", lambda *a: (seen.append(time.monotonic()), original(*a)))
+        history = train(net, INPUTS, TARGETS, 0.1, epochs=4000, checkpoint=Checkpoint(path, seconds=0.05))
+    alone = Network(Topology(2, 1), seed=1)
+    expected = train(alone, INPUTS, TARGETS, 0.1, epochs=4000)
+    assert np.array_equal(net.parameters, alone.parameters)
+    assert np.array_equal(history.errors, expected.errors)
+    assert len(seen) > 2
+    assert np.diff(seen[:-1]).min() >= 0.05
+
+
+def test_a_checkpoint_is_a_network_that_can_be_loaded(tmp_path):
+    path = tmp_path / "run"
+    found = run(path, {})
+    assert np.array_equal(lstm97.load(path).parameters, found[0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"learning_rate": 0.4}, "learning_rate"),
+        ({"update": "sequence"}, "update"),
+        ({"update": "sequence", "batch_size": 3}, "update, batch_size|batch_size, update"),
+        ({"stop": Stop()}, "stop"),
+        ({"order": [1, 2]}, "order"),
+        ({"order": np.random.default_rng(0)}, "order"),
+    ],
+)
+def test_another_run_is_refused_and_changes_nothing(tmp_path, changed, words):
+    path = tmp_path / "run"
+    run(path, {})
+    before = path.read_bytes()
+    net = Network(Topology(2, 1), seed=9)
+    weights = net.parameters
+    arguments = {"learning_rate": 0.5, "epochs": 3, "checkpoint": Checkpoint(path), **changed}
+    with pytest.raises(ValueError, match=f"is the checkpoint of another run, which differs in ({words})"):
+        train(net, INPUTS, TARGETS, **arguments)
+    assert np.array_equal(net.parameters, weights)
+    assert path.read_bytes() == before
+
+
+def test_other_data_and_other_networks_are_refused(tmp_path):
+    path = tmp_path / "run"
+    run(path, {})
+    here = Checkpoint(path)
+    with pytest.raises(ValueError, match="differs in data"):
+        train(Network(Topology(2, 1)), INPUTS, TARGETS + 1e-9, 0.5, checkpoint=here)
+    with pytest.raises(ValueError, match="differs in topology"):
+        train(Network(Topology(2, 1, blocks=(3,))), INPUTS, TARGETS, 0.5, checkpoint=here)
+    with pytest.raises(ValueError, match=r"differs in .*dtype"):
+        train(Network(Topology(2, 1), dtype="float32"), INPUTS, TARGETS, 0.5, checkpoint=here)
+    Network(Topology(2, 1)).save(path)
+    with pytest.raises(ValueError, match="has a network but no checkpoint of train"):
+        train(Network(Topology(2, 1)), INPUTS, TARGETS, 0.5, checkpoint=here)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"path": 3}, TypeError),
+        ({"path": "x", "sequences": 0}, ValueError),
+        ({"path": "x", "sequences": 1.5}, TypeError),
+        ({"path": "x", "seconds": 0}, ValueError),
+        ({"path": "x", "seconds": "1"}, TypeError),
+    ],
+)
+def test_bad_arguments(arguments, error):
+    with pytest.raises(error):
+        Checkpoint(**arguments)
+    with pytest.raises(TypeError, match="checkpoint must be a Checkpoint, got str"):
+        train(Network(Topology(2, 1)), INPUTS, TARGETS, checkpoint="x")
+
+
+@pytest.mark.parametrize("n_kills", [40])
+def test_kills_at_any_instant(tmp_path, n_kills):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(HERE / "kill_training.py"), str(tmp_path), str(n_kills)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert found["same"] is True
+    assert found["kills"] >= n_kills / 2  # it came to its end early
+    assert found["distinct positions"] > found["kills"] / 4
