@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import lstm97
 from lstm97 import Checkpoint, History, Network, Stop, Topology, train
@@ -168,6 +169,34 @@ def test_other_data_and_other_networks_are_refused(tmp_path):
     Network(Topology(2, 1)).save(path)
     with pytest.raises(ValueError, match="has a network but no checkpoint of train"):
         train(Network(Topology(2, 1)), INPUTS, TARGETS, 0.5, checkpoint=here)
+
+
+@pytest.mark.parametrize(
+    ("generator", "change"),
+    [
+        ("MT19937", lambda state: state["state"].update(pos=10**9)),
+        ("MT19937", lambda state: state["state"].update(pos=-1)),
+        ("MT19937", lambda state: state["state"].update(key=[1, 2])),
+        ("Philox", lambda state: state.update(buffer_pos=-(10**9))),
+        ("Philox", lambda state: state.update(buffer=[])),
+        ("PCG64", lambda state: state["state"].update(state="x")),
+        ("PCG64", lambda state: state.update(bit_generator="MT19937")),
+        ("SFC64", lambda state: state.pop("state")),
+    ],
+)
+def test_hostile_states_of_generators_are_refused(tmp_path, generator, change):
+    path, bits = tmp_path / "run", getattr(np.random, generator)
+    run(path, {}, generator=bits, kill_after=1)
+    contents = lstm97.persistence.read(path)
+    numbers = json.loads(contents.metadata["training"])
+    change(numbers["generator"])
+    metadata = contents.metadata | {"training": json.dumps(numbers)}
+    save_file(contents.tensors, path, metadata=metadata)
+    order = np.random.Generator(bits(5))
+    expected = np.random.Generator(bits(5)).random(3)
+    with pytest.raises(ValueError, match="has no usable state of the generator"):
+        train(Network(Topology(2, 1), seed=1), INPUTS, TARGETS, 0.5, order=order, checkpoint=Checkpoint(path))
+    assert np.array_equal(order.random(3), expected)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the README says can be done can be done."""
+"""What the README and the docs say can be done can be done."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ COMMANDS = (
 )
 
 
-def blocks(language):
+KEEPING_ALIVE = (ROOT / "docs" / "keeping-alive.md").read_text(encoding="utf-8")
+
+
+def blocks(language, text=README):
     """The fenced blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
 def test_readme_opens_with_the_two_commands():
@@ -37,13 +40,24 @@ def test_first_example_has_ten_lines_at_most():
 
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_example_runs_as_is_and_prints_what_it_says(code, tmp_path):
+    promised, printed = run_example(code, tmp_path)
+    assert promised
+    assert printed == promised
+
+
+@pytest.mark.parametrize("code", blocks("python", KEEPING_ALIVE))
+def test_examples_of_the_docs_run_too(code, tmp_path):
+    promised, printed = run_example(code, tmp_path)
+    assert printed == promised
+
+
+def run_example(code, folder):
+    """The lines that an example says it prints, and those that it prints."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    promised = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
-    assert promised
-    assert done.stdout.splitlines() == promised
+    return re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE), done.stdout.splitlines()
 
 
 def test_every_public_name_in_the_readme_exists():
@@ -57,7 +71,9 @@ def test_figures_are_those_that_the_command_prints():
     assert markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in README
 
 
-def test_links_to_files_lead_somewhere():
-    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", README)
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+@pytest.mark.parametrize("page", ["README.md", "docs/speed.md", "docs/keeping-alive.md"])
+def test_links_to_files_lead_somewhere(page):
+    path = ROOT / page
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8"))
+    assert targets or page.startswith("docs")
+    assert [target for target in targets if not (path.parent / target).exists()] == []

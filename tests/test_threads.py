@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import subprocess
 import sys
@@ -97,6 +98,54 @@ def test_two_threads_on_one_state_are_refused(name):
         assert any("state is in use by another thread" in error for error in errors)
     state.reset()
     assert np.array_equal(net.run(LONG, state=state), alone)
+
+
+def test_resetting_during_train_is_refused_and_changes_nothing():
+    net, alone = Network(LARGE), Network(LARGE)
+    targets = np.full((len(LONG), 1), np.nan)
+    targets[::1000] = 0.5
+    net.step([1, 1])
+    before = net.state.cell_state
+    other = net.new_state()
+    _, errors = while_running(lambda: lstm97.train(net, [LONG], [targets], 1e-3), net.reset)
+    assert set(errors) == {"this network is being trained by another thread"}
+    assert np.array_equal(net.state.cell_state, before)
+    lstm97.train(alone, [LONG], [targets], 1e-3)
+    assert np.array_equal(net.parameters, alone.parameters)
+    net.reset()
+    # A state that other streams use is theirs to reset, whoever trains.
+    done, errors = while_running(
+        lambda: lstm97.train(net, [LONG], [targets], 1e-3), lambda: (net.step([1, 1], state=other), net.reset(other))
+    )
+    assert done
+    assert not errors
+
+
+@pytest.mark.parametrize("name", ["learn_run", "train"])
+def test_a_network_that_learns_is_not_saved_or_grown_or_copied_half_way(name, tmp_path):
+    net = Network(LARGE)
+    for meanwhile in (
+        lambda: net.save(tmp_path / "net"),
+        lambda: net.save(tmp_path / "net", state=True),
+        lambda: net.with_block(),
+        lambda: copy.copy(net),
+    ):
+        _, errors = while_running(long_calls(net, net.new_state())[name], meanwhile)
+        assert set(errors) == {"this network is being trained by another thread"}
+    assert not (tmp_path / "net").exists()
+    net.save(tmp_path / "net")
+
+
+def test_a_state_in_use_is_not_saved_but_the_weights_may_be(tmp_path):
+    net = Network(LARGE)
+    stream = net.new_state()
+    for meanwhile in (lambda: net.save(tmp_path / "net", state=stream), lambda: copy.copy(stream)):
+        _, errors = while_running(long_calls(net, stream)["run"], meanwhile)
+        assert errors
+        assert all("state is in use by another thread" in error for error in errors)
+    done, errors = while_running(long_calls(net, stream)["run"], lambda: net.save(tmp_path / "net") or True)
+    assert done
+    assert not errors
 
 
 def test_inference_on_many_states_from_many_threads_is_right():

@@ -198,14 +198,16 @@ class Progress:
         )
         if not consistent or (window is not None and not _is_window(numbers["window"], window.stop.window)):
             raise ValueError(f"{name} is damaged: its numbers do not fit each other")
+        parameters = persistence.to_network(contents, name).parameters
         if self._generator is not None:
             before = self._generator.bit_generator.state
             try:
+                _check_positions(numbers["generator"])
                 self._generator.bit_generator.state = numbers["generator"]
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
+            except (LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
                 self._generator.bit_generator.state = before
                 raise ValueError(f"{name} is damaged: it has no usable state of the generator") from error
-        self._net.parameters = persistence.to_network(contents, name).parameters
+        self._net.parameters = parameters
         self.epoch, self.position, self.ended = numbers["epoch"], numbers["position"], numbers["ended"]
         self.presentation = np.array(order, np.int64) if self.position else None
         done = self._done
@@ -266,6 +268,13 @@ def _is_window(numbers: Any, size: int) -> bool:
         and numbers["n_wrong"] <= size
         and all(isinstance(numbers[name], float) for name in ("error_sum", "error_rest"))
     )
+
+
+def _check_positions(state: Any) -> None:
+    """ValueError if a generator would read outside its buffer: NumPy believes the positions it is given."""
+    for place, size in ((state["state"].get("pos", 0), 624), (state.get("buffer_pos", 0), 4)):  # MT19937, Philox
+        if type(place) is not int or not 0 <= place <= size:
+            raise ValueError(f"{place!r} is not a position in a buffer of {size}")
 
 
 def _plain(value: Any) -> Any:

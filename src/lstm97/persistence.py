@@ -27,8 +27,8 @@ Array = NDArray[Any]
 
 FORMAT = "1"
 
-HEADER_LIMIT = 100_000_000
-"""Bytes of header that safetensors accepts."""
+HEADER_LIMIT = 1_000_000
+"""Bytes of header: enough for more blocks than a memory holds the weights of."""
 
 FREE_MEMORY = 2**26
 MEMORY_PER_BYTE = 1000
@@ -173,8 +173,10 @@ def parse(file: BinaryIO, size: int, what: str) -> Contents:
 
     start = file.read(8)
     n_header = int.from_bytes(start, "little")
-    if len(start) < 8 or n_header > min(size - 8, HEADER_LIMIT):
-        raise ValueError(f"{what} is not a safetensors file: it ends before its header")
+    if len(start) < 8 or n_header > size - 8:
+        raise ValueError(f"{what} is not a safetensors file: it ends before its header does")
+    if n_header > HEADER_LIMIT:
+        raise ValueError(f"{what} has a header of {n_header} bytes; those of networks have {HEADER_LIMIT} at most")
     text = file.read(n_header)
     try:
         entries = json.loads(text)
@@ -198,6 +200,9 @@ def parse(file: BinaryIO, size: int, what: str) -> Contents:
         tensors = deserialize(start + text + body)
     except SafetensorError as error:
         raise ValueError(f"{what} is not a safetensors file: {error}") from error
+    for name, part in parts.items():  # JSON may tell two readers two things, if a key comes twice
+        if name not in tensors or tensors[name].dtype != part.dtype or tensors[name].shape != found[name][1]:
+            raise ValueError(f"{what} is not a safetensors file: its header contradicts itself about {name}")
     return Contents(topology, dtype, metadata, tensors)
 
 
