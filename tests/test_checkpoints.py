@@ -132,6 +132,14 @@ def test_a_checkpoint_is_a_network_that_can_be_loaded(tmp_path):
     assert np.array_equal(lstm97.load(path).parameters, found[0])
 
 
+def test_a_missing_folder_is_noticed_before_training(tmp_path):
+    net = Network(Topology(2, 1), seed=9)
+    weights = net.parameters
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        train(net, INPUTS, TARGETS, checkpoint=Checkpoint(tmp_path / "no" / "run"))
+    assert np.array_equal(net.parameters, weights)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

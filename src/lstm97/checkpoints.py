@@ -89,6 +89,8 @@ class Progress:
         self._saved_when = self._portion_began = monotonic()
         if checkpoint is not None and os.path.exists(checkpoint.path):
             self._resume(checkpoint)
+        elif checkpoint is not None and not os.path.isdir(folder := os.path.dirname(os.path.realpath(checkpoint.path))):
+            raise FileNotFoundError(f"there is no folder {folder} to write the checkpoint to")  # better now than then
 
     # ---- portions ----
 
