@@ -19,7 +19,7 @@ import click
 from tqdm import tqdm
 
 from lstm97 import paper
-from lstm97.paper.tasks import SHORTEST_ADDING_LAG
+from lstm97.paper.tasks import SHORTEST_LAG
 
 _TEXT = paper.TextSettings()
 
@@ -95,7 +95,7 @@ def _existing_folder(ctx: click.Context, param: click.Parameter, value: Path | N
 @run.command()
 @click.option(
     "--lag",
-    type=click.IntRange(min=SHORTEST_ADDING_LAG),
+    type=click.IntRange(min=SHORTEST_LAG),
     default=100,
     show_default=True,
     help="The paper's T: sequences have T to T + T/10 steps. The paper's table has 100, 500 and 1000.",
