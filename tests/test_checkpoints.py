@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from make_golden_files import train_on_golden_data
 from safetensors.numpy import save_file
 
 import lstm97
 from lstm97 import Checkpoint, History, Network, Stop, Topology, train
+from lstm97.checkpoints import Progress
 
 HERE = Path(__file__).parent
 RNG = np.random.default_rng(0)
@@ -26,6 +28,7 @@ OPTIONS = {
     "batch": {"update": "sequence", "batch_size": 7},
     "stop": {"stop": Stop(window=25, mean_error=0.26, tolerance=1.0)},
     "order": {"order": [5, 3, 3, 0, 59, 7, 8, 9, 30, 31, 32]},
+    "stop at an epoch's end": {"stop": Stop(window=120, mean_error=1.0, tolerance=1.0)},
 }
 
 
@@ -73,8 +76,9 @@ def assert_same(found, expected):
 def test_killed_after_every_save_and_resumed_it_is_the_unbroken_run(tmp_path, name, dtype):
     path = tmp_path / "run"
     expected = run(None, OPTIONS[name], dtype=dtype)
-    if name == "stop":
+    if "stop" in name:
         assert expected[1].stopped
+        assert (expected[1].sequences == 120) == (name != "stop")
         assert 25 < expected[1].sequences < 180
     found, n_runs = None, 0
     while found is None:
@@ -126,16 +130,26 @@ def test_seconds(tmp_path):
     assert np.diff(seen[:-1]).min() >= 0.05
 
 
+def test_short_epochs_do_not_make_portions_grow(tmp_path):
+    net = Network(Topology(2, 1), seed=1)
+    progress = Progress(Checkpoint(tmp_path / "run", seconds=1000.0), net, None, None, {"n_sequences": 8})
+    progress.begin(History())
+    for _ in range(1000):
+        assert progress.portion(8, 1) <= 8
+        progress.advance(8)
+    assert progress._next_portion <= 16
+
+
 def test_a_checkpoint_is_a_network_that_can_be_loaded(tmp_path):
     path = tmp_path / "run"
     found = run(path, {})
     assert np.array_equal(lstm97.load(path).parameters, found[0])
 
 
-def test_a_missing_folder_is_noticed_before_training(tmp_path):
+def test_what_cannot_be_written_is_noticed_before_training(tmp_path):
     net = Network(Topology(2, 1), seed=9)
     weights = net.parameters
-    with pytest.raises(FileNotFoundError, match="no folder"):
+    with pytest.raises(FileNotFoundError, match="No such file or directory"):
         train(net, INPUTS, TARGETS, checkpoint=Checkpoint(tmp_path / "no" / "run"))
     assert np.array_equal(net.parameters, weights)
 
@@ -152,6 +166,7 @@ def test_a_missing_folder_is_noticed_before_training(tmp_path):
     ],
 )
 def test_another_run_is_refused_and_changes_nothing(tmp_path, changed, words):
+    history = train(Network(Topology(2, 1)), INPUTS, TARGETS, stop=Stop(window=2, tolerance=9, mean_error=9))
     path = tmp_path / "run"
     run(path, {})
     before = path.read_bytes()
@@ -159,9 +174,10 @@ def test_another_run_is_refused_and_changes_nothing(tmp_path, changed, words):
     weights = net.parameters
     arguments = {"learning_rate": 0.5, "epochs": 3, "checkpoint": Checkpoint(path), **changed}
     with pytest.raises(ValueError, match=f"is the checkpoint of another run, which differs in ({words})"):
-        train(net, INPUTS, TARGETS, **arguments)
+        train(net, INPUTS, TARGETS, history=history, **arguments)
     assert np.array_equal(net.parameters, weights)
     assert path.read_bytes() == before
+    assert (history.stopped, history.sequences) == (True, 2)
 
 
 def test_other_data_and_other_networks_are_refused(tmp_path):
@@ -236,3 +252,14 @@ def test_kills_at_any_instant(tmp_path, n_kills):
     assert found["same"] is True
     assert found["kills"] >= n_kills / 2  # it came to its end early
     assert found["distinct positions"] > found["kills"] / 4
+
+
+def test_the_golden_checkpoint_of_every_format_is_gone_on_from(tmp_path):
+    for golden in sorted((HERE / "golden").glob("format-*-checkpoint.safetensors")):
+        (tmp_path / "run").write_bytes(golden.read_bytes())
+        resumed = train_on_golden_data(tmp_path / "run", epochs=3)
+        (tmp_path / "run").unlink()
+        unbroken = train_on_golden_data(tmp_path / "run", epochs=3)
+        assert resumed[1].sequences == unbroken[1].sequences == 12
+        assert np.allclose(resumed[0].parameters, unbroken[0].parameters, rtol=1e-12, atol=1e-12)
+        assert np.allclose(resumed[1].errors, unbroken[1].errors, rtol=1e-12, atol=1e-12)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import signal
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from safetensors import safe_open
+from safetensors.numpy import save as serialize
 from topologies import cases, topologies
 
 import lstm97
@@ -60,6 +62,10 @@ def test_the_file_is_safetensors_with_the_topology_in_its_header(tmp_path):
         ({"topology": '{"n_inputs": 2}'}, "has no usable header"),
         ({"dtype": "float16"}, "has no usable header"),
         ({"topology": '{"n_inputs": 3, "n_outputs": 1}'}, "its header needs"),
+        ({"topology": '{"n_inputs": 2, "n_outputs": 1, "forget_gates": true}'}, "lacks the tensor 'forget_gate'"),
+        ({"topology": '{"n_inputs": 2, "n_outputs": 1, "output_gates": false}'}, "should not have the tensor"),
+        ({"state": "{}"}, "the state must have phase, symbol and symbols_only"),
+        ({"training": "{}"}, "the training must have"),
     ],
 )
 def test_headers_that_are_refused(tmp_path, change, words):
@@ -173,6 +179,25 @@ def test_a_target_that_comes_after_loading(tmp_path, dtype, n_before, symbols):
             loaded.correct([0.1, 0.9])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("blocks", [(2, 2), (1,) * 20, (3,)])
+@pytest.mark.parametrize("n_before", [1, 5, 15, 16])
+def test_a_state_saved_after_a_step_that_failed(dtype, blocks, n_before):
+    net = Network(Topology(2, 1, blocks=blocks, output="identity"), dtype=dtype, init_range=1)
+    rng = np.random.default_rng(0)
+    for _ in range(n_before):
+        net.learn(rng.uniform(-1, 1, 2), None)
+    weights = net.parameters
+    net.weights["output"] = np.finfo(dtype).max
+    with pytest.raises(FloatingPointError):
+        net.learn([1, 1], [1])
+    net.parameters = weights
+    twin = pickle.loads(pickle.dumps(net))
+    assert same(twin.state.partials.values(), net.state.partials.values())
+    assert np.array_equal(twin.learn([0.5, -1], [0.3]), net.learn([0.5, -1], [0.3]))
+    assert np.array_equal(twin.parameters, net.parameters)
+
+
 def test_inference_goes_on_too_and_without_partials(tmp_path):
     net = Network(Topology(2, 1), init_range=1)
     net.learn([1, -1], None)
@@ -243,6 +268,18 @@ def test_a_network_and_its_states_are_pickled_together():
         net.step([1, 1], state=alone)
 
 
+def test_who_holds_a_network_and_its_own_state_holds_both_of_the_copy():
+    net = Network(Topology(2, 1), init_range=1)
+    twin, own = copy.deepcopy((net, net.state))
+    assert own is twin.state
+    another = copy.copy(net.state)
+    assert another is not net.state
+    assert np.array_equal(net.step([1, 1], state=another), net.step([1, 1]))
+    alone = pickle.loads(pickle.dumps(net.state))
+    assert np.array_equal(alone.cell_state, net.state.cell_state)
+    assert np.array_equal(copy.copy(alone).cell_state, net.state.cell_state)  # it kept its network
+
+
 def test_a_network_is_freed_at_once_and_its_own_state_knows():
     net = Network(Topology(2, 1))
     state = net.state
@@ -281,11 +318,11 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
 def test_links_and_permissions_stay(tmp_path):
     target, link = tmp_path / "target", tmp_path / "link"
     Network(Topology(2, 1)).save(target)
-    target.chmod(0o640)
+    target.chmod(0o666)  # more than the umask would let a new file have
     link.symlink_to(target)
     Network(Topology(2, 1), seed=1).save(link)
     assert link.is_symlink()
-    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+    assert stat.S_IMODE(target.stat().st_mode) == 0o666
     assert np.array_equal(lstm97.load(target).parameters, Network(Topology(2, 1), seed=1).parameters)
 
 
@@ -299,8 +336,47 @@ def test_places_that_cannot_be_written(tmp_path):
         net.save("/dev/null")
     with pytest.raises(FileNotFoundError):
         lstm97.load(tmp_path / "no")
-    with pytest.raises(ValueError, match="is not a regular file"):
-        lstm97.load("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe"):
+        with pytest.raises(ValueError, match="is not a regular file"):
+            lstm97.load(path)
+
+
+def test_names_that_a_temporary_name_must_not_outgrow(tmp_path):
+    net = Network(Topology(2, 1), seed=1)
+    for path in (tmp_path / ("n" * 255), os.fsencode(tmp_path / "bytes")):
+        net.save(path)
+        assert np.array_equal(lstm97.load(path).parameters, net.parameters)
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def damaged(net, change):
+    """The bytes of a network with its state, after a change of the tensors."""
+    contents = persistence.parse(io.BytesIO(data := persistence.to_bytes(net, True)), len(data), "")
+    tensors = {name: array.copy() for name, array in contents.tensors.items()}
+    change(tensors)
+    return serialize(tensors, contents.metadata)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "words"),
+    [
+        ("state.pending.decay", 3, 1e300, "pending.decay is not between 0 and 1"),
+        ("state.pending.decay", 0, np.nan, "pending.decay is not between 0 and 1"),
+        ("state.pending.symbols", 2, -5, "pending symbols are not among its inputs_seen"),
+        ("state.pending.symbols", 2, 2**31 - 1, "pending symbols are not among its inputs_seen"),
+        ("state.inputs_seen", 0, 2, "inputs_seen are not different inputs"),
+        ("state.inputs_seen", 0, -1, "inputs_seen are not different inputs"),
+        ("state.partials", 3, 5.0, "partials by inputs that are not among its inputs_seen"),
+        ("cell", 1, np.inf, "weights that are not finite"),
+    ],
+)
+def test_hostile_states_are_refused(name, place, value, words):
+    net = Network(Topology(4, 1, blocks=(2,), forget_gates=True))
+    for symbol in (0, 1, 2, 1, 0):
+        net.learn(symbol, None)
+    with pytest.raises(ValueError, match=f"the data (is damaged: the state('s| has)|has) {words}"):
+        persistence.from_bytes(damaged(net, lambda tensors: tensors[name].__setitem__(place, value)))
 
 
 @pytest.mark.parametrize("n_kills", [300])
@@ -337,3 +413,26 @@ def test_files_of_every_format_load_forever(path):
 
 def test_there_is_a_golden_file_for_the_present_format():
     assert sorted((HERE / "golden").glob(f"format-{persistence.FORMAT}-*.safetensors"))
+
+
+def test_a_signal_in_a_save_leaves_the_network_usable():
+    """Handlers run between a claim and the block that gives it back, if there is a gap between the two."""
+    net = Network(Topology(2, 1))
+    n_interrupts = 0
+
+    def interrupt(*_):
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        while n_interrupts < 2000:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 2e-5 + 2e-7 * (n_interrupts % 500))
+                while True:
+                    persistence.to_bytes(net, True)
+            except InterruptedError:
+                n_interrupts += 1
+            net.learn([1, 1], [0.5], 1e-3)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -105,10 +107,12 @@ def test_resetting_during_train_is_refused_and_changes_nothing():
     targets = np.full((len(LONG), 1), np.nan)
     targets[::1000] = 0.5
     net.step([1, 1])
-    before = net.state.cell_state
-    other = net.new_state()
-    _, errors = while_running(lambda: lstm97.train(net, [LONG], [targets], 1e-3), net.reset)
-    assert set(errors) == {"this network is being trained by another thread"}
+    before, other = net.state.cell_state, net.new_state()
+    for reset in (net.reset, net.state.reset, lambda: net.reset(net.state)):
+        fresh = Network(LARGE)
+        net.parameters = fresh.parameters
+        _, errors = while_running(lambda: lstm97.train(net, [LONG], [targets], 1e-3), reset)
+        assert set(errors) == {"this network is being trained by another thread"}
     assert np.array_equal(net.state.cell_state, before)
     lstm97.train(alone, [LONG], [targets], 1e-3)
     assert np.array_equal(net.parameters, alone.parameters)
@@ -146,6 +150,96 @@ def test_a_state_in_use_is_not_saved_but_the_weights_may_be(tmp_path):
     done, errors = while_running(long_calls(net, stream)["run"], lambda: net.save(tmp_path / "net") or True)
     assert done
     assert not errors
+
+
+def test_nobody_gets_between_the_portions_of_a_training(tmp_path):
+    net, alone = Network(Topology(2, 1)), Network(Topology(2, 1))
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.uniform(-1, 1, (20_000, 20, 2)), rng.uniform(0, 1, (20_000, 1))
+    state, learned = net.new_state(), []
+    checkpoint = lstm97.Checkpoint(tmp_path / "run", sequences=500)
+    with ThreadPoolExecutor(1) as pool:
+        begun = threading.Event()
+        call = partial(lstm97.train, net, inputs, targets, 0.1, checkpoint=checkpoint, callback=lambda _: False)
+        running = pool.submit(lambda: (begun.set(), call()))
+        begun.wait()
+        while not (tmp_path / "run").exists():  # it has begun
+            pass
+        while not running.done():
+            try:
+                net.learn([1, 1], [1], state=state)
+                learned.append(running.done())
+            except RuntimeError:
+                pass
+        running.result()
+    assert all(learned)  # the last of them may have come when all was over
+    lstm97.train(alone, inputs, targets, 0.1)
+    if not learned:
+        assert np.array_equal(net.parameters, alone.parameters)
+
+
+def test_a_callback_may_use_the_network_that_is_trained(tmp_path):
+    net = Network(Topology(2, 1))
+    rng = np.random.default_rng(0)
+    done = []
+
+    def look(history):
+        net.save(tmp_path / "net", state=True)
+        net.reset()
+        net.learn([1, 1], None)
+        net.parameters = net.parameters
+        done.append(history.epochs)
+
+    lstm97.train(net, rng.uniform(-1, 1, (5, 3, 2)), rng.uniform(0, 1, (5, 1)), epochs=3, callback=look)
+    assert done == [1, 2, 3]
+
+
+def test_inference_learning_and_saving_under_stress(tmp_path):
+    net = Network(Topology(2, 1, forget_gates=True), init_range=1)
+    streams = np.random.default_rng(0).normal(size=(200, 60, 2))
+    # Inference that must not see weights change half way: those of a network that nobody trains
+    still = pickle.loads(pickle.dumps(net))
+    expected = lstm97.predict(still, streams)
+    over, refused, saved = threading.Event(), [], []
+
+    def keep_learning():
+        state = net.new_state()
+        while not over.is_set():
+            try:
+                net.learn([0.1, 0.2], [0.3], 0.01, state=state)
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    def keep_saving():
+        while not over.is_set():
+            try:
+                saved.append(pickle.loads(pickle.dumps(net)).parameters)
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    def step_by_step(i):
+        own, other = still.new_state(), net.new_state()
+        outputs = []
+        for x in streams[i]:
+            outputs.append(still.step(x, state=own))
+            assert np.isfinite(net.step(x, state=other)).all()
+        return np.array(outputs)
+
+    with ThreadPoolExecutor(8) as pool:
+        others = [pool.submit(keep_learning), pool.submit(keep_saving)]
+        try:
+            found = list(pool.map(step_by_step, range(200)))
+        finally:
+            over.set()
+        for other in others:
+            other.result()
+    assert np.array_equal(found, expected)
+    assert all(np.isfinite(parameters).all() for parameters in saved)
+    assert saved
+    assert set(refused) <= {
+        "this network is being saved or copied by another thread",
+        "this network is being trained by another thread",
+    }
 
 
 def test_inference_on_many_states_from_many_threads_is_right():

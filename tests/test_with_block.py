@@ -79,6 +79,7 @@ def test_growing_from_no_block_at_all_and_learning_on():
         ({"init_range": -1}, ValueError, "init_range"),
         ({"outgoing_range": -1}, ValueError, "outgoing_range"),
         ({"outgoing_range": np.inf}, ValueError, "outgoing_range must be finite"),
+        ({"outgoing_range": 1.7e308}, ValueError, "outgoing_range must be finite, and twice its value in float64 too"),
         ({"forget_gate_bias": 1}, ValueError, "forget_gate_bias is given but the topology has no forget gates"),
         ({"input_gate_bias": np.nan}, ValueError, "input_gate_bias must be finite"),
         ({"seed": "x"}, TypeError, "SeedSequence"),

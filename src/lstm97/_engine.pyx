@@ -27,10 +27,16 @@ from lstm97._checks import positive
 cdef extern from "_cpu.h":
     int x86_64_level()
 
-# What a network's lock says while its weights may change, or somebody reads them who wants them whole.
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
+
+# What a network's lock says of its weights. Where it says TRAINING, its second number is the thread that trains, whose
+# own calls (from a callback, say) go through.
 cdef enum:
-    LEARNING_IS_ON = 1  # in a call on one of its states
-    TRAINING_IS_ON = 2  # in `train`
+    FREE = 0
+    CHANGING = 1    # a call that learns is under way
+    TRAINING = 2    # between the calls of one `train`
+    READING = 3     # being read by somebody who wants them whole
 
 # Work is counted in weights times steps, at most a few nanoseconds each. A call over many steps looks for signals after
 # every slice of work; a single step hands the GIL over only if its work is worth more than the handing over.
@@ -50,6 +56,7 @@ cdef dict _NOT_FINITE = {
 
 cdef str STATE_IN_USE = "this state is in use by another thread; give each thread its own: new_state()"
 cdef str NETWORK_IN_USE = "this network is being trained by another thread"
+cdef str NETWORK_BEING_READ = "this network is being saved or copied by another thread"
 cdef str STREAM = "reset the state"
 cdef str LEARNING = "try a smaller learning_rate, or forget_gates=True for streams without reset"
 
@@ -57,6 +64,11 @@ cdef str LEARNING = "try a smaller learning_rate, or forget_gates=True for strea
 cdef object not_finite(int status, str where, str advice):
     """The exception for a Status other than OK."""
     return FloatingPointError(f"{_NOT_FINITE[status]} at {where}; {advice}")
+
+
+cdef inline int64_t this_thread() noexcept:
+    """A number of the running thread, not 0."""
+    return <int64_t> PyThread_get_thread_ident()
 
 
 cdef void* address(object array) except? NULL:
@@ -182,29 +194,34 @@ cdef class Engine:
         Sizes and dtype.
     network, state : dict of str to ndarray
         ``layout.network_arrays()`` and ``layout.state_arrays()``; kept alive here.
-    lock : ndarray, shape (1,), int32
-        Shared by all engines of a network: 0 unless one of them learns.
+    lock : ndarray, shape (2,), int64
+        Shared by all engines of a network: zeros while nobody changes the weights or reads them as a whole.
+    is_own : bool
+        Whether the state is the network's own.
     """
 
     cdef const Kernel* kernel
     cdef Net net
     cdef State st
     cdef Batch batch               # if begin_batches() was called
-    cdef int32_t* learning         # the network's lock
+    cdef int64_t* lock             # the network's
+    cdef int64_t before            # what it said before this engine's call that learns
     cdef bint busy                 # a call on this state is under way
+    cdef bint is_own
     cdef char format
     cdef readonly object layout
     cdef object dtype              # the layout's
     cdef object kept
 
-    def __init__(self, kernel, layout, dict network, dict state, lock):
+    def __init__(self, kernel, layout, dict network, dict state, lock, bint is_own):
         cdef dict sizes = layout.sizes
         self.kernel = <const Kernel*> PyCapsule_GetPointer(kernel, "lstm97.kernel")
         self.layout = layout
         self.dtype = layout.dtype
         self.kept = (kernel, network, state, lock)
         self.format = ord(self.dtype.char)
-        self.learning = <int32_t*> address(lock)
+        self.lock = <int64_t*> address(lock)
+        self.is_own = is_own
         memset(&self.net, 0, sizeof(Net))
         self.net.n_inputs = sizes["n_inputs"]
         self.net.n_hidden = sizes["n_hidden"]
@@ -257,14 +274,22 @@ cdef class Engine:
 
     # ---- exclusive use ----
 
+    cdef int64_t claim(self, int64_t purpose) except -1:
+        """Claim the weights; returns what the lock said before, for giving them back."""
+        cdef int64_t before = self.lock[0]
+        if before == READING:
+            raise RuntimeError(NETWORK_BEING_READ)
+        if before == CHANGING or (before == TRAINING and self.lock[1] != this_thread()):
+            raise RuntimeError(NETWORK_IN_USE)
+        self.lock[0] = purpose
+        return before
+
     cdef int enter(self, bint learns) except -1:
         """Claim the state, and the weights if they are to change."""
         if self.busy:
             raise RuntimeError(STATE_IN_USE)
         if learns:
-            if self.learning[0]:
-                raise RuntimeError(NETWORK_IN_USE)
-            self.learning[0] = LEARNING_IS_ON
+            self.before = self.claim(CHANGING)
         self.busy = True
         return 0
 
@@ -272,26 +297,15 @@ cdef class Engine:
         """Give back what `enter` claimed."""
         self.busy = False
         if learns:
-            self.learning[0] = 0
+            self.lock[0] = self.before
 
-    def refuse_training(self):
-        """RuntimeError while the network is in `train`."""
-        if self.learning[0] == TRAINING_IS_ON:
-            raise RuntimeError(NETWORK_IN_USE)
+    def hold(self, *, bint weights, bint state):
+        """A context in which nobody else changes the weights or uses the state: for reading them in peace."""
+        return Hold(self, weights, state, READING)
 
-    def hold(self, bint with_state):
-        """Claim the weights, and the state if asked for, until `let_go`: for reading them in peace."""
-        if with_state and self.busy:
-            raise RuntimeError(STATE_IN_USE)
-        if self.learning[0]:
-            raise RuntimeError(NETWORK_IN_USE)
-        self.learning[0] = LEARNING_IS_ON
-        self.busy = self.busy or with_state
-
-    def let_go(self, bint with_state):
-        """Give back what `hold` claimed."""
-        self.learning[0] = 0
-        self.busy = self.busy and not with_state
+    def training(self):
+        """A context in which only this thread changes the weights."""
+        return Hold(self, True, False, TRAINING)
 
     cdef double rate(self, object learning_rate) except -1:
         """The learning rate in the network's dtype; what is not positive and finite there is refused."""
@@ -390,8 +404,8 @@ cdef class Engine:
 
     # ---- a state in parts ----
 
-    def place(self):
-        """What of the state is not in its arrays: the numbers that `put` takes; `slot` is the row of z_block in use."""
+    def standing(self):
+        """What of the state is not in its arrays: what `stand_at` takes, and the row of z_block with the last sources."""
         return {
             "n_pending": self.st.n_pending,
             "n_rows": self.st.n_rows,
@@ -401,7 +415,7 @@ cdef class Engine:
             "slot": 0 if self.st.z == NULL else (<char*> self.st.z - <char*> self.st.z_block) // self.bytes_of_z(),
         }
 
-    def put(self, *, Py_ssize_t n_pending, Py_ssize_t n_rows, Py_ssize_t symbol, int phase, bint dense):
+    def stand_at(self, *, Py_ssize_t n_pending, Py_ssize_t n_rows, Py_ssize_t symbol, int phase, bint dense):
         """Go on from arrays that somebody has filled, and these numbers; z is the last pending row, or the first."""
         self.st.n_pending = n_pending
         self.st.n_rows = n_rows
@@ -461,7 +475,9 @@ cdef class Engine:
         return 0
 
     def reset(self):
-        """State to zero."""
+        """State to zero; the network's own state only while nobody else trains it."""
+        if self.is_own and self.lock[1] not in (0, this_thread()):
+            raise RuntimeError(NETWORK_IN_USE)
         self.enter(False)
         self.kernel.reset(&self.net, &self.st)
         self.leave(False)
@@ -580,7 +596,6 @@ cdef class Engine:
             plan.rule = &rule
         cdef Py_ssize_t slice_steps = self.slice_of(&chunk)
         self.enter(True)
-        self.learning[0] = TRAINING_IS_ON
         try:
             if schedule is not None:
                 self.batch.schedule = <const int64_t*> address(schedule)
@@ -604,3 +619,35 @@ cdef class Engine:
             history.steps += plan.n_steps
             history.stopped = bool(plan.stopped)
             self.leave(True)
+
+
+cdef class Hold:
+    """A claim on a network's weights, on a state, or on both, from `with` to the end of its block.
+
+    In C, where no signal's handler comes between the claim and the block that gives it back.
+    """
+
+    cdef Engine engine
+    cdef bint weights, state
+    cdef int64_t purpose, before
+
+    def __init__(self, Engine engine, bint weights, bint state, int64_t purpose):
+        self.engine, self.weights, self.state, self.purpose = engine, weights, state, purpose
+
+    def __enter__(self):
+        if self.state and self.engine.busy:
+            raise RuntimeError(STATE_IN_USE)
+        if self.weights:
+            self.before = self.engine.claim(self.purpose)
+            if self.purpose == TRAINING and self.before == FREE:
+                self.engine.lock[1] = this_thread()
+        if self.state:
+            self.engine.busy = True
+
+    def __exit__(self, *_):
+        if self.state:
+            self.engine.busy = False
+        if self.weights:
+            if self.purpose == TRAINING and self.before == FREE:
+                self.engine.lock[1] = 0
+            self.engine.lock[0] = self.before

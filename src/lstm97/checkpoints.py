@@ -20,13 +20,15 @@ from lstm97._checks import integer, positive
 
 if TYPE_CHECKING:
     from lstm97.network import Network
-    from lstm97.training import History
+    from lstm97.training import History, Stop
 
 Array = NDArray[Any]
 
 TRAINING = "training."
 COUNTS = ("sequences", "steps", "epochs")
 WINDOW_NUMBERS = ("n_seen", "n_wrong", "error_sum", "error_rest")
+NUMBERS = (*COUNTS, "run", "epoch", "position", "ended", "stopped", "seconds", "window", "generator", "sizes")
+MOST = 2**62  # what the loops can count to, and more than anybody will
 
 
 @dataclass(frozen=True)
@@ -66,31 +68,39 @@ class Checkpoint:
 class Progress:
     """How far a run is: the epoch, the presentation it goes through and the position there; kept in a checkpoint.
 
-    Without a checkpoint it only counts.
+    Without a checkpoint it only counts. A checkpoint that exists is read and checked here, and gone on from by `begin`.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint | None,
         net: Network,
-        done: History,
         generator: Generator | None,
+        stop: Stop | None,
         run: dict[str, Any] | None,
     ) -> None:
         self.epoch = 0
         self.position = 0
         self.presentation: NDArray[np.int64] | None = None
         self.ended = False
-        self._checkpoint, self._net, self._done, self._generator = checkpoint, net, done, generator
+        self._checkpoint, self._net, self._generator, self._stop = checkpoint, net, generator, stop
         self._run = run or {}
-        self._next_portion = 1
+        self._next_portion, self._is_full = 1, False
         self._is_saved = False
+        self._found = None
+        if checkpoint is not None and os.path.exists(checkpoint.path):
+            self._found = self._read(fspath(checkpoint.path))
+
+    def begin(self, done: History) -> None:
+        """Go on from the checkpoint, or write a first one: better now than later if that can't be done."""
+        self._done = done
+        if self._found is not None:
+            self._go_on(*self._found)
+            self._found = None
+        else:
+            self.save()
         self._saved_at = done.sequences
         self._saved_when = self._portion_began = monotonic()
-        if checkpoint is not None and os.path.exists(checkpoint.path):
-            self._resume(checkpoint)
-        elif checkpoint is not None and not os.path.isdir(folder := os.path.dirname(os.path.realpath(checkpoint.path))):
-            raise FileNotFoundError(f"there is no folder {folder} to write the checkpoint to")  # better now than then
 
     # ---- portions ----
 
@@ -103,8 +113,9 @@ class Progress:
         if self._checkpoint.sequences is not None:
             due = self._saved_at + self._checkpoint.sequences - self._done.sequences
             n = min(n, -(-due // batch_size) * batch_size)
-        if self._checkpoint.seconds is not None:
-            n = min(n, self._next_portion * batch_size)
+        self._is_full = n >= self._next_portion * batch_size
+        if self._checkpoint.seconds is not None and self._is_full:
+            n = self._next_portion * batch_size
         return n
 
     def advance(self, n: int) -> None:
@@ -115,7 +126,7 @@ class Progress:
             return
         now = monotonic()
         every = self._checkpoint.seconds
-        if every is not None:
+        if every is not None and self._is_full:
             # Portions of about a sixteenth of the time, found by doubling
             if now - self._portion_began < every / 32:
                 self._next_portion *= 2
@@ -172,14 +183,12 @@ class Progress:
         persistence.write_whole(self._checkpoint.path, persistence.to_bytes(self._net, False, more, training=training))
         self._is_saved, self._saved_at, self._saved_when = True, done.sequences, monotonic()
 
-    def _resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from a file; nothing has changed if it is refused."""
-        name = fspath(checkpoint.path)
+    def _read(self, name: str) -> tuple[persistence.Contents, dict[str, Any], Array]:
+        """A file's contents, its run's numbers and its weights; ValueError if this run can't go on from them."""
         contents = persistence.read(name)
         if "training" not in contents.metadata:
             raise ValueError(f"{name} has a network but no checkpoint of train; give another path")
         numbers = json.loads(contents.metadata["training"])
-        arrays = {key[len(TRAINING) :]: array for key, array in contents.tensors.items() if key.startswith(TRAINING)}
         wanted = self._run | {"topology": self._net.topology, "dtype": self._net.dtype.name}
         found = numbers["run"] | {"topology": contents.topology, "dtype": contents.dtype}
         different = [key for key in wanted if wanted[key] != found.get(key)]
@@ -188,58 +197,69 @@ class Progress:
                 f"{name} is the checkpoint of another run, which differs in {', '.join(different)}; "
                 "give another path, or remove the file"
             )
-        window = self._done._window
-        order = arrays["order"]
-        n_sequences = self._run["n_sequences"]
-        consistent = (
-            numbers["position"] <= len(order)
-            and (not order.size or (order.min() >= 0 and order.max() < n_sequences))
-            and numbers["sizes"]["window"] == (0 if window is None else window.stop.window)
-            and (window is None) == (numbers["window"] is None)
-            and (self._generator is None) == (numbers["generator"] is None)
-        )
-        if not consistent or (window is not None and not _is_window(numbers["window"], window.stop.window)):
+        order, window = contents.tensors[TRAINING + "order"], numbers["sizes"]["window"]
+        if (
+            numbers["position"] > len(order)
+            or (order.size and not (order.min() >= 0 and order.max() < self._run["n_sequences"]))
+            or window != (0 if self._stop is None else self._stop.window)
+            or (self._stop is None) != (numbers["window"] is None)
+            or (self._generator is None) != (numbers["generator"] is None)
+        ):
             raise ValueError(f"{name} is damaged: its numbers do not fit each other")
-        parameters = persistence.to_network(contents, name).parameters
         if self._generator is not None:
-            before = self._generator.bit_generator.state
             try:
                 _check_positions(numbers["generator"])
-                self._generator.bit_generator.state = numbers["generator"]
+                type(self._generator.bit_generator)().state = numbers["generator"]
             except (LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
-                self._generator.bit_generator.state = before
                 raise ValueError(f"{name} is damaged: it has no usable state of the generator") from error
+        return contents, numbers, persistence.to_network(contents, name).parameters
+
+    def _go_on(self, contents: persistence.Contents, numbers: dict[str, Any], parameters: Array) -> None:
+        """Set weights, generator and history to what a file tells."""
+        arrays, done = contents.group(TRAINING), self._done
         self._net.parameters = parameters
+        if self._generator is not None:
+            self._generator.bit_generator.state = numbers["generator"]
         self.epoch, self.position, self.ended = numbers["epoch"], numbers["position"], numbers["ended"]
-        self.presentation = np.array(order, np.int64) if self.position else None
-        done = self._done
+        self.presentation = np.array(arrays["order"], np.int64) if self.position else None
         done._errors = np.array(arrays["errors"])
-        done.seconds, done.stopped = float(numbers["seconds"]), numbers["stopped"]
+        done.seconds, done.stopped = numbers["seconds"], numbers["stopped"]
         for count in COUNTS:
             setattr(done, count, numbers[count])
-        if window is not None:
-            window.errors[...], window.wrong[...] = arrays["window_errors"], arrays["window_wrong"]
+        if done._window is not None:
+            done._window.errors[...], done._window.wrong[...] = arrays["window_errors"], arrays["window_wrong"]
             for number in WINDOW_NUMBERS:
-                setattr(window, number, numbers["window"][number])
-        self._is_saved, self._saved_at = True, done.sequences
+                setattr(done._window, number, numbers["window"][number])
+        self._is_saved = True
 
 
 def training_parts(numbers: Any) -> dict[str, persistence.Part]:
-    """The tensors of a checkpoint with these numbers; ValueError or TypeError if they are none."""
+    """The tensors of a checkpoint with these numbers; LookupError, TypeError or ValueError if they can't be its own."""
+    if numbers.keys() != set(NUMBERS):
+        raise ValueError(f"the training must have {', '.join(NUMBERS)}")
     sizes = {name: integer(name, numbers["sizes"][name], at_least=0) for name in ("order", "errors", "window")}
     for name in (*COUNTS, "epoch", "position"):
-        integer(name, numbers[name], at_least=0)
+        if integer(name, numbers[name], at_least=0) > MOST:
+            raise ValueError(f"{name} is {numbers[name]}")
     if numbers["sequences"] != sizes["errors"]:
         raise ValueError("sequences and errors differ in number")
-    if not isinstance(numbers["run"], dict) or not all(type(numbers[name]) is bool for name in ("stopped", "ended")):
-        raise ValueError("run, stopped or ended is not as it must be")
-    if not 0 <= float(numbers["seconds"]) < math.inf:
-        raise ValueError("seconds must be finite")
+    if not (type(numbers["seconds"]) is float and 0 <= numbers["seconds"] < math.inf):
+        raise ValueError(f"seconds is {numbers['seconds']!r}")
+    kinds = {"run": dict, "stopped": bool, "ended": bool, "generator": dict | None, "window": dict | None}
+    for name, kind in kinds.items():
+        if not isinstance(numbers[name], kind):
+            raise TypeError(f"{name} is {numbers[name]!r}")
     parts = {
         TRAINING + "order": persistence.Part("int64", (sizes["order"],)),
         TRAINING + "errors": persistence.Part("float64", (sizes["errors"],)),
     }
-    if numbers["window"] is not None:
+    if (window := numbers["window"]) is not None:
+        if not 0 <= integer("n_wrong", window["n_wrong"], at_least=0) <= sizes["window"]:
+            raise ValueError("more sequences are wrong than the window has")
+        if integer("n_seen", window["n_seen"], at_least=0) > MOST:
+            raise ValueError(f"n_seen is {window['n_seen']}")
+        if window.keys() != set(WINDOW_NUMBERS) or not all(type(window[name]) is float for name in WINDOW_NUMBERS[2:]):
+            raise ValueError("the window's numbers are not as they must be")
         parts[TRAINING + "window_errors"] = persistence.Part("float64", (sizes["window"],))
         parts[TRAINING + "window_wrong"] = persistence.Part("uint8", (sizes["window"],))
     return parts
@@ -256,20 +276,8 @@ def describe_run(data: tuple[Array, ...], order: Any, **options: Any) -> dict[st
     elif order is not None:
         order = hashlib.blake2b(np.asarray(order, np.int64).tobytes(), digest_size=16).hexdigest()
     stop = options.pop("stop")
-    described = options | {"stop": None if stop is None else asdict(stop), "order": order, "data": digest.hexdigest()}
-    plain: dict[str, Any] = json.loads(json.dumps(described, default=_plain))
-    return plain
-
-
-def _is_window(numbers: Any, size: int) -> bool:
-    """Whether these can be the numbers of a stop rule's window of this size."""
-    return (
-        isinstance(numbers, dict)
-        and numbers.keys() == set(WINDOW_NUMBERS)
-        and all(type(numbers[name]) is int and 0 <= numbers[name] < 2**62 for name in ("n_seen", "n_wrong"))
-        and numbers["n_wrong"] <= size
-        and all(isinstance(numbers[name], float) for name in ("error_sum", "error_rest"))
-    )
+    rule = None if stop is None else {name: float(value) for name, value in asdict(stop).items()}
+    return options | {"stop": rule, "order": order, "data": digest.hexdigest()}
 
 
 def _check_positions(state: Any) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import accumulate
-from math import inf
 from os import PathLike
 from typing import Any, overload
 
@@ -32,26 +30,41 @@ class State:
     may go on in several threads at once.
     """
 
-    def __init__(self, network: Network) -> None:
-        self._network: Callable[[], Network | None] = lambda: network
+    def __init__(self, network: Network, *, is_own: bool = False) -> None:
+        # A network's own state must not keep it: neither would go before the garbage collection finds them.
+        self._network: Callable[[], Network | None] = weakref.ref(network) if is_own else lambda: network
         self._layout = network._layout
         self._network_arrays = network._arrays
         arrays = self._layout.state_arrays()
         self._arrays: dict[str, Array] = {name: array[0] for name, array in arrays.items()}
         self._engine = Engine(
-            _dispatch.kernel(self._layout.dtype), self._layout, network._arrays, arrays, network._lock
+            _dispatch.kernel(self._layout.dtype), self._layout, network._arrays, arrays, network._lock, is_own
         )
 
+    def __copy__(self) -> State:
+        """One more state of the same network, at the same place of its stream."""
+        return _state_of(self._living_network(), *self._parts())
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """The network and the bytes of a file; a copy of a state is one more state of the same network."""
+        """With its network, as whose state it comes back."""
+        network = self._living_network()
+        if self is network.state:
+            return _own_state, (network,)
+        return _state_of, (network, *self._parts())
+
+    def _living_network(self) -> Network:
         network = self._network()
         if network is None:
             raise TypeError("this state's network is gone, so it is neither copied nor pickled")
-        with network._held(self):
-            return _state_of, (network, *persistence.state_parts(self))
+        return network
+
+    def _parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Everything a state is, for `persistence.restore_state`."""
+        with self._engine.hold(weights=False, state=True):
+            return persistence.state_parts(self)
 
     def reset(self) -> None:
-        """Set activations, cell states and partials to zero."""
+        """Set activations, cell states and partials to zero; see `Network.reset`."""
         self._engine.reset()
 
     @property
@@ -163,21 +176,24 @@ class Network:
             raise TypeError(f"topology must be a Topology, got {type(topology).__name__}")
         self.topology = topology
         self.dtype = _float_dtype(dtype)
-        if not_negative("init_range", init_range) > float(np.finfo(self.dtype).max) / 2:
-            raise ValueError(f"init_range must be finite, and twice its value in {self.dtype} too, got {init_range!r}")
+        self._check_range("init_range", init_range)
         given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)
         biases = {kind: self._gate_bias(kind, bias) for kind, bias in given if bias is not None}
         self._layout = Layout(topology, self.dtype)
         self._arrays = self._layout.network_arrays()
-        self._lock = np.zeros(1, np.int32)
+        self._lock = np.zeros(2, np.int64)
         self._weights = self._layout.weight_views(self._arrays)
+        self._state = State(self, is_own=True)
+        self._engine = self._state._engine
         rng = np.random.default_rng(seed)
         self.parameters = rng.uniform(-init_range, init_range, topology.n_weights)
         for kind, values in biases.items():
             self._weights[kind][:, -1] = values
-        self._state = State(self)
-        self._state._network = weakref.ref(self)  # else neither would go before the garbage collection finds them
-        self._engine = self._state._engine
+
+    def _check_range(self, name: str, value: float) -> None:
+        """ValueError if weights can't be drawn from [-value, value]."""
+        if not_negative(name, value) > float(np.finfo(self.dtype).max) / 2:
+            raise ValueError(f"{name} must be finite, and twice its value in {self.dtype} too, got {value!r}")
 
     def _gate_bias(self, kind: Kind, bias: ArrayLike) -> Array:
         """One bias per block, checked."""
@@ -200,7 +216,7 @@ class Network:
         return np.broadcast_to(values, (n_blocks,))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles are the bytes of a file, with the network's own state."""
+        """Copies and pickles are the bytes of a file, with the own state; a subclass's become a plain Network."""
         return persistence.from_bytes, (persistence.to_bytes(self, True),)
 
     def __repr__(self) -> str:
@@ -236,12 +252,11 @@ class Network:
             array = array.astype(self.dtype)
         if not np.isfinite(array).all():
             raise ValueError(f"parameters must be finite in {self.dtype}")
-        if self._lock[0]:
-            raise RuntimeError("this network is being trained by another thread")
         begin = 0
-        for view in self._weights.values():
-            view[...] = array[begin : begin + view.size].reshape(view.shape)
-            begin += view.size
+        with self._engine.hold(weights=True, state=False):
+            for view in self._weights.values():
+                view[...] = array[begin : begin + view.size].reshape(view.shape)
+                begin += view.size
 
     # ---- states ----
 
@@ -260,21 +275,9 @@ class Network:
         Raises
         ------
         RuntimeError
-            If another thread uses this state, or, where it is the network's own, is in `train`.
+            If another thread uses this state or, where it is the network's own, is in `train`.
         """
-        if state is None:
-            self._engine.refuse_training()
         self._engine_of(state).reset()
-
-    @contextmanager
-    def _held(self, state: State | None) -> Iterator[None]:
-        """Keep other threads from changing the weights, and from using a state, while somebody reads them."""
-        engine = self._engine_of(state)
-        engine.hold(state is not None)
-        try:
-            yield
-        finally:
-            engine.let_go(state is not None)
 
     def _engine_of(self, state: State | None) -> Engine:
         """The engine of a state of this network."""
@@ -325,7 +328,7 @@ class Network:
         FloatingPointError
             If a cell state, an output or a weight would not be finite. The weights are those before; reset the state.
         RuntimeError
-            If another thread trains this network or uses this state.
+            If another thread trains, saves or copies this network, or uses this state.
         """
         engine = self._engine if state is None else self._engine_of(state)
         return engine.learn(x, target, learning_rate, out)
@@ -503,7 +506,8 @@ class Network:
         OSError
             If the file cannot be written.
         RuntimeError
-            If another thread trains this network or uses this state.
+            If another thread trains this network or uses this state. (While it is written, learning is refused in the
+            same way.)
         """
         if not isinstance(state, (bool, State)):
             raise TypeError(f"state must be True, False or a State, got {type(state).__name__}")
@@ -561,15 +565,15 @@ class Network:
         >>> net.with_block(1, seed=1).topology.blocks
         (2, 1)
         """
-        if outgoing_range is not None and not_negative("outgoing_range", outgoing_range) == inf:
-            raise ValueError("outgoing_range must be finite")
+        if outgoing_range is not None:
+            self._check_range("outgoing_range", outgoing_range)
         rng = np.random.default_rng(seed)
         topology = replace(self.topology, blocks=(*self.topology.blocks, integer("size", size, at_least=1)))
         grown = Network(topology, self.dtype, rng, init_range)
         for kind, bias in zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True):
             if bias is not None:
                 grown.weights[kind][-1, -1] = grown._gate_bias(kind, bias)[-1]
-        with self._held(None):
+        with self._engine.hold(weights=True, state=False):
             for kind, weights in self._weights.items():
                 units = grown.weights[kind][: len(weights)]
                 if outgoing_range is not None:
@@ -582,6 +586,13 @@ def _kept(before: dict[str, int], now: dict[str, int]) -> list[int]:
     """Where the sources that units had before stand among those they have now: the new ones of a kind come last."""
     begins = accumulate(now.values(), initial=0)
     return [begin + i for begin, kind in zip(begins, now, strict=False) for i in range(before.get(kind, 0))]
+
+
+def _own_state(network: Network) -> State:
+    """A network's own state, copied or pickled with it; should it come alone, it keeps its network."""
+    state = network.state
+    state._network = lambda: network
+    return state
 
 
 def _state_of(network: Network, numbers: dict[str, Any], parts: dict[str, Array]) -> State:

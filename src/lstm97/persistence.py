@@ -28,7 +28,8 @@ Array = NDArray[Any]
 FORMAT = "1"
 
 HEADER_LIMIT = 1_000_000
-"""Bytes of header: enough for more blocks than a memory holds the weights of."""
+HEADER_SHARE = 4
+"""A header may have so many bytes, and one more for every so many bytes of the file: every block has weights."""
 
 FREE_MEMORY = 2**26
 MEMORY_PER_BYTE = 1000
@@ -47,6 +48,13 @@ class Part(NamedTuple):
     shape: tuple[int | None, ...]
     most_rows: int = 0
 
+    def fits(self, shape: tuple[Any, ...]) -> bool:
+        """Whether a tensor may have this shape, which can be anything that a file claims."""
+        return len(shape) == len(self.shape) and all(
+            type(n) is int and (0 <= n <= self.most_rows if m is None else n == m)
+            for n, m in zip(shape, self.shape, strict=True)
+        )
+
 
 class Contents(NamedTuple):
     """What a file holds, checked against its own header."""
@@ -55,6 +63,10 @@ class Contents(NamedTuple):
     dtype: str
     metadata: dict[str, str]
     tensors: dict[str, Array]
+
+    def group(self, prefix: str) -> dict[str, Array]:
+        """The tensors whose names begin like this, by the rest of their names."""
+        return {name[len(prefix) :]: array for name, array in self.tensors.items() if name.startswith(prefix)}
 
 
 # ---- files ----
@@ -68,7 +80,7 @@ def save(net: Network, path: str | PathLike[str], state: bool | State = False) -
 def load(path: str | PathLike[str]) -> Network:
     """Read a network from a file written by `Network.save`, or from a checkpoint of `train`.
 
-    Nothing in the file is executed, and no more memory is taken than a network needs whose weights fill the file.
+    Nothing in the file is executed, and the memory taken is bounded by the size of the file.
 
     Parameters
     ----------
@@ -92,7 +104,8 @@ def load(path: str | PathLike[str]) -> Network:
 
 def read(path: str | PathLike[str]) -> Contents:
     """Read and check a file."""
-    with open(path, "rb") as file:
+    # A pipe must not make this wait for somebody who writes
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{fspath(path)} is not a regular file")
@@ -104,15 +117,14 @@ def write_whole(path: str | PathLike[str], data: bytes) -> None:
 
     The new one is on the disk before it takes the name.
     """
-    target = Path(os.path.realpath(path))
-    mode = 0o666
-    if target.exists():
-        if not target.is_file():
-            raise OSError(f"{fspath(path)} is not a regular file")
-        mode = stat.S_IMODE(target.stat().st_mode)
-    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    target = Path(os.path.realpath(os.fsdecode(path)))
+    if (there := target.exists()) and not target.is_file():
+        raise OSError(f"{target} is not a regular file")
+    new = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), "wb") as file:
+        with open(new, "xb") as file:
+            if there and hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -137,8 +149,8 @@ def to_bytes(net: Network, state: bool | State, more: Mapping[str, Array] | None
 
     header = {"lstm97_format": FORMAT, "topology": json.dumps(asdict(net.topology)), "dtype": net.dtype.name}
     chosen = net.state if state is True else state
-    with net._held(chosen or None):
-        tensors = {str(kind): np.ascontiguousarray(view) for kind, view in net.weights.items()}
+    with net._engine_of(chosen or None).hold(weights=True, state=bool(chosen)):
+        tensors = {str(kind): np.array(view, order="C") for kind, view in net.weights.items()}
         if chosen:
             numbers, arrays = state_parts(chosen)
             header["state"] = json.dumps(numbers)
@@ -161,8 +173,10 @@ def to_network(contents: Contents, what: str) -> Network:
     except ValueError as error:
         raise ValueError(f"{what} has weights that are not finite") from error
     if "state" in contents.metadata:
-        parts = {name[len(STATE) :]: array for name, array in contents.tensors.items() if name.startswith(STATE)}
-        restore_state(net.state, json.loads(contents.metadata["state"]), parts)
+        try:
+            restore_state(net.state, json.loads(contents.metadata["state"]), contents.group(STATE))
+        except ValueError as error:
+            raise ValueError(f"{what} is damaged: {error}") from error
     return net
 
 
@@ -175,8 +189,8 @@ def parse(file: BinaryIO, size: int, what: str) -> Contents:
     n_header = int.from_bytes(start, "little")
     if len(start) < 8 or n_header > size - 8:
         raise ValueError(f"{what} is not a safetensors file: it ends before its header does")
-    if n_header > HEADER_LIMIT:
-        raise ValueError(f"{what} has a header of {n_header} bytes; those of networks have {HEADER_LIMIT} at most")
+    if n_header > HEADER_LIMIT + size // HEADER_SHARE:
+        raise ValueError(f"{what} has a header of {n_header} bytes, more than one of a network has")
     text = file.read(n_header)
     try:
         entries = json.loads(text)
@@ -230,16 +244,13 @@ def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str
 
 def _bytes_needed(found: dict[str, tuple[Any, Any]], parts: dict[str, Part], what: str) -> int:
     """Bytes of all tensors a file tells of; ValueError if they are not those it must have."""
-    if found.keys() != parts.keys():
-        raise ValueError(f"{what} has tensors {sorted(found)}, its header needs {sorted(parts)}")
+    for names, verb in ((parts.keys() - found.keys(), "lacks"), (found.keys() - parts.keys(), "should not have")):
+        if names:
+            raise ValueError(f"{what} {verb} the tensor {min(names)[:80]!r}")
     total = 0
     for name, part in parts.items():
         code, shape = found[name]
-        fits = len(shape) == len(part.shape) and all(
-            type(n) is int and (n == m if m is not None else 0 <= n <= part.most_rows)
-            for n, m in zip(shape, part.shape, strict=True)
-        )
-        if code != _CODES[part.dtype] or not fits:
+        if code != _CODES[part.dtype] or not part.fits(shape):
             wanted = ", ".join("n_rows" if m is None else str(m) for m in part.shape)
             raise ValueError(
                 f"{what} has {name} as {code} of shape {shape}, its header needs {part.dtype} of ({wanted})"
@@ -285,21 +296,21 @@ def check_numbers(numbers: Any, topology: Topology) -> None:
 
 
 def state_parts(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
-    """A state as numbers and arrays, without padding."""
+    """A state as numbers and arrays, copies without padding; for somebody who holds it."""
     layout, arrays = state._layout, state._arrays
     t, sizes = layout.topology, layout.sizes
     n_cells, n_sources, n_partials = t.n_cells, sizes["n_sources"], layout.n_steering * t.n_cells
-    place = state._engine.place()
-    n = place["n_pending"]
+    standing = state._engine.standing()
+    n = standing["n_pending"]
     pending = np.array(arrays["z_block"][:n, :n_sources])
     symbols = np.full(n, -1, np.int32)
-    sources = np.array(arrays["z_block"][place["slot"], :n_sources])
-    if not place["dense"]:  # the inputs are not written then
+    sources = np.array(arrays["z_block"][standing["slot"], :n_sources])
+    if not standing["dense"]:  # the inputs are not written then
         symbols[...] = arrays["symbols"][:n]
         pending[:, : t.n_inputs] = 0
         pending[np.arange(n), symbols] = 1
-    if place["symbol"] >= 0:
-        sources[: t.n_inputs] = np.arange(t.n_inputs) == place["symbol"]
+    if standing["symbol"] >= 0:
+        sources[: t.n_inputs] = np.arange(t.n_inputs) == standing["symbol"]
     parts = {
         "activations": arrays["act"][: sizes["n_units"]],
         "cell_output": arrays["y_c"][:n_cells],
@@ -308,7 +319,7 @@ def state_parts(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
         "output": arrays["y"][: t.n_outputs],
         "sources": sources,
         "partials": arrays["ds_dw"][:, :n_partials],
-        "inputs_seen": arrays["rows"][n_sources - t.n_inputs : place["n_rows"]],
+        "inputs_seen": arrays["rows"][n_sources - t.n_inputs : standing["n_rows"]],
         "pending.sources": pending,
         "pending.symbols": symbols,
         "pending.coefficients": arrays["coef_block"][:n, :n_partials],
@@ -316,11 +327,11 @@ def state_parts(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
     if t.forget_gates:
         parts["pending.decay"] = arrays["decay_block"][:n, :n_cells]
     numbers = {
-        "phase": PHASES[place["phase"]],
-        "symbol": place["symbol"] if place["symbol"] >= 0 else None,
-        "symbols_only": not place["dense"],
+        "phase": PHASES[standing["phase"]],
+        "symbol": standing["symbol"] if standing["symbol"] >= 0 else None,
+        "symbols_only": not standing["dense"],
     }
-    return numbers, {name: np.ascontiguousarray(array) for name, array in parts.items()}
+    return numbers, {name: np.array(array, order="C") for name, array in parts.items()}
 
 
 def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]) -> None:
@@ -328,6 +339,10 @@ def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]
     layout, arrays = state._layout, state._arrays
     t, sizes = layout.topology, layout.sizes
     n_cells, n_sources, n_partials = t.n_cells, sizes["n_sources"], layout.n_steering * t.n_cells
+    check_numbers(numbers, t)
+    for name, part in state_shapes(layout).items():
+        if parts[name].dtype != part.dtype or not part.fits(parts[name].shape):
+            raise ValueError(f"the state's {name} has dtype {parts[name].dtype} and shape {parts[name].shape}")
     seen, symbols, pending = parts["inputs_seen"], parts["pending.symbols"], parts["pending.sources"]
     n = len(symbols)
     if any(len(array) != n for name, array in parts.items() if name.startswith("pending.")):
@@ -337,6 +352,11 @@ def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]
     lowest = 0 if numbers["symbols_only"] else -1
     if n and (symbols.min() < lowest or symbols.max() >= t.n_inputs or not np.isin(symbols[symbols >= 0], seen).all()):
         raise ValueError("the state's pending symbols are not among its inputs_seen")
+    if np.delete(parts["partials"][: t.n_inputs], seen, axis=0).any():
+        raise ValueError("the state has partials by inputs that are not among its inputs_seen")
+    decay = parts.get("pending.decay", np.zeros(0))
+    if not ((decay >= 0) & (decay <= 1)).all():
+        raise ValueError("the state's pending.decay is not between 0 and 1")
     if numbers["phase"] == PHASES[0] and (n or parts["partials"].any()):
         raise ValueError("the state has partials but is not learning")
     arrays["act"][: sizes["n_units"]] = parts["activations"]
@@ -346,7 +366,8 @@ def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]
     arrays["y"][: t.n_outputs] = parts["output"]
     arrays["ds_dw"][:, :n_partials] = parts["partials"]
     arrays["z_block"][:n, :n_sources] = pending
-    arrays["z_block"][max(0, n - 1), :n_sources] = parts["sources"]
+    if not n:  # else the last step's sources are the last of the pending ones
+        arrays["z_block"][0, :n_sources] = parts["sources"]
     arrays["symbols"][:n] = symbols
     arrays["coef_block"][:n, :n_partials] = parts["pending.coefficients"]
     if t.forget_gates:
@@ -359,7 +380,7 @@ def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]
     arrays["rows"][n_fixed : n_fixed + len(seen)] = seen
     arrays["is_listed"][...] = 0
     arrays["is_listed"][seen] = 1
-    state._engine.put(
+    state._engine.stand_at(
         n_pending=n,
         n_rows=n_fixed + len(seen),
         symbol=-1 if numbers["symbol"] is None else numbers["symbol"],

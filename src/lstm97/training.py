@@ -233,7 +233,6 @@ def train(
     presentation = _presentation(order, len(packed))
     generator = order if isinstance(order, np.random.Generator) else None
     done = History() if history is None else history
-    done._begin(stop)
     run = None
     if checkpoint is not None:
         run = describe_run(
@@ -243,41 +242,44 @@ def train(
             target_per_sequence=per_sequence,
             learning_rate=float(learning_rate),
             update=update,
-            batch_size=batch_size,
+            batch_size=int(batch_size),
             stop=stop,
         )
-    progress = Progress(checkpoint, net, done, generator, run)
     engine = State(net)._engine
     size = min(batch_size, max(1, len(presentation)))
     if update == "sequence":
         longest = int(packed.lengths.max(initial=0))
         engine.begin_batches(net._layout.batch_arrays(size, longest, symbols=packed.values.ndim == 1))
-    while progress.epoch < epochs and not done.stopped and not progress.ended:
-        if progress.presentation is None:
-            progress.presentation = presentation if generator is None else generator.permutation(len(packed))
-        while (left := len(progress.presentation) - progress.position) and not done.stopped:
-            portion = progress.presentation[progress.position :][: progress.portion(left, size)]
-            begin, before = perf_counter(), done.sequences
-            try:
-                engine.train(
-                    packed.values,
-                    packed.offsets,
-                    rows,
-                    per_sequence,
-                    portion,
-                    None if update == "step" else _schedule(packed.lengths[portion], size),
-                    learning_rate,
-                    done,
-                )
-            finally:
-                done.seconds += perf_counter() - begin
-            progress.advance(done.sequences - before)
-        if not left:
-            progress.end_epoch()
-            done.epochs += 1
-        if callback is not None and callback(done):
-            progress.end()
-    progress.save()
+    with engine.training():
+        progress = Progress(checkpoint, net, generator, stop, run)
+        done._begin(stop)
+        progress.begin(done)
+        while progress.epoch < epochs and not progress.ended:
+            if progress.presentation is None:
+                progress.presentation = presentation if generator is None else generator.permutation(len(packed))
+            while (left := len(progress.presentation) - progress.position) and not done.stopped:
+                portion = progress.presentation[progress.position :][: progress.portion(left, size)]
+                begin, before = perf_counter(), done.sequences
+                try:
+                    engine.train(
+                        packed.values,
+                        packed.offsets,
+                        rows,
+                        per_sequence,
+                        portion,
+                        None if update == "step" else _schedule(packed.lengths[portion], size),
+                        learning_rate,
+                        done,
+                    )
+                finally:
+                    done.seconds += perf_counter() - begin
+                progress.advance(done.sequences - before)
+            if not left:
+                progress.end_epoch()
+                done.epochs += 1
+            if (callback is not None and callback(done)) or done.stopped:
+                progress.end()
+        progress.save()
     return done
 
 
