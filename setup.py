@@ -1,5 +1,6 @@
 """Compiled modules: the loops of `_core.pyx` per float type and instruction set, and `_engine.pyx`, their caller."""
 
+import os
 import sys
 import sysconfig
 
@@ -9,6 +10,11 @@ from setuptools import Extension, setup
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
 # What is declared inline is inlined, so that an argument that is constant in a call is a constant of its loops.
 INLINE = {"CYTHON_INLINE": "__inline__ __attribute__((always_inline))"}
+# For checking tools: LSTM97_SANITIZE=address,undefined builds all modules with these sanitizers.
+SANITIZERS = os.environ.get("LSTM97_SANITIZE")
+SANITIZE = [f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=undefined"] if SANITIZERS else []
+if SANITIZE:
+    FLAGS += [*SANITIZE, "-g", "-fno-omit-frame-pointer"]
 LIBRARIES = [] if sys.platform == "win32" else ["m"]
 DEPENDS = [f"src/lstm97/{name}" for name in ("_core.pyx", "_abi.pxd", "_lanes.h", "_cpu.h")]
 
@@ -26,6 +32,7 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
         depends=DEPENDS,
         define_macros=list((macros or {}).items()),
         extra_compile_args=FLAGS + ([f"-march={level}"] if level else []),
+        extra_link_args=SANITIZE,
         libraries=LIBRARIES,
     )
 

@@ -66,6 +66,7 @@ def test_the_file_is_safetensors_with_the_topology_in_its_header(tmp_path):
         ({"topology": '{"n_inputs": 2, "n_outputs": 1, "output_gates": false}'}, "should not have the tensor"),
         ({"state": "{}"}, "the state must have phase, symbol and symbols_only"),
         ({"training": "{}"}, "the training must have"),
+        ({"training": "5"}, "the training must have"),
     ],
 )
 def test_headers_that_are_refused(tmp_path, change, words):
@@ -324,6 +325,13 @@ def test_links_and_permissions_stay(tmp_path):
     assert link.is_symlink()
     assert stat.S_IMODE(target.stat().st_mode) == 0o666
     assert np.array_equal(lstm97.load(target).parameters, Network(Topology(2, 1), seed=1).parameters)
+
+
+def test_a_topology_that_no_header_holds_is_not_saved(tmp_path):
+    net = Network(Topology(1, 1, blocks=(1,) * 400_000, recurrent=False, output_gates=False, bias="none"))
+    with pytest.raises(ValueError, match="400000 blocks does not fit the header of a file"):
+        net.save(tmp_path / "net")
+    assert not os.listdir(tmp_path)
 
 
 def test_places_that_cannot_be_written(tmp_path):

@@ -405,7 +405,7 @@ cdef class Engine:
     # ---- a state in parts ----
 
     def standing(self):
-        """What of the state is not in its arrays: what `stand_at` takes, and the row of z_block with the last sources."""
+        """What of the state is not in its arrays: what `stand_at` takes, and z_block's row of the last sources."""
         return {
             "n_pending": self.st.n_pending,
             "n_rows": self.st.n_rows,

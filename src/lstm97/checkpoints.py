@@ -235,7 +235,7 @@ class Progress:
 
 def training_parts(numbers: Any) -> dict[str, persistence.Part]:
     """The tensors of a checkpoint with these numbers; LookupError, TypeError or ValueError if they can't be its own."""
-    if numbers.keys() != set(NUMBERS):
+    if not isinstance(numbers, dict) or numbers.keys() != set(NUMBERS):
         raise ValueError(f"the training must have {', '.join(NUMBERS)}")
     sizes = {name: integer(name, numbers["sizes"][name], at_least=0) for name in ("order", "errors", "window")}
     for name in (*COUNTS, "epoch", "position"):

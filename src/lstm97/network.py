@@ -502,7 +502,7 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If `state` is neither a bool nor a state of this network.
+            If `state` is neither a bool nor a state of this network, or the topology has too many blocks for a file.
         OSError
             If the file cannot be written.
         RuntimeError

@@ -28,12 +28,11 @@ Array = NDArray[Any]
 FORMAT = "1"
 
 HEADER_LIMIT = 1_000_000
-HEADER_SHARE = 4
-"""A header may have so many bytes, and one more for every so many bytes of the file: every block has weights."""
+"""Bytes of header: topologies with more blocks than that takes are not saved."""
 
 FREE_MEMORY = 2**26
-MEMORY_PER_BYTE = 1000
-"""A file may ask for so many bytes of memory, and for so many more for each of its own: padding takes no more."""
+MEMORY_PER_BYTE = 100
+"""A file may ask for so many bytes of memory, and for so many more for each of its data: padding takes no more."""
 
 STATE = "state."
 PHASES = ("not learning", "awaiting", "corrected")  # numbered as Phase in _abi.pxd
@@ -155,7 +154,10 @@ def to_bytes(net: Network, state: bool | State, more: Mapping[str, Array] | None
             numbers, arrays = state_parts(chosen)
             header["state"] = json.dumps(numbers)
             tensors |= {STATE + name: array for name, array in arrays.items()}
-    return serialize(tensors | dict(more or {}), header | metadata)
+    data: bytes = serialize(tensors | dict(more or {}), header | metadata)
+    if int.from_bytes(data[:8], "little") > HEADER_LIMIT:
+        raise ValueError(f"a topology of {net.topology.n_blocks} blocks does not fit the header of a file")
+    return data
 
 
 def from_bytes(data: bytes) -> Network:
@@ -189,8 +191,8 @@ def parse(file: BinaryIO, size: int, what: str) -> Contents:
     n_header = int.from_bytes(start, "little")
     if len(start) < 8 or n_header > size - 8:
         raise ValueError(f"{what} is not a safetensors file: it ends before its header does")
-    if n_header > HEADER_LIMIT + size // HEADER_SHARE:
-        raise ValueError(f"{what} has a header of {n_header} bytes, more than one of a network has")
+    if n_header > HEADER_LIMIT:
+        raise ValueError(f"{what} has a header of {n_header} bytes; those of networks have {HEADER_LIMIT} at most")
     text = file.read(n_header)
     try:
         entries = json.loads(text)
@@ -205,7 +207,7 @@ def parse(file: BinaryIO, size: int, what: str) -> Contents:
     n_bytes = _bytes_needed(found, parts, what)
     if n_bytes != size - 8 - n_header:
         raise ValueError(f"{what} has {size - 8 - n_header} bytes of data, its header tells of {n_bytes}")
-    if Layout(topology, np.dtype(dtype)).n_bytes > FREE_MEMORY + MEMORY_PER_BYTE * size:
+    if Layout(topology, np.dtype(dtype)).n_bytes > FREE_MEMORY + MEMORY_PER_BYTE * n_bytes:
         raise ValueError(f"{what} has a topology that needs far more memory than its weights")
     body = file.read(n_bytes)
     if len(body) != n_bytes:
@@ -352,12 +354,12 @@ def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]
     lowest = 0 if numbers["symbols_only"] else -1
     if n and (symbols.min() < lowest or symbols.max() >= t.n_inputs or not np.isin(symbols[symbols >= 0], seen).all()):
         raise ValueError("the state's pending symbols are not among its inputs_seen")
-    if np.delete(parts["partials"][: t.n_inputs], seen, axis=0).any():
+    if _any_but_zero(np.delete(parts["partials"][: t.n_inputs], seen, axis=0)):
         raise ValueError("the state has partials by inputs that are not among its inputs_seen")
     decay = parts.get("pending.decay", np.zeros(0))
     if not ((decay >= 0) & (decay <= 1)).all():
         raise ValueError("the state's pending.decay is not between 0 and 1")
-    if numbers["phase"] == PHASES[0] and (n or parts["partials"].any()):
+    if numbers["phase"] == PHASES[0] and (n or _any_but_zero(parts["partials"])):
         raise ValueError("the state has partials but is not learning")
     arrays["act"][: sizes["n_units"]] = parts["activations"]
     arrays["y_c"][:n_cells] = parts["cell_output"]
@@ -387,3 +389,9 @@ def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]
         phase=PHASES.index(numbers["phase"]),
         dense=not numbers["symbols_only"],
     )
+
+
+def _any_but_zero(array: Array) -> bool:
+    """Whether any number is not 0; a signalling NaN, which NumPy would warn of, is one."""
+    with np.errstate(invalid="ignore"):
+        return bool(array.any())

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Load a million mutated files under the address and the undefined-behaviour sanitizer, and record how that went:
-#     docs/records/fuzz.sh docs/records/fuzz-YYYY-MM.json [FILES_PER_SEED [SEEDS]]
+#     tools/fuzz.sh docs/records/fuzz-YYYY-MM.json [FILES_PER_SEED [SEEDS]]
 # From the top of a checkout, with an environment active that has the package as built with
-# LSTM97_SANITIZE=address,undefined (CONTRIBUTING.md has the commands). An hour or so on one core; exit code 1 if it
-# found anything. COMMIT says what was built, if the checkout does not.
+# LSTM97_SANITIZE=address,undefined (CONTRIBUTING.md has the commands). An hour or so on one core, JOBS of which can be
+# used; exit code 1 if it found anything. COMMIT says what was built, if the checkout does not.
 set -euo pipefail
 
 record=$1 files=${2:-50000} n_seeds=${3:-20}
@@ -19,11 +19,19 @@ settings=(
     OPENBLAS_NUM_THREADS=1
 )
 read -ra builds < <(env "${settings[@]}" python -c 'from lstm97 import _dispatch; print(*_dispatch.runnable())')
-for ((seed = 0; seed < n_seeds; seed++)); do
-    build=${builds[seed % ${#builds[@]}]}
+one_seed() {
+    local seed=$1
+    local build=${builds[seed % ${#builds[@]}]}
     printf 'seed %d, build %s\n' "$seed" "$build" >&2
     env "${settings[@]}" LSTM97_KERNEL="$build" \
         python tests/fuzz_files.py --files "$files" --seed "$seed" --json "$parts/$seed.json" >/dev/null || true
+}
+for ((seed = 0; seed < n_seeds; seed++)); do
+    while (($(jobs -rp | wc -l) >= ${JOBS:-1})); do wait -n; done
+    one_seed "$seed" &
+done
+wait
+for ((seed = 0; seed < n_seeds; seed++)); do
     [[ -e $parts/$seed.json ]] # else it did not even begin
 done
 
@@ -35,7 +43,7 @@ parts = sorted((json.loads(pathlib.Path(part).read_text()) for part in parts), k
 processors = [line for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
 total = {
     "what": "mutated files loaded and used under ASan and UBSan",
-    "command": f"docs/records/fuzz.sh {record} {parts[0]['files']} {len(parts)}",
+    "command": f"tools/fuzz.sh {record} {parts[0]['files']} {len(parts)}",
     "environment": "LSTM97_SANITIZE=address,undefined for the build; " + settings,
     "commit": commit,
     "date": datetime.date.today().isoformat(),
