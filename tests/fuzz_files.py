@@ -25,6 +25,7 @@ import time
 import traceback
 import warnings
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -207,16 +208,16 @@ def change(rng, node):
     elif way < 4 and isinstance(old, (int, float)):
         node[key] = one(rng, (old + 1, old - 1, old * 2, -old, float(old), not old, old + 2**32, str(old)))
     elif way < 6:
-        node[key] = one(rng, VALUES)
+        node[key] = deepcopy(one(rng, VALUES))
     elif way == 6:
         del node[key]
     elif way == 7:
-        node[key] = one(rng, ([old], {"x": old}, [old] * 3, str(old)))
+        node[key] = one(rng, ([old], {"x": old}, [old, deepcopy(old)], str(old)))
     elif isinstance(node, dict):
         other = one(rng, list(node))
         node[key], node[other if way == 8 else other + "x"] = node[other], old
     else:
-        node.insert(key, one(rng, node) if way == 8 else one(rng, VALUES))
+        node.insert(key, deepcopy(one(rng, node if way == 8 else VALUES)))
 
 
 def some_of(rng, arrays):
