@@ -140,7 +140,7 @@ PARAMETERS = [
         r"parameters has shape \(92,\), expected \(93,\)",
     ),
     (lambda net: setattr(net, "parameters", np.full(93, NAN)), ValueError, "parameters must be finite"),
-    (lambda net: setattr(net, "parameters", "abc"), TypeError, "parameters must be real numbers"),
+    (lambda net: setattr(net, "parameters", "abc"), TypeError, "parameters has dtype"),
 ]
 
 

@@ -301,3 +301,16 @@ def test_float32_networks_take_float64_data():
     train(b, [x.astype("float32") for x in inputs], targets.astype("float32"))
     assert np.array_equal(a.parameters, b.parameters)
     assert lstm97.predict(a, inputs)[0].dtype == np.float32
+
+
+def test_a_callback_that_writes_into_the_data_does_no_harm():
+    inputs, classes, order = np.zeros((3, 4), np.int32), np.zeros(3, np.int32), np.arange(3)
+
+    def spoil(history):
+        inputs[...] = classes[...] = 10**8
+        order[...] = 10**8
+
+    net, alone = Network(Topology(3, 2)), Network(Topology(3, 2))
+    train(net, inputs, classes, order=order, epochs=3, callback=spoil)
+    train(alone, np.zeros((3, 4), np.int32), np.zeros(3, np.int32), epochs=3)
+    assert np.array_equal(net.parameters, alone.parameters)

@@ -9,6 +9,7 @@ set -euo pipefail
 record=$1 files=${2:-50000} n_seeds=${3:-20}
 commit=${COMMIT:-$(git describe --always --dirty)}
 parts=$(mktemp -d)
+mkdir -p "$(dirname "$record")"
 trap 'rm -rf "$parts"' EXIT
 
 # Python's own allocator stays for small objects, at twice the speed: all arrays come from the one the sanitizer watches.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
+from numbers import Real
 from typing import Any
+
+import numpy as np
 
 
 def integer(name: str, value: Any, at_least: int) -> int:
@@ -19,14 +22,7 @@ def integer(name: str, value: Any, at_least: int) -> int:
 
 def positive(name: str, value: Any) -> float:
     """``value`` as a finite float above 0."""
-    try:
-        number = float(value) if not isinstance(value, str) else None
-    except OverflowError:
-        number = math.inf
-    except TypeError:
-        number = None
-    if number is None:
-        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = _real(name, value)
     if not 0 < number < math.inf:
         raise ValueError(f"{name} must be positive and finite, got {value!r}")
     return number
@@ -34,10 +30,21 @@ def positive(name: str, value: Any) -> float:
 
 def not_negative(name: str, value: Any) -> float:
     """``value`` as a float of at least 0; infinity is one."""
-    try:
-        nan = math.isnan(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if nan or value < 0:
+    number = _real(name, value)
+    if not number >= 0:
         raise ValueError(f"{name} must be a number, at least 0, got {value!r}")
-    return float(value)
+    return number
+
+
+def _real(name: str, value: Any) -> float:
+    """A real scalar, or an array that is one, as a float; infinite if it is too large for one."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    try:
+        if isinstance(value, Real) or (hasattr(value, "__float__") and not isinstance(value, (np.generic, np.ndarray))):
+            return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{name} must be a number, got {value!r}")

@@ -56,13 +56,15 @@ class Checkpoint:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        fspath(self.path)
+        if not isinstance(fspath(self.path), str):
+            raise TypeError(f"path must be a str or path, got {self.path!r}")
+        set_field = object.__setattr__  # the dataclass is frozen
         if self.sequences is not None:
-            integer("sequences", self.sequences, at_least=1)
+            set_field(self, "sequences", integer("sequences", self.sequences, at_least=1))
         if self.seconds is not None:
-            positive("seconds", self.seconds)
+            set_field(self, "seconds", positive("seconds", self.seconds))
         elif self.sequences is None:
-            object.__setattr__(self, "seconds", 60.0)
+            set_field(self, "seconds", 60.0)
 
 
 class Progress:
@@ -88,6 +90,8 @@ class Progress:
         self._next_portion, self._is_full = 1, False
         self._is_saved = False
         self._found = None
+        if checkpoint is not None and b"\0" in os.fsencode(checkpoint.path):
+            raise ValueError(f"the checkpoint's path {checkpoint.path!r} contains a null character")
         if checkpoint is not None and os.path.exists(checkpoint.path):
             self._found = self._read(fspath(checkpoint.path))
 

@@ -17,7 +17,7 @@ from lstm97 import _dispatch, persistence
 from lstm97._checks import integer, not_negative
 from lstm97._engine import Engine
 from lstm97._layout import RECORDS, Layout, Record
-from lstm97.sequences import as_stream, as_stream_targets, checked_out
+from lstm97.sequences import apart, as_numbers, as_stream, as_stream_targets, checked_out
 from lstm97.topology import GATES, Kind, Topology
 
 Array = NDArray[Any]
@@ -100,7 +100,13 @@ class Weights(dict[Kind, Array]):
     """A network's weights by kind of unit: views of its memory. Assigning to a kind writes into its view."""
 
     def __setitem__(self, kind: Kind, values: ArrayLike) -> None:
-        self[kind][...] = values
+        view = self[kind]
+        array = as_numbers("weights", values)
+        with np.errstate(over="ignore", invalid="ignore"):
+            array = array.astype(view.dtype)
+        if not np.isfinite(array).all():
+            raise ValueError(f"weights must be finite in {view.dtype}")
+        view[...] = array
 
 
 class Network:
@@ -176,9 +182,10 @@ class Network:
             raise TypeError(f"topology must be a Topology, got {type(topology).__name__}")
         self.topology = topology
         self.dtype = _float_dtype(dtype)
-        self._check_range("init_range", init_range)
+        init_range = self._checked_range("init_range", init_range)
         given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)
-        biases = {kind: self._gate_bias(kind, bias) for kind, bias in given if bias is not None}
+        n = topology.n_blocks
+        biases = {kind: _gate_biases(kind, bias, topology, self.dtype, n) for kind, bias in given if bias is not None}
         self._layout = Layout(topology, self.dtype)
         self._arrays = self._layout.network_arrays()
         self._lock = np.zeros(2, np.int64)
@@ -190,30 +197,11 @@ class Network:
         for kind, values in biases.items():
             self._weights[kind][:, -1] = values
 
-    def _check_range(self, name: str, value: float) -> None:
-        """ValueError if weights can't be drawn from [-value, value]."""
-        if not_negative(name, value) > float(np.finfo(self.dtype).max) / 2:
+    def _checked_range(self, name: str, value: float) -> float:
+        """``value`` as a float, if weights can be drawn from [-value, value]."""
+        if (checked := not_negative(name, value)) > float(np.finfo(self.dtype).max) / 2:
             raise ValueError(f"{name} must be finite, and twice its value in {self.dtype} too, got {value!r}")
-
-    def _gate_bias(self, kind: Kind, bias: ArrayLike) -> Array:
-        """One bias per block, checked."""
-        name = f"{kind}_bias"
-        if kind not in self.topology.units:
-            raise ValueError(f"{name} is given but the topology has no {kind.replace('_', ' ')}s")
-        if not self.topology.has_bias(kind):
-            raise ValueError(f"{name} is given but the gates have no bias; use a topology with bias other than 'none'")
-        try:
-            values = np.array(bias, np.float64)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{name} must be a number or one per block, got {bias!r}") from error
-        n_blocks = self.topology.n_blocks
-        if values.shape not in ((), (n_blocks,)):
-            raise ValueError(f"{name} has shape {values.shape}, expected a number or shape ({n_blocks},)")
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} must be finite, got {bias!r}")
-        if np.abs(values).max(initial=0) > float(np.finfo(self.dtype).max):
-            raise ValueError(f"{name} is {bias!r}, which {self.dtype} can't hold")
-        return np.broadcast_to(values, (n_blocks,))
+        return checked
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are the bytes of a file, with the own state; a subclass's become a plain Network."""
@@ -243,12 +231,10 @@ class Network:
     @parameters.setter
     def parameters(self, values: ArrayLike) -> None:
         n_weights = self.topology.n_weights
-        array = np.asarray(values)
-        if array.dtype.kind not in "buif":
-            raise TypeError(f"parameters must be real numbers, got dtype {array.dtype}")
+        array = as_numbers("parameters", values)
         if array.shape != (n_weights,):
             raise ValueError(f"parameters has shape {array.shape}, expected ({n_weights},)")
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             array = array.astype(self.dtype)
         if not np.isfinite(array).all():
             raise ValueError(f"parameters must be finite in {self.dtype}")
@@ -274,6 +260,8 @@ class Network:
 
         Raises
         ------
+        TypeError, ValueError
+            If `state` is no state of this network.
         RuntimeError
             If another thread uses this state or, where it is the network's own, is in `train`.
         """
@@ -372,7 +360,7 @@ class Network:
         learning_rate, state
             As for `learn`.
         out : ndarray, shape (n_steps, n_outputs), optional
-            Where to write the outputs.
+            Where to write the outputs; may be over the inputs.
 
         Returns
         -------
@@ -387,6 +375,8 @@ class Network:
         inputs = as_stream("X", X, self._layout)
         packed = as_stream_targets(targets, len(inputs), self._layout)
         Y = self._output(out, len(inputs))
+        if out is not None:
+            inputs, packed = apart(inputs, Y), None if packed is None else apart(packed, Y)
         self._engine_of(state).learn_run(inputs, packed, learning_rate, Y)
         return Y
 
@@ -443,7 +433,7 @@ class Network:
         state : State, optional
             Of the stream, by default the network's own.
         out : ndarray, shape (n_steps, n_outputs), optional
-            Where to write the outputs.
+            Where to write the outputs; may be over the inputs.
 
         Returns
         -------
@@ -460,6 +450,8 @@ class Network:
         engine = self._engine_of(state)
         inputs = as_stream("X", X, self._layout)
         Y = self._output(out, len(inputs))
+        if out is not None:
+            inputs = apart(inputs, Y)
         if record is None:
             engine.run(inputs, Y, None)
             return Y
@@ -566,13 +558,15 @@ class Network:
         (2, 1)
         """
         if outgoing_range is not None:
-            self._check_range("outgoing_range", outgoing_range)
-        rng = np.random.default_rng(seed)
+            outgoing_range = self._checked_range("outgoing_range", outgoing_range)
+        init_range = self._checked_range("init_range", init_range)
         topology = replace(self.topology, blocks=(*self.topology.blocks, integer("size", size, at_least=1)))
+        given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)
+        biases = {kind: _gate_biases(kind, bias, topology, self.dtype, 1) for kind, bias in given if bias is not None}
+        rng = np.random.default_rng(seed)
         grown = Network(topology, self.dtype, rng, init_range)
-        for kind, bias in zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True):
-            if bias is not None:
-                grown.weights[kind][-1, -1] = grown._gate_bias(kind, bias)[-1]
+        for kind, (bias,) in biases.items():
+            grown.weights[kind][-1, -1] = bias
         with self._engine.hold(weights=True, state=False):
             for kind, weights in self._weights.items():
                 units = grown.weights[kind][: len(weights)]
@@ -580,6 +574,30 @@ class Network:
                     units[...] = rng.uniform(-outgoing_range, outgoing_range, units.shape)
                 units[:, _kept(self.topology.sources(kind), topology.sources(kind))] = weights
         return grown
+
+
+def _gate_biases(kind: Kind, bias: ArrayLike, topology: Topology, dtype: np.dtype[Any], n: int) -> Array:
+    """The biases of n gates of a kind, checked: one for all of them or one each."""
+    name = f"{kind}_bias"
+    if kind not in topology.units:
+        raise ValueError(f"{name} is given but the topology has no {kind.replace('_', ' ')}s")
+    if not topology.has_bias(kind):
+        raise ValueError(f"{name} is given but the gates have no bias; use a topology with bias other than 'none'")
+    try:
+        values = np.asarray(bias)
+    except Exception as error:
+        raise TypeError(f"{name} must be a number or one per block, got {bias!r}") from error
+    if values.dtype.kind not in "buif":
+        raise TypeError(f"{name} must be a number or one per block, got {bias!r}")
+    if values.shape not in ((), (n,)):
+        raise ValueError(f"{name} has shape {values.shape}, expected a number or shape ({n},)")
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} must be finite, got {bias!r}")
+    if np.abs(values).max(initial=0) > float(np.finfo(dtype).max):
+        raise ValueError(f"{name} is {bias!r}, which {dtype} can't hold")
+    return np.broadcast_to(values, (n,))
 
 
 def _kept(before: dict[str, int], now: dict[str, int]) -> list[int]:
@@ -606,7 +624,7 @@ def _float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """float32 or float64 in the machine's byte order."""
     try:
         found = np.dtype(dtype)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:
         raise TypeError(f"dtype must be 'float64' or 'float32', got {dtype!r}") from error
     if found not in (np.dtype("float64"), np.dtype("float32")):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")

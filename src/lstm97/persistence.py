@@ -95,20 +95,22 @@ def load(path: str | PathLike[str]) -> Network:
     ------
     OSError
         If the file cannot be read.
-    ValueError
-        If it is not such a file, or is damaged, or of a format that this version does not know.
+    TypeError, ValueError
+        If `path` is not a path, or the file is not such a file, is damaged, or of a format that this version does not
+        know.
     """
-    return to_network(read(path), fspath(path))
+    return to_network(read(path), os.fsdecode(path))
 
 
 def read(path: str | PathLike[str]) -> Contents:
     """Read and check a file."""
+    name = fspath(path)  # a descriptor, which is a number, is nobody's to close here
     # A pipe must not make this wait for somebody who writes
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+    with open(name, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{fspath(path)} is not a regular file")
-        return parse(file, status.st_size, fspath(path))
+            raise ValueError(f"{os.fsdecode(name)} is not a regular file")
+        return parse(file, status.st_size, os.fsdecode(name))
 
 
 def write_whole(path: str | PathLike[str], data: bytes) -> None:

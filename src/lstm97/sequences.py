@@ -48,7 +48,7 @@ class Sequences:
     """
 
     def __init__(self, values: ArrayLike, offsets: ArrayLike) -> None:
-        array = _numbers("values", values)
+        array = as_numbers("values", values)
         if array.dtype.kind in "iu":
             array = _as_int32("values", array) if array.ndim == 1 else array.astype(np.float64)
         elif array.dtype.kind == "b":
@@ -57,7 +57,7 @@ class Sequences:
             raise ValueError(
                 f"values has shape {array.shape}, expected (n_steps, n_features), or (n_steps,) integers as symbols"
             )
-        bounds = _numbers("offsets", offsets)
+        bounds = as_numbers("offsets", offsets)
         if bounds.dtype.kind not in "iu" or bounds.ndim != 1:
             raise ValueError(f"offsets must be a 1-D integer array, got {bounds.dtype} of shape {bounds.shape}")
         if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(array) or (bounds[1:] < bounds[:-1]).any():
@@ -85,10 +85,10 @@ class Sequences:
         if isinstance(inputs, Sequences):
             return inputs
         if isinstance(inputs, np.ndarray):
-            return cls._from_array(_numbers(name, inputs), dtype, name)
+            return cls._from_array(as_numbers(name, inputs), dtype, name)
         if not isinstance(inputs, (list, tuple)):
             raise TypeError(f"{name} must be a list of arrays, a 3-D array or a Sequences, got {type(inputs).__name__}")
-        arrays = [_numbers(f"{name}[{i}]", sequence) for i, sequence in enumerate(inputs)]
+        arrays = [as_numbers(f"{name}[{i}]", sequence) for i, sequence in enumerate(inputs)]
         if not arrays:
             raise ValueError(f"{name} has no sequences")
         symbols = any(map(_is_symbols, arrays)) and all(_is_symbols(array) or array.shape == (0,) for array in arrays)
@@ -101,7 +101,9 @@ class Sequences:
                         f"sequence, pass [{name}]"
                     )
         offsets = np.cumsum([0, *map(len, arrays)])
-        with np.errstate(over="ignore"):  # what does not fit the dtype becomes infinite, and is refused as such
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # what does not fit the dtype becomes infinite, and is refused as such
             values = np.concatenate([array for array in arrays if len(array)] or arrays)
             return cls(values if symbols else values.astype(_float_dtype(values, dtype), copy=False), offsets)
 
@@ -117,7 +119,7 @@ class Sequences:
         if not len(array):
             raise ValueError(f"{name} has no sequences")
         offsets = np.arange(len(array) + 1) * array.shape[1]
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             values = array.reshape(offsets[-1], *array.shape[2:])
             return cls(values if symbols else values.astype(_float_dtype(values, dtype), copy=False), offsets)
 
@@ -197,7 +199,7 @@ def _as_integer(x: object) -> int | None:
 
 def _as_row(name: str, x: object, n: int, layout: Layout, nan_allowed: bool = False) -> Array:
     """A real row of n elements in the network's dtype."""
-    array = _numbers(name, x)
+    array = as_numbers(name, x)
     if array.shape != (n,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({n},)")
     row = _cast(array, layout.dtype)
@@ -217,11 +219,11 @@ def _as_row(name: str, x: object, n: int, layout: Layout, nan_allowed: bool = Fa
 def as_stream(name: str, inputs: object, layout: Layout) -> Array:
     """A stream's inputs: (n_steps, n_inputs) of the network's dtype, or (n_steps,) int32 symbols."""
     n_inputs = layout.topology.n_inputs
-    array = _numbers(name, inputs)
+    array = as_numbers(name, inputs)
     if array.ndim == 1 and array.dtype.kind in "iu":
         _refuse_symbols(name, n_inputs)
         symbols = _as_int32(name, array)
-        _check_numbers(name, symbols, 0, n_inputs)
+        _checkas_numbers(name, symbols, 0, n_inputs)
         return symbols
     if array.ndim == 2 and array.shape[1] == n_inputs:
         return _finite(name, _cast(array, layout.dtype))
@@ -235,10 +237,10 @@ def as_stream_targets(targets: object, n_steps: int, layout: Layout) -> Array | 
     if targets is None:
         return None
     n_outputs = layout.topology.n_outputs
-    array = _numbers("targets", targets)
+    array = as_numbers("targets", targets)
     if array.ndim == 1 and array.dtype.kind in "iu":
         packed: Array = _as_int32("targets", array)
-        _check_numbers("targets", packed, -1, n_outputs)
+        _checkas_numbers("targets", packed, -1, n_outputs)
     elif array.ndim == 2 and array.shape[1] == n_outputs:
         packed = _cast(array, layout.dtype)
         _check_rows("targets", packed)
@@ -260,7 +262,7 @@ def as_sequences(inputs: object, layout: Layout) -> Sequences:
     packed = Sequences.pack(inputs, layout.dtype)
     if packed.is_symbols:
         _refuse_symbols("inputs", n_inputs)
-        _check_numbers("inputs", packed.values, 0, n_inputs, packed)
+        _checkas_numbers("inputs", packed.values, 0, n_inputs, packed)
         return packed
     if packed.values.shape[1] != n_inputs:
         first = packed[0].shape
@@ -293,7 +295,7 @@ def as_targets(targets: object, inputs: Sequences, layout: Layout) -> tuple[Arra
             raise ValueError(f"targets has shape {rows.shape}, expected ({len(inputs)}, {n_outputs})")
         rows = _as_int32("targets", rows) if rows.ndim == 1 else rows
     if rows.ndim == 1:
-        _check_numbers("targets", rows, -1, n_outputs)
+        _checkas_numbers("targets", rows, -1, n_outputs)
         given = rows >= 0
     else:
         rows = _cast(rows, layout.dtype)
@@ -310,12 +312,12 @@ def _one_per_sequence(targets: object) -> Array | None:
     if not isinstance(targets, (np.ndarray, list, tuple)):
         raise TypeError(f"targets must be an array, a list of arrays or a Sequences, got {type(targets).__name__}")
     if isinstance(targets, (list, tuple)):
-        arrays = [_numbers(f"targets[{i}]", target) for i, target in enumerate(targets)]
+        arrays = [as_numbers(f"targets[{i}]", target) for i, target in enumerate(targets)]
         classes_per_step = all(array.ndim == 1 and array.dtype.kind in "iu" for array in arrays)
         if classes_per_step or any(array.ndim > 1 for array in arrays):
             return None
         targets = np.array([]) if not arrays else targets
-    array = _numbers("targets", targets)
+    array = as_numbers("targets", targets)
     integers = array.dtype.kind in "iu"
     if array.ndim == 3 or (array.ndim == 2 and integers):
         return None
@@ -347,10 +349,15 @@ def checked_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Ar
     return out
 
 
+def apart(array: Array, out: Array) -> Array:
+    """``array``, or a copy if results written to ``out`` could change it while it is still being read."""
+    return array.copy() if np.may_share_memory(array, out) else array
+
+
 # ---- arrays ----
 
 
-def _numbers(name: str, value: object) -> Array:
+def as_numbers(name: str, value: object) -> Array:
     """Any real array_like as an array of bools, integers or floats."""
     try:
         array = np.asarray(value)
@@ -369,25 +376,29 @@ def _is_symbols(array: Array) -> bool:
 def _float_dtype(values: Array, dtype: DTypeLike | None) -> np.dtype[Any]:
     """The dtype to pack reals into: the one asked for, or theirs."""
     if dtype is not None:
-        if np.dtype(dtype).kind != "f":
-            raise ValueError(f"dtype must be a float dtype, got {np.dtype(dtype)}")
-        return np.dtype(dtype)
+        try:
+            found = np.dtype(dtype)
+        except (TypeError, ValueError, SyntaxError) as error:
+            raise TypeError(f"dtype must be a float dtype, got {dtype!r}") from error
+        if found.kind != "f":
+            raise ValueError(f"dtype must be a float dtype, got {found}")
+        return found
     return values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
 
 
 def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
     """The array in a dtype, contiguous and aligned; itself if it is so already."""
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
-        return array
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused as such
+        return array.view(dtype)  # the same byte order may be told in another way, which buffers would tell too
+    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite, and is refused as such
         return np.require(array, dtype, ["C", "A"])
 
 
 def _as_int32(name: str, numbers: Array) -> NDArray[np.int32]:
-    """Integers as int32."""
+    """Integers as int32, a copy: the loops use them as places in memory, so nobody may change them once checked."""
     if numbers.size and not -(2**31) <= int(numbers.min()) <= int(numbers.max()) < 2**31:
         raise ValueError(f"{name} contains integers that do not fit 32 bits")
-    return np.require(numbers, np.int32, ["C", "A"])
+    return np.array(numbers, np.int32, order="C")
 
 
 def _refuse_symbols(name: str, n_inputs: int) -> None:
@@ -407,7 +418,7 @@ def _where(name: str, step: int, sequences: Sequences | None) -> str:
     return f"at step {step} of {name}[{i}]"
 
 
-def _check_numbers(name: str, numbers: Array, low: int, n: int, sequences: Sequences | None = None) -> None:
+def _checkas_numbers(name: str, numbers: Array, low: int, n: int, sequences: Sequences | None = None) -> None:
     """Refuse symbols or classes outside low to n - 1."""
     if numbers.size and (numbers.min() < low or numbers.max() >= n):
         step = int(np.flatnonzero((numbers < low) | (numbers >= n))[0])

@@ -92,7 +92,7 @@ class Topology:
         set_field(self, "n_inputs", integer("n_inputs", self.n_inputs, at_least=1))
         set_field(self, "n_outputs", integer("n_outputs", self.n_outputs, at_least=1))
         set_field(self, "n_hidden", integer("n_hidden", self.n_hidden, at_least=0))
-        if isinstance(self.blocks, str) or not isinstance(self.blocks, Iterable):
+        if isinstance(self.blocks, (str, bytes)) or not isinstance(self.blocks, Iterable):
             raise TypeError(f"blocks must be a sequence of block sizes such as (2, 2), got {self.blocks!r}")
         sizes = tuple(integer(f"blocks[{j}]", size, at_least=1) for j, size in enumerate(self.blocks))
         set_field(self, "blocks", sizes)
@@ -139,6 +139,8 @@ class Topology:
 
     def has_bias(self, kind: Kind) -> bool:
         """Whether units of this kind have a bias."""
+        if not isinstance(kind, str) or kind not in get_args(Kind):
+            raise ValueError(f"kind must be one of {', '.join(map(repr, get_args(Kind)))}, got {kind!r}")
         if kind in GATES:
             return self.bias != "none"
         return self.bias == "all" or (self.bias == "hidden" and kind != "output")

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstm97._checks import integer, not_negative, positive
 from lstm97.checkpoints import Checkpoint, Progress, describe_run
-from lstm97.sequences import as_sequences, as_targets, checked_out
+from lstm97.sequences import Sequences, as_sequences, as_targets, checked_out
 
 if TYPE_CHECKING:
     from lstm97.network import Network
@@ -52,10 +52,11 @@ class Stop:
     max_wrong: int = 0
 
     def __post_init__(self) -> None:
-        integer("window", self.window, at_least=1)
-        integer("max_wrong", self.max_wrong, at_least=0)
-        not_negative("tolerance", self.tolerance)
-        not_negative("mean_error", self.mean_error)
+        set_field = object.__setattr__  # the dataclass is frozen; fields are made plain numbers once, here
+        set_field(self, "window", integer("window", self.window, at_least=1))
+        set_field(self, "max_wrong", integer("max_wrong", self.max_wrong, at_least=0))
+        set_field(self, "tolerance", not_negative("tolerance", self.tolerance))
+        set_field(self, "mean_error", not_negative("mean_error", self.mean_error))
 
 
 class StopWindow:
@@ -214,10 +215,11 @@ def train(
 
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
-    if update not in ("step", "sequence"):
+    if not isinstance(update, str) or update not in ("step", "sequence"):
         raise ValueError(f"update must be 'step' or 'sequence', got {update!r}")
-    integer("epochs", epochs, at_least=0)
-    if integer("batch_size", batch_size, at_least=1) > 1 and update == "step":
+    epochs = integer("epochs", epochs, at_least=0)
+    batch_size = integer("batch_size", batch_size, at_least=1)
+    if batch_size > 1 and update == "step":
         raise ValueError(f"batch_size is {batch_size}, but with update='step' it must be 1; try update='sequence'")
     if stop is not None and not isinstance(stop, Stop):
         raise TypeError(f"stop must be a Stop, got {type(stop).__name__}")
@@ -227,7 +229,7 @@ def train(
         raise TypeError(f"callback must be callable, got {type(callback).__name__}")
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         raise TypeError(f"checkpoint must be a Checkpoint, got {type(checkpoint).__name__}")
-    positive("learning_rate", learning_rate)
+    learning_rate = positive("learning_rate", learning_rate)
     packed = as_sequences(inputs, net._layout)
     rows, per_sequence = as_targets(targets, packed, net._layout)
     presentation = _presentation(order, len(packed))
@@ -240,9 +242,9 @@ def train(
             order,
             n_sequences=len(packed),
             target_per_sequence=per_sequence,
-            learning_rate=float(learning_rate),
+            learning_rate=learning_rate,
             update=update,
-            batch_size=int(batch_size),
+            batch_size=batch_size,
             stop=stop,
         )
     engine = State(net)._engine
@@ -320,6 +322,8 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
     block = np.empty(shape, net.dtype) if out is None else checked_out(out, shape, net.dtype)
     Y = block.reshape(-1, n_outputs)
     engine = State(net)._engine
+    if np.may_share_memory(packed.values, Y):
+        packed = Sequences(packed.values.copy(), packed.offsets)
     outputs = [Y[begin:end] for begin, end in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)]
     for i, sequence in enumerate(packed):
         engine.reset()
@@ -334,14 +338,17 @@ def _presentation(order: ArrayLike | np.random.Generator | None, n_sequences: in
     """The numbers of the sequences to train, one epoch long."""
     if order is None or isinstance(order, np.random.Generator):
         return np.arange(n_sequences)
-    numbers = np.asarray(order)
+    try:
+        numbers = np.asarray(order)
+    except Exception as error:
+        raise ValueError(f"order cannot be read as one array of numbers: {error}") from error
     if not numbers.size:
         numbers = numbers.astype(np.int64)
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
         raise TypeError(f"order must be a 1-D array of sequence numbers, got {numbers.dtype} of shape {numbers.shape}")
     if numbers.size and (numbers.min() < 0 or numbers.max() >= n_sequences):
         raise ValueError(f"order must hold sequence numbers from 0 to {n_sequences - 1}")
-    return np.require(numbers, np.int64, ["C", "A"])
+    return np.array(numbers, np.int64)  # a copy, which nobody can change once it is checked
 
 
 def _schedule(lengths: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
