@@ -208,12 +208,12 @@ def guised(guise, value):
 # ---- anything ----
 
 
-class Hostile(Exception):  # noqa: N818
+class HostileError(Exception):
     """What an argument raises itself; it may pass through."""
 
 
 def raising(*_, **__):
-    raise Hostile
+    raise HostileError
 
 
 # fmt: off
@@ -466,7 +466,7 @@ def outcome(name, where, arguments):
     before, seen = world.bits(), {key: bits([value, memory(value)]) for key, value in given.items()}
     try:
         result = function(name)(*([call.on(world)] if call.on else []), **given)
-    except (Hostile, *documented(name)) as raised:
+    except (HostileError, *documented(name)) as raised:
         error = raised
 
     changing = set(call.changes) if error is None else set()

@@ -881,7 +881,7 @@ cdef inline void change_rows_of_single_cells(
     cdef lanes coef_f = zero
     cdef lanes y_f = one
     cdef lanes e_out = zero
-    cdef lanes w_out = zero
+    cdef lanes w_o = zero
     cdef lanes w_f = zero
     cdef lanes p_f = zero
     cdef lanes is_cell, e_s, z_m, w_c, w_in, p_c, p_in
@@ -908,7 +908,7 @@ cdef inline void change_rows_of_single_cells(
             w_c = load(w + net.lane_cell)
             w_in = load(w + net.lane_in)
             if has_out:
-                w_out = load(w + net.lane_out)
+                w_o = load(w + net.lane_out)
             if has_forget:
                 p_f = load(p + 2 * n_cells) * y_f + coef_f * z_m
                 w_f = load(w + net.lane_forget)
@@ -921,7 +921,7 @@ cdef inline void change_rows_of_single_cells(
             store(w + net.lane_cell, w_c + e_s * p_c)
             store(w + net.lane_in, w_in + e_s * p_in)
             if has_out:
-                store(w + net.lane_out, w_out + e_out * z_m)
+                store(w + net.lane_out, w_o + e_out * z_m)
             if has_forget:
                 store(p + 2 * n_cells, p_f)
                 store(w + net.lane_forget, w_f + e_s * p_f)

@@ -101,9 +101,8 @@ class Sequences:
                         f"sequence, pass [{name}]"
                     )
         offsets = np.cumsum([0, *map(len, arrays)])
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # what does not fit the dtype becomes infinite, and is refused as such
+        # What does not fit the dtype becomes infinite, and is refused as such.
+        with np.errstate(over="ignore", invalid="ignore"):
             values = np.concatenate([array for array in arrays if len(array)] or arrays)
             return cls(values if symbols else values.astype(_float_dtype(values, dtype), copy=False), offsets)
 
@@ -223,7 +222,7 @@ def as_stream(name: str, inputs: object, layout: Layout) -> Array:
     if array.ndim == 1 and array.dtype.kind in "iu":
         _refuse_symbols(name, n_inputs)
         symbols = _as_int32(name, array)
-        _checkas_numbers(name, symbols, 0, n_inputs)
+        _check_numbers(name, symbols, 0, n_inputs)
         return symbols
     if array.ndim == 2 and array.shape[1] == n_inputs:
         return _finite(name, _cast(array, layout.dtype))
@@ -240,7 +239,7 @@ def as_stream_targets(targets: object, n_steps: int, layout: Layout) -> Array | 
     array = as_numbers("targets", targets)
     if array.ndim == 1 and array.dtype.kind in "iu":
         packed: Array = _as_int32("targets", array)
-        _checkas_numbers("targets", packed, -1, n_outputs)
+        _check_numbers("targets", packed, -1, n_outputs)
     elif array.ndim == 2 and array.shape[1] == n_outputs:
         packed = _cast(array, layout.dtype)
         _check_rows("targets", packed)
@@ -262,7 +261,7 @@ def as_sequences(inputs: object, layout: Layout) -> Sequences:
     packed = Sequences.pack(inputs, layout.dtype)
     if packed.is_symbols:
         _refuse_symbols("inputs", n_inputs)
-        _checkas_numbers("inputs", packed.values, 0, n_inputs, packed)
+        _check_numbers("inputs", packed.values, 0, n_inputs, packed)
         return packed
     if packed.values.shape[1] != n_inputs:
         first = packed[0].shape
@@ -295,7 +294,7 @@ def as_targets(targets: object, inputs: Sequences, layout: Layout) -> tuple[Arra
             raise ValueError(f"targets has shape {rows.shape}, expected ({len(inputs)}, {n_outputs})")
         rows = _as_int32("targets", rows) if rows.ndim == 1 else rows
     if rows.ndim == 1:
-        _checkas_numbers("targets", rows, -1, n_outputs)
+        _check_numbers("targets", rows, -1, n_outputs)
         given = rows >= 0
     else:
         rows = _cast(rows, layout.dtype)
@@ -418,7 +417,7 @@ def _where(name: str, step: int, sequences: Sequences | None) -> str:
     return f"at step {step} of {name}[{i}]"
 
 
-def _checkas_numbers(name: str, numbers: Array, low: int, n: int, sequences: Sequences | None = None) -> None:
+def _check_numbers(name: str, numbers: Array, low: int, n: int, sequences: Sequences | None = None) -> None:
     """Refuse symbols or classes outside low to n - 1."""
     if numbers.size and (numbers.min() < low or numbers.max() >= n):
         step = int(np.flatnonzero((numbers < low) | (numbers >= n))[0])
