@@ -150,7 +150,7 @@ def test_readings_of_adding_differ_in_the_output_unit_only():
 
 @pytest.mark.parametrize(("lag", "row"), [(20, 100), (299, 100), (300, 500), (749, 500), (750, 1000), (9999, 1000)])
 def test_a_lag_without_row_is_like_the_nearest_row(lag, row):
-    expected = dataclasses.replace(experiment("adding", row), lag=lag, paper=None)
+    expected = dataclasses.replace(experiment("adding", row), row=f"4-{lag}", lag=lag, paper=None)
     assert experiment("adding", lag) == expected
 
 

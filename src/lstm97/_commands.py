@@ -11,9 +11,10 @@ import errno
 import json
 import math
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import click
 from tqdm import tqdm
@@ -22,6 +23,7 @@ from lstm97 import paper
 from lstm97.paper.tasks import SHORTEST_LAG
 
 _TEXT = paper.TextSettings()
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class _Commands(click.Group):
@@ -53,31 +55,34 @@ def lstm97() -> None:
 
 @lstm97.command("list")
 def list_() -> None:
-    """List what `lstm97 run` can run."""
+    """List the experiments and their readings."""
     rows = [
         (
+            row.row,
             row.task,
-            row.paper_task,
-            str(row.table),
+            str(row.table) if row.table else "text",
             f"{row.lag:,}",
             str(row.topology.n_weights),
             f"{row.learning_rate:g}",
+            str(row.trials),
             f"{row.paper.sequences:,}" if row.paper else "",
-            f"{row.paper.wrong} of {row.test_sequences:,}" if row.paper else "",
         )
-        for rows in paper.ROWS.values()
-        for row in rows
+        for row in paper.select_rows([])
     ]
-    click.echo("Experiments of the 1997 paper, with the means it reports:\n")
-    header = ("name", "task", "table", "lag", "weights", "alpha", "sequences", "wrong in test")
-    click.echo(_table([header, *rows], left_aligned=1))
-    for task, readings in paper.READINGS.items():
-        click.echo(f"\nReadings of {task}, where the paper's text leaves room:\n")
-        names = [(reading.name, reading.meaning) for reading in readings]
-        names[0] = (f"{names[0][0]} (default)", names[0][1])
-        click.echo(_table(names, left_aligned=2))
-    click.echo("\nAnd one of ours:\n")
-    click.echo(_table([("text", "Predict the next byte of a text online, in one pass.")], left_aligned=2))
+    click.echo("Experiments of the 1997 paper, with the mean training sequences it reports (`lstm97 reproduce ROW`):\n")
+    header = ("row", "task", "table", "lag", "weights", "alpha", "trials", "sequences")
+    click.echo(_table([header, *rows], left_aligned=2))
+    for task in paper.ROWS:
+        readings = paper.readings_of(task)
+        if len(readings) > 1:
+            click.echo(f"\nReadings of {task}, where the paper's text leaves room, the closest to its results first:\n")
+            click.echo(_table([(reading.name, reading.meaning) for reading in readings], left_aligned=2))
+    click.echo("\nTo watch one trial (`lstm97 run NAME`):\n")
+    singles = [
+        ("adding", "The adding problem, task 4 of the paper, at any lag."),
+        ("text", "One of ours: predict the next byte of a text online, in one pass."),
+    ]
+    click.echo(_table(singles, left_aligned=2))
 
 
 @lstm97.group()
@@ -221,6 +226,174 @@ def text(file: Path | None, cells: int, learning_rate: float, seed: int, max_byt
     )
 
 
+def _trial_options(default_out: str) -> Callable[[_Command], _Command]:
+    """Options of the commands that run many trials."""
+    options = (
+        click.option(
+            "--trials", type=click.IntRange(min=1), help="Trials of each row. Default: as many as the paper made."
+        ),
+        click.option("--jobs", type=click.IntRange(min=1), help="Trials side by side. Default: one for each core."),
+        click.option(
+            "--max-sequences",
+            type=click.IntRange(min=1),
+            help="Give up after so many training sequences, where a row's own cap is not lower.",
+        ),
+        click.option("--resume", is_flag=True, help="Go on with the file: only trials without a record in it are run."),
+        click.option(
+            "--out",
+            type=click.Path(dir_okay=False, writable=True, path_type=Path),
+            callback=_existing_folder,
+            default=default_out,
+            show_default=True,
+            help="Where each trial is recorded as soon as it is done.",
+        ),
+    )
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@lstm97.command()
+@click.argument("rows", metavar="[ROW]...", nargs=-1)
+@click.option(
+    "--reading",
+    "names",
+    multiple=True,
+    default=(paper.LITERAL, paper.CLOSEST),
+    help="literal, closest, or a reading's name; may be given several times. Default: literal and closest.",
+)
+@click.option("--quick", is_flag=True, help="Two trials of the rows that take little time.")
+@_trial_options("reproduction.jsonl")
+def reproduce(
+    rows: tuple[str, ...],
+    names: tuple[str, ...],
+    quick: bool,
+    trials: int | None,
+    jobs: int | None,
+    max_sequences: int | None,
+    resume: bool,
+    out: Path,
+) -> None:
+    """Rerun the paper: rows of its tables, with its numbers of trials.
+
+    ROW is a row's name as `lstm97 list` shows it, the beginning of one (2c-1000), a task's number in the paper (2c, 3)
+    or its name (adding); without any, everything is run. What is killed or interrupted goes on with --resume.
+    """
+    chosen = _select(rows)
+    if quick:
+        chosen = [row for row in chosen if paper.is_quick(row)]
+        trials = trials or paper.QUICK_TRIALS
+    experiments = []
+    for row in chosen:
+        try:
+            readings = dict.fromkeys(paper.reading_of(row.task, name).name for name in names)
+        except ValueError as error:
+            raise click.BadParameter(f"of {row.task}: {error}", param_hint="'--reading'") from error
+        experiments += [paper.reading_of(row.task, name).apply(row) for name in readings]
+    _run_trials(experiments, trials, jobs, max_sequences, resume, out)
+
+
+@lstm97.command()
+@click.argument("name", metavar="TASK")
+@click.option("--all-rows", is_flag=True, help="Every row of the task instead of the first.")
+@_trial_options("readings.jsonl")
+def readings(
+    name: str, all_rows: bool, trials: int | None, jobs: int | None, max_sequences: int | None, resume: bool, out: Path
+) -> None:
+    """Run a task in every reading of the paper's text, to see what each comes to.
+
+    TASK is a task's number in the paper, its name, or one row of it, as `lstm97 list` shows them.
+    """
+    chosen = _select([name])
+    firsts = {row.task: row for row in reversed(chosen)}
+    experiments = [
+        reading.apply(row)
+        for row in (chosen if all_rows else reversed(firsts.values()))
+        for reading in paper.readings_of(row.task)
+    ]
+    _run_trials(experiments, trials, jobs, max_sequences, resume, out)
+
+
+def _select(names: Sequence[str]) -> list[paper.Experiment]:
+    try:
+        return paper.select_rows(names)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _run_trials(
+    experiments: Sequence[paper.Experiment],
+    trials: int | None,
+    jobs: int | None,
+    max_sequences: int | None,
+    resume: bool,
+    out: Path,
+) -> None:
+    """Run trials of experiments, show how far they are, and sum them up."""
+    if out.exists() and not resume:
+        raise click.UsageError(f"'{out}' exists; go on with it by --resume, or name another file by --out.")
+    planned = paper.plan(experiments, trials=trials, max_sequences=max_sequences)
+    command = " ".join(["lstm97", *sys.argv[1:]])
+    try:
+        records = paper.Records(out, paper.describe_run(command))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    began = time.perf_counter()
+    with records:
+        left = sum(task.key not in records.trials for task in planned)
+        with _bar("{n:,} of {total:,} trials |{bar:8}| {elapsed}{postfix}", left) as bar:
+            steps: dict[paper.Key, int] = {}
+
+            def show(task: paper.PlannedTrial, so_far: paper.Progress) -> None:
+                steps[task.key] = so_far.steps
+                bar.set_postfix_str(
+                    f"{task.experiment.row}: {so_far.sequences:,} sequences, error {so_far.error:.3f}; "
+                    f"{sum(steps.copy().values()) / (time.perf_counter() - began) / 1e6:.0f} M steps/s",
+                    refresh=False,
+                )
+                bar.update(0)
+
+            paper.reproduce(planned, records, jobs=jobs, progress=show, finished=lambda trial: bar.update())
+        seconds = time.perf_counter() - began
+        done = [records.trials[task.key] for task in planned]
+    rows = [("row", "reading", "solved", "mean", "median", "least", "most", "paper", "ratio", "wrong")]
+    summaries = paper.summaries(done, experiments)
+    for summary, experiment in summaries:
+        rows.append(
+            (
+                summary.row,
+                summary.reading,
+                f"{summary.solved} of {summary.trials}",
+                _count(summary.mean),
+                _count(summary.median),
+                _count(summary.least),
+                _count(summary.most),
+                f"{experiment.paper.sequences:,}" if experiment.paper else "",
+                "" if math.isnan(summary.ratio) else f"{summary.ratio:.2f}",
+                "" if math.isnan(summary.wrong) else f"{summary.wrong:.1f}",
+            )
+        )
+    click.echo(_table(rows, left_aligned=2))
+    total = sum(summary.seconds for summary, _ in summaries) or math.inf
+    n_steps = sum(summary.steps for summary, _ in summaries)
+    click.echo(
+        f"\nTraining sequences are those of solved trials; wrong: of their test sequences, on average.\n"
+        f"{n_steps:,} training steps; {left:,} of {len(done):,} trials run now, in {seconds:.0f} s.\n"
+        f"All trials: {n_steps / total / 1e6:.1f} M steps per second of one thread, "
+        f"of which training {sum(summary.train_seconds for summary, _ in summaries) / total:.0%}, "
+        f"drawing sequences {sum(summary.draw_seconds for summary, _ in summaries) / total:.0%}, "
+        f"the rest tests and stop rules."
+    )
+
+
+def _count(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:,.0f}"
+
+
 def _learn_text(stream: BinaryIO, file: Path, settings: paper.TextSettings, max_bytes: int | None) -> paper.TextRecord:
     size = file.stat().st_size  # 0 for a pipe, whose length nobody knows
     total = min(filter(None, (size, max_bytes)), default=None)
@@ -274,8 +447,11 @@ def _print_trial(experiment: paper.Experiment, trial: paper.Trial) -> None:
     )
 
 
-def _figures(experiment: paper.Experiment) -> dict[str, int] | None:
-    return None if experiment.paper is None else dataclasses.asdict(experiment.paper)
+def _figures(experiment: paper.Experiment) -> dict[str, float] | None:
+    """What the paper reports, without what it doesn't."""
+    if experiment.paper is None:
+        return None
+    return {name: value for name, value in dataclasses.asdict(experiment.paper).items() if value is not None}
 
 
 def _table(rows: Sequence[Sequence[str]], *, left_aligned: int) -> str:

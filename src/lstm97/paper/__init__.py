@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from lstm97.paper.experiments import READINGS, ROWS, Experiment, Figures, Reading, experiment
+from lstm97.paper.experiments import LITERAL, Experiment, Figures, Growth, Reading, Stage, StopByTests
+from lstm97.paper.readings import CLOSEST, READINGS, experiment, reading_of, readings_of, select_rows
+from lstm97.paper.records import Key, Records, describe_run, read_records
+from lstm97.paper.reproduction import QUICK_TRIALS, PlannedTrial, is_quick, plan, reproduce
+from lstm97.paper.rows import ROWS
 from lstm97.paper.runner import Progress, Trial, run_trial
+from lstm97.paper.summary import Summary, summaries, summarise
 from lstm97.paper.tasks import (
     Grammar,
     adding,
@@ -18,27 +23,47 @@ from lstm97.paper.tasks import (
 from lstm97.paper.text import ByteModel, TextRecord, TextSettings, default_text, learn_text
 
 __all__ = [
+    "CLOSEST",
+    "LITERAL",
+    "QUICK_TRIALS",
     "READINGS",
     "ROWS",
     "ByteModel",
     "Experiment",
     "Figures",
     "Grammar",
+    "Growth",
+    "Key",
+    "PlannedTrial",
     "Progress",
     "Reading",
+    "Records",
+    "Stage",
+    "StopByTests",
+    "Summary",
     "TextRecord",
     "TextSettings",
     "Trial",
     "adding",
     "default_text",
+    "describe_run",
     "distractors",
     "embedded_reber",
     "embedded_reber_sets",
     "experiment",
+    "is_quick",
     "learn_text",
     "long_lag",
     "multiplication",
+    "plan",
+    "read_records",
+    "reading_of",
+    "readings_of",
+    "reproduce",
     "run_trial",
+    "select_rows",
+    "summaries",
+    "summarise",
     "temporal_order",
     "two_sequences",
 ]

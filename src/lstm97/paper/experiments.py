@@ -1,68 +1,127 @@
-"""The paper's experiments as data: one record per row of its result tables, and the readings of its text.
+"""What an experiment of the paper is: the record that states one row of a result table, and what it is made of.
 
 Words: *row* is a line of one of the paper's tables; *reading* is one interpretation of the paper's text where
-it leaves room. A record states the literal reading; any other is an explicit change to it, listed in
-`READINGS`.
+it leaves room. The rows are in `lstm97.paper.rows`, in the literal reading; the other readings, explicit changes to
+them, in `lstm97.paper.readings`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 from lstm97 import Stop, Topology
 
+LITERAL = "literal"
+"""The name of the reading that follows the paper's text to the letter."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What the paper reports for a row: means over its trials."""
+    """What the paper reports for a row: means over its trials. None: not reported."""
 
     sequences: int
-    """Training sequences until the stop rule held."""
-    wrong: int
+    """Training sequences until the (last) stop rule held."""
+    solved: float | None = None
+    """Share of the trials that were solved."""
+    first_stage: int | None = None
+    """Training sequences until the first of two stop rules held (ST1)."""
+    wrong: int | None = None
     """Wrong answers among the test sequences."""
+    wrong_share: float | None = None
+    """Share of wrong answers among the test sequences."""
+    test_error: float | None = None
+    """Mean absolute error of the test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stop rule that is judged by a test: how good it must be."""
+
+    name: str
+    max_wrong: int
+    """Number of wrong sequences allowed."""
+    mean_error: float = math.inf
+    """The test's mean absolute error must be below this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopByTests:
+    """Training stops by tests made between training sequences, without learning from them."""
+
+    every: int
+    """Training sequences from one test to the next."""
+    n_sequences: int
+    """Fresh sequences of a test; for the embedded Reber grammar the strings of each of its two sets."""
+    tolerance: float
+    """A sequence is wrong when an output is off its target by more than this; of no meaning for the grammar."""
+    stages: tuple[Stage, ...]
+    """What must be reached, in this order; training ends with the last."""
+    last_step: bool = False
+    """Judge the last step only, where there are targets at every step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """Sequential construction: the network begins without its last blocks and gets one when the error stops falling.
+
+    The error has stopped falling when its mean over the latest `window` training sequences is not below ``1 - fall``
+    times its mean over the `window` before. It is judged every `window` sequences, beginning anew with each block.
+    """
+
+    window: int
+    fall: float
+    n_blocks: int = 1
+    """How many of the topology's blocks are added one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One row of the paper's result tables, in one reading.
+    """One row of the paper's result tables, in one reading: everything a trial needs except its seed."""
 
-    Everything a trial needs except its seed. `max_sequences` is ours: the paper names no cap for this table,
-    so a trial is given up after three times the paper's mean.
-    """
-
+    row: str
+    """Its name here: the paper's number of the task, then what tells its rows apart."""
     task: str
-    """Name of the generator in `lstm97.paper.tasks`."""
+    """Name of the task in `lstm97.paper.rows.ROWS`."""
     paper_task: str
     """The paper's number of the task."""
     table: int
-    """The paper's number of the result table."""
+    """The paper's number of the result table; 0 where the result is in the text only."""
     lag: int
-    """The paper's T, the shortest length of a sequence."""
+    """The paper's T (p of tasks 2a and 2b, q of 2c): the shortest length of a sequence or its shortest time lag."""
+    parameters: Mapping[str, int | str] = field(default_factory=dict)
+    """What else the task's generator in `lstm97.paper.tasks` is given."""
     topology: Topology
     input_gate_bias: tuple[float, ...] | None
-    """Initial bias of each block's input gate; None: drawn like any weight (the paper's r)."""
+    """Initial bias of each block's input gate; None: drawn like any weight (the paper's r), or no bias at all."""
     output_gate_bias: tuple[float, ...] | None
-    """Initial bias of each block's output gate; None: drawn like any weight (the paper's r)."""
+    """Initial bias of each block's output gate; None: drawn like any weight (the paper's r), or no bias at all."""
     learning_rate: float
     """The paper's alpha."""
     init_range: float
     """Initial weights are uniform in [-init_range, init_range]."""
     update: Literal["step", "sequence"]
     """When weights change: at each error signal, or once per sequence."""
-    stop: Stop
+    growth: Growth | None = None
+    """Sequential construction, where the paper uses it."""
+    stop: Stop | StopByTests
+    """When a trial is solved: judged by the training sequences, or by tests between them."""
+    count_window: bool = True
+    """Whether the sequences of the stop rule's window, all of them right, count as training sequences."""
     max_sequences: int
+    """A trial is given up after so many training sequences."""
     test_sequences: int
+    """Fresh sequences of the test after training; 0: the paper makes none."""
     test_tolerance: float
     """A test sequence is wrong when an output is off its target by more than this."""
     trials: int
     """How many trials the paper's means are taken over."""
     paper: Figures | None
-    """The paper's figures; None for a lag the paper has no row for."""
-    reading: str = "literal"
+    """The paper's figures; None where the paper has no such row."""
+    reading: str = LITERAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +130,12 @@ class Reading:
 
     name: str
     meaning: str
-    topology: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    topology: Mapping[str, Any] = field(default_factory=dict)
     """Changed fields of the record's topology."""
-    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    settings: Mapping[str, Any] = field(default_factory=dict)
     """Other changed fields of the record."""
+    rate_factor: float = 1.0
+    """What the learning rate is multiplied with."""
 
     def apply(self, experiment: Experiment) -> Experiment:
         """Return `experiment` as it is in this reading."""
@@ -82,93 +143,5 @@ class Reading:
             experiment,
             reading=self.name,
             topology=dataclasses.replace(experiment.topology, **self.topology),
-            **self.settings,
+            **{"learning_rate": experiment.learning_rate * self.rate_factor, **self.settings},
         )
-
-
-def _adding_row(lag: int, paper: Figures) -> Experiment:
-    return Experiment(
-        task="adding",
-        paper_task="4",
-        table=7,
-        lag=lag,
-        topology=Topology(2, 1, blocks=(2, 2), bias="all"),
-        input_gate_bias=(-3.0, -6.0),
-        output_gate_bias=None,
-        learning_rate=0.5,
-        init_range=0.1,
-        update="step",
-        stop=Stop(window=2000, tolerance=0.04, mean_error=0.01, max_wrong=0),
-        max_sequences=3 * paper.sequences,
-        test_sequences=2560,
-        test_tolerance=0.04,
-        trials=10,
-        paper=paper,
-    )
-
-
-TABLE_7 = (
-    _adding_row(100, Figures(sequences=74_000, wrong=1)),
-    _adding_row(500, Figures(sequences=209_000, wrong=0)),
-    _adding_row(1000, Figures(sequences=853_000, wrong=1)),
-)
-"""The adding problem: 2 blocks of 2 cells, 93 weights, in the literal reading."""
-
-ROWS: Mapping[str, tuple[Experiment, ...]] = MappingProxyType({"adding": TABLE_7})
-"""The rows of each task, by the task's name."""
-
-READINGS: Mapping[str, tuple[Reading, ...]] = MappingProxyType(
-    {
-        "adding": (
-            # The slope of a logistic output vanishes near 0 and 1, and with it the error signal of such targets.
-            Reading(
-                name="linear-output",
-                meaning="The output unit is linear.",
-                topology=MappingProxyType({"output": "identity"}),
-            ),
-            Reading(name="literal", meaning="The output unit is logistic, the paper's equation 3."),
-        ),
-    }
-)
-"""The readings of each task, by the task's name; the first one is the default."""
-
-
-def experiment(task: str, lag: int, reading: str | None = None) -> Experiment:
-    """Look up an experiment of the paper, or the like of it at another lag.
-
-    Parameters
-    ----------
-    task : str
-        A key of `ROWS`.
-    lag : int
-        The paper's T. For a lag without a row, the settings are those of the nearest row (the longer lag of
-        two equally near), its cap on training sequences included, and `paper` is None.
-    reading : str, optional
-        Name of one of the task's `READINGS`; by default the first of them.
-
-    Returns
-    -------
-    Experiment
-
-    Raises
-    ------
-    ValueError
-        If there is no such task or reading.
-
-    Examples
-    --------
-    >>> from lstm97.paper import experiment
-    >>> row = experiment("adding", lag=100)
-    >>> row.reading, row.topology.output, row.topology.n_weights, row.paper.sequences
-    ('linear-output', 'identity', 93, 74000)
-    """
-    if task not in ROWS:
-        raise ValueError(f"task is {task!r}, expected one of {', '.join(map(repr, ROWS))}")
-    readings = {known.name: known for known in READINGS[task]}
-    chosen = READINGS[task][0].name if reading is None else reading
-    if chosen not in readings:
-        raise ValueError(f"reading is {chosen!r}, expected one of {', '.join(map(repr, readings))}")
-    row = min(ROWS[task], key=lambda row: (abs(row.lag - lag), -row.lag))
-    if row.lag != lag:
-        row = dataclasses.replace(row, lag=lag, paper=None)
-    return readings[chosen].apply(row)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import History, Network, Sequences, predict, train
-from lstm97.paper import tasks
-from lstm97.paper.experiments import Experiment
+from lstm97 import History, Network, Stop, train
+from lstm97.paper.experiments import Experiment, Growth, Stage, StopByTests
+from lstm97.paper.problems import Problem, problem_of
 
 DRAWN_AT_ONCE = 1000
 """Training sequences are drawn in portions of this many: part of what a seed means, so it never varies."""
 
-_GENERATORS: Mapping[str, Callable[[np.random.Generator, int, int], tuple[Sequences, NDArray[np.float64]]]] = (
-    MappingProxyType({"adding": tasks.adding})
-)
+TESTED_AT_ONCE = 64
+"""Tests between training sequences go in portions of this many, since most fail early: part of what a seed means."""
+
+CURVE_POINTS = 40
+"""A record's learning curve has at most so many points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,7 @@ class Progress:
     steps: int
     max_sequences: int
     error: float
-    """Mean absolute error over the stop rule's window of most recent sequences."""
+    """Mean absolute error over the most recent sequences (the stop rule's window, where it has one)."""
     steps_per_second: float
 
 
@@ -38,9 +40,11 @@ class Progress:
 class Trial:
     """The outcome of one trial. Two trials are equal when all but their times are.
 
-    The experiment and the seed determine everything except the times.
+    The experiment and the seed determine everything except the times, for one build of the kernel: builds round
+    differently, and learning is chaotic.
     """
 
+    row: str
     task: str
     lag: int
     reading: str
@@ -48,20 +52,33 @@ class Trial:
     max_sequences: int
     solved: bool
     """The stop rule held within `max_sequences`."""
+    diverged: str | None
+    """What overflowed, if the trial ended by that."""
     sequences: int
-    """Training sequences used; when solved, up to and including the one at which the stop rule held."""
+    """Training sequences used; when solved, up to and including the one at which the stop rule held, or (if the
+    experiment does not count the rule's window) the one before its window."""
     steps: int
-    """Steps of all these sequences."""
+    """Steps of all sequences trained on."""
+    stages: dict[str, int]
+    """Training sequences at which each stage of a stop rule judged by tests was reached."""
+    grown: tuple[int, ...]
+    """Training sequences at which a block was added."""
     train_error: float
-    """Mean absolute error over the stop rule's window at the end of training."""
+    """Mean absolute error over the most recent sequences at the end of training."""
+    curve: tuple[float, ...]
+    """Mean absolute error of training, over `curve_every` sequences a point (the last point may have fewer)."""
+    curve_every: int
     test_sequences: int
-    test_wrong: int
-    test_error: float
+    """0: the paper makes no test after training, or the trial diverged."""
+    test_wrong: int | None
+    test_error: float | None
     """Mean absolute error of the test."""
     seconds: float = field(compare=False)
     """The whole trial: drawing sequences, training, testing."""
     train_seconds: float = field(compare=False)
-    """In training alone, without the drawing of sequences."""
+    """In training alone."""
+    draw_seconds: float = field(compare=False)
+    """In drawing training sequences."""
     steps_per_second: float = field(compare=False)
     """Steps of training per second of training."""
 
@@ -73,99 +90,231 @@ def run_trial(
     max_sequences: int | None = None,
     callback: Callable[[Progress], object] | None = None,
 ) -> tuple[Network, Trial]:
-    """Train one network on fresh sequences until the stop rule holds, then test it.
+    """Train one network until the stop rule holds, then test it.
 
     Parameters
     ----------
     experiment : Experiment
         What to run.
     seed : int
-        Determines the initial weights, the training sequences and the test sequences, by independent child
+        1 or more. Determines the initial weights, the training sequences and the test sequences, by independent child
         seeds.
     max_sequences : int, optional
         Give up after exactly this many training sequences; by default the experiment's own cap.
     callback : callable, optional
-        Called with a `Progress` after every 1000 training sequences and at the end.
+        Called with a `Progress` after every 1000 training sequences and at the end. An exception from it ends the
+        trial.
 
     Returns
     -------
     network : lstm97.Network
         As it is at the end of training.
     trial : Trial
-        The record.
+        The record. A training that diverges is not solved, and its record says so.
 
     Raises
     ------
     ValueError
-        If `max_sequences` is below 1.
-    FloatingPointError
-        If training diverges.
+        If `max_sequences` is below 1 or `seed` negative.
     """
     cap = experiment.max_sequences if max_sequences is None else max_sequences
     if cap < 1:
         raise ValueError(f"max_sequences is {cap}, expected 1 or more")
     began = time.perf_counter()
-    draw = _GENERATORS[experiment.task]
-    initial, training, testing = np.random.SeedSequence(seed).spawn(3)
-    network = Network(
-        experiment.topology,
-        seed=initial,
-        init_range=experiment.init_range,
-        input_gate_bias=experiment.input_gate_bias,
-        output_gate_bias=experiment.output_gate_bias,
-    )
+    training = _Training(experiment, seed, cap)
+    diverged = None
+    try:
+        training.run(callback)
+    except FloatingPointError as overflow:
+        diverged = str(overflow)
 
-    rng = np.random.default_rng(training)
-    history: History | None = None
-    while history is None or (not history.stopped and history.sequences < cap):
-        # A full portion is drawn even when the cap leaves room for fewer, so that the cap changes no
-        # sequence.
-        inputs, targets = draw(rng, DRAWN_AT_ONCE, experiment.lag)
-        left = cap if history is None else cap - history.sequences
-        history = train(
-            network,
-            inputs,
-            targets,
-            learning_rate=experiment.learning_rate,
-            update=experiment.update,
-            order=np.arange(min(left, DRAWN_AT_ONCE)),
-            stop=experiment.stop,
-            history=history,
-        )
-        if callback is not None:
-            callback(
-                Progress(
-                    sequences=history.sequences,
-                    steps=history.steps,
-                    max_sequences=cap,
-                    error=_recent_error(history, experiment),
-                    steps_per_second=_rate(history),
-                )
-            )
-
-    inputs, targets = draw(np.random.default_rng(testing), experiment.test_sequences, experiment.lag)
-    errors = np.abs(np.stack([outputs[-1] for outputs in predict(network, inputs)]) - targets)
-    return network, Trial(
+    history = training.history
+    n_test = 0 if diverged else experiment.test_sequences
+    wrong = error = None
+    if n_test:
+        problem = problem_of(experiment, seed, tolerance=experiment.test_tolerance)
+        wrong, error = _test(problem, training.network, training.test_rng, n_test)
+    curve, curve_every = _curve(history.errors)
+    count = history.sequences
+    if training.solved and isinstance(experiment.stop, Stop) and not experiment.count_window:
+        count -= experiment.stop.window
+    return training.network, Trial(
+        row=experiment.row,
         task=experiment.task,
         lag=experiment.lag,
         reading=experiment.reading,
         seed=seed,
         max_sequences=cap,
-        solved=bool(history.stopped),
-        sequences=history.sequences,
+        solved=training.solved,
+        diverged=diverged,
+        sequences=count,
         steps=history.steps,
-        train_error=_recent_error(history, experiment),
-        test_sequences=experiment.test_sequences,
-        test_wrong=int(np.count_nonzero((errors > experiment.test_tolerance).any(axis=1))),
-        test_error=float(errors.mean()),
+        stages=training.stages,
+        grown=tuple(training.grown),
+        train_error=training.recent_error(),
+        curve=curve,
+        curve_every=curve_every,
+        test_sequences=n_test,
+        test_wrong=wrong,
+        test_error=error,
         seconds=time.perf_counter() - began,
         train_seconds=history.seconds,
+        draw_seconds=training.draw_seconds,
         steps_per_second=_rate(history),
     )
 
 
-def _recent_error(history: History, experiment: Experiment) -> float:
-    return float(np.mean(history.errors[-experiment.stop.window :]))
+class _Training:
+    """One training under way: its network, what it has done so far, and what its stop rule has seen."""
+
+    def __init__(self, experiment: Experiment, seed: int, cap: int) -> None:
+        # The first three children mean what they always did; new needs get new ones, behind them.
+        initial, training, testing, between, growing = np.random.SeedSequence(seed).spawn(5)
+        self.experiment = experiment
+        self.cap = cap
+        self.history = History()
+        self.solved = False
+        self.stages: dict[str, int] = {}
+        self.grown: list[int] = []
+        self.draw_seconds = 0.0
+        self.test_rng = np.random.default_rng(testing)
+        self._draw_rng = np.random.default_rng(training)
+        self._between_rng = np.random.default_rng(between)
+        self._growing_rng = np.random.default_rng(growing)
+        self._stop = experiment.stop if isinstance(experiment.stop, Stop) else None
+        self._test = experiment.stop if isinstance(experiment.stop, StopByTests) else None
+        self.problem = (
+            problem_of(experiment, seed, tolerance=math.inf)
+            if self._test is None
+            else problem_of(experiment, seed, tolerance=self._test.tolerance, last_step=self._test.last_step)
+        )
+        blocks = experiment.topology.blocks
+        self._to_add = blocks[len(blocks) - (experiment.growth.n_blocks if experiment.growth else 0) :]
+        n = len(blocks) - len(self._to_add)
+        biases = (experiment.input_gate_bias, experiment.output_gate_bias)
+        self.network = Network(
+            replace(experiment.topology, blocks=blocks[:n]),
+            seed=initial,
+            init_range=experiment.init_range,
+            input_gate_bias=None if biases[0] is None else biases[0][:n],
+            output_gate_bias=None if biases[1] is None else biases[1][:n],
+        )
+
+    def run(self, callback: Callable[[Progress], object] | None) -> None:
+        """Train until the stop rule holds or the cap is reached."""
+        while not self.solved and self.history.sequences < self.cap:
+            # A full portion is drawn even when the cap leaves room for fewer, so that the cap changes no sequence.
+            began = time.perf_counter()
+            inputs, targets, order = self.problem.draw(self._draw_rng, DRAWN_AT_ONCE)
+            self.draw_seconds += time.perf_counter() - began
+            order = order[: self.cap - self.history.sequences]
+            while len(order) and not self.solved:
+                n = min(len(order), self._until_judged())
+                train(
+                    self.network,
+                    inputs,
+                    targets,
+                    learning_rate=self.experiment.learning_rate,
+                    update=self.experiment.update,
+                    order=order[:n],
+                    stop=self._stop,
+                    history=self.history,
+                )
+                order = order[n:]
+                self.solved = bool(self.history.stopped) or self._tests_passed()
+                self._grow_if_stopped_falling()
+            if callback is not None:
+                callback(self._progress())
+
+    def recent_error(self) -> float:
+        """Mean error over the most recent training sequences; NaN if there are none."""
+        recent = self.history.errors[-(self._stop.window if self._stop else DRAWN_AT_ONCE) :]
+        return float(np.mean(recent)) if len(recent) else math.nan
+
+    def _until_judged(self) -> int:
+        """How many sequences may be trained before something has to be judged."""
+        n, until = self.history.sequences, DRAWN_AT_ONCE
+        if self._test is not None:
+            until = min(until, self._test.every - n % self._test.every)
+        if self._to_add:
+            window = _growth(self.experiment).window
+            until = min(until, window - (n - self._last_grown()) % window)
+        return until
+
+    def _tests_passed(self) -> bool:
+        """Make a test if it is time to, and note which stages are reached; True if all are."""
+        if self._test is None or self.history.sequences % self._test.every:
+            return False
+        left = [stage for stage in self._test.stages if stage.name not in self.stages]
+        wrong, error = _test(
+            self.problem, self.network, self._between_rng, self._test.n_sequences, max_wrong=left[0].max_wrong
+        )
+        while left and _reached(left[0], wrong, error):
+            self.stages[left.pop(0).name] = self.history.sequences
+        return not left
+
+    def _grow_if_stopped_falling(self) -> None:
+        if not self._to_add or self.solved:
+            return
+        growth = _growth(self.experiment)
+        since = self.history.sequences - self._last_grown()
+        if since < 2 * growth.window or since % growth.window:
+            return
+        before, latest = self.history.errors[-2 * growth.window :].reshape(2, -1).mean(axis=1)
+        if latest < (1 - growth.fall) * before:
+            return
+        number = len(self.network.topology.blocks)
+        biases = (self.experiment.input_gate_bias, self.experiment.output_gate_bias)
+        self.network = self.network.with_block(
+            self._to_add[0],
+            seed=self._growing_rng,
+            init_range=self.experiment.init_range,
+            input_gate_bias=None if biases[0] is None else biases[0][number],
+            output_gate_bias=None if biases[1] is None else biases[1][number],
+        )
+        self._to_add = self._to_add[1:]
+        self.grown.append(self.history.sequences)
+
+    def _last_grown(self) -> int:
+        return self.grown[-1] if self.grown else 0
+
+    def _progress(self) -> Progress:
+        return Progress(
+            sequences=self.history.sequences,
+            steps=self.history.steps,
+            max_sequences=self.cap,
+            error=self.recent_error(),
+            steps_per_second=_rate(self.history),
+        )
+
+
+def _test(
+    problem: Problem, network: Network, rng: np.random.Generator, n: int, *, max_wrong: int | None = None
+) -> tuple[int, float]:
+    """Number of wrong sequences among n, and the mean error; cut short once more than `max_wrong` are wrong."""
+    wrong, errors = 0, []
+    for verdicts, means in problem.test(network, rng, n, n if max_wrong is None else TESTED_AT_ONCE):
+        wrong += int(np.count_nonzero(verdicts))
+        errors.append(means)
+        if max_wrong is not None and wrong > max_wrong:
+            break
+    return wrong, float(np.concatenate(errors).mean())
+
+
+def _reached(stage: Stage, wrong: int, error: float) -> bool:
+    return wrong <= stage.max_wrong and error < stage.mean_error
+
+
+def _growth(experiment: Experiment) -> Growth:
+    assert experiment.growth is not None
+    return experiment.growth
+
+
+def _curve(errors: NDArray[np.float64]) -> tuple[tuple[float, ...], int]:
+    """The learning curve, to four digits, and how many sequences a point stands for."""
+    every = max(1, -(-len(errors) // CURVE_POINTS))
+    points = [float(f"{errors[begin : begin + every].mean():.4g}") for begin in range(0, len(errors), every)]
+    return tuple(points), every
 
 
 def _rate(history: History) -> float:

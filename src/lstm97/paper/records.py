@@ -1,0 +1,162 @@
+"""Trials as lines of a file that survives being killed at any moment: JSON, one record a line, only ever appended to.
+
+The file is a log of runs: a line with the key "run" says which version, build and machine the trials after it come
+from. Trials are found again by row, reading, seed and cap.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+import lstm97
+from lstm97.paper.runner import Trial
+
+Key = tuple[str, str, int, int]
+
+
+def key_of(trial: Trial) -> Key:
+    """Return what tells a trial from all others: row, reading, seed, cap."""
+    return trial.row, trial.reading, trial.seed, trial.max_sequences
+
+
+def describe_run(command: str) -> dict[str, Any]:
+    """Return what the trials of a run depend on besides their seeds, as plain values."""
+    config = lstm97.show_config()
+    return {
+        "command": command,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "version": config.version,
+        "build": config.build,
+        "commit": _commit(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+class Records:
+    """Trials kept in a file, a line each.
+
+    Parameters
+    ----------
+    path : path-like
+        Made if it does not exist. An unfinished last line, which a kill may leave, is dropped.
+    run : dict
+        What `describe_run` returned: written before the first trial that is added.
+
+    Attributes
+    ----------
+    trials : dict
+        All trials of the file by what tells them apart, `key_of`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], run: dict[str, Any]) -> None:
+        self._path = Path(path)
+        self._run: dict[str, Any] | None = run
+        self._file = self._path.open("a+b")
+        self._file.seek(0)
+        content = self._file.read()
+        self._file.truncate(content.rfind(b"\n") + 1)
+        self.trials = {key_of(trial): trial for trial in _trials(content, self._path)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, trial: Trial) -> None:
+        """Append a trial and return once it is on the disk."""
+        if self._run is not None:
+            self._file.write(_line({"run": self._run}))
+            self._run = None
+        self._file.write(_line(dataclasses.asdict(trial)))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.trials[key_of(trial)] = trial
+
+
+def read_records(path: str | os.PathLike[str]) -> tuple[list[Trial], list[dict[str, Any]]]:
+    """Read a file of records.
+
+    Returns
+    -------
+    trials : list of Trial
+        In the order they were finished; of equal ones only the first.
+    runs : list of dict
+        What they come from.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If a line is no record.
+    """
+    content = Path(path).read_bytes()
+    trials = {key_of(trial): trial for trial in _trials(content, Path(path))}
+    runs = [json.loads(line)["run"] for line in content.splitlines() if line.startswith(b'{"run"')]
+    return list(trials.values()), runs
+
+
+def _trials(content: bytes, path: Path) -> Iterator[Trial]:
+    fields = {field.name for field in dataclasses.fields(Trial)}
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            values = json.loads(line)
+            if "run" in values:
+                continue
+            if values.keys() != fields:
+                raise ValueError(f"keys {sorted(fields ^ values.keys())} are missing or unknown")
+            yield Trial(**values | {"grown": tuple(values["grown"]), "curve": tuple(values["curve"])})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}, line {number}: not the record of a trial: {error}") from error
+
+
+def _line(values: dict[str, Any]) -> bytes:
+    return json.dumps(_short(values), separators=(",", ":")).encode() + b"\n"
+
+
+def _short(values: dict[str, Any]) -> dict[str, Any]:
+    """Times to a millisecond, and rates to a step per second: nobody can measure more."""
+    return {
+        name: round(value, 3) if isinstance(value, float) and name.endswith("seconds") else value
+        for name, value in values.items()
+    } | ({"steps_per_second": round(values["steps_per_second"])} if "steps_per_second" in values else {})
+
+
+def _commit() -> str | None:
+    """The commit of the checkout one stands in, if it is one of this project."""
+    if not Path("src/lstm97/paper/records.py").is_file():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], check=True, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
