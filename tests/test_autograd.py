@@ -65,7 +65,7 @@ def losses_of_steps(torch, topology, weights, inputs, targets):
                 y["cell"] = y["cell"] * y["output_gate"][block]
         seen = [x] if topology.input_to_output else []
         seen += [y[kind] for kind in ("hidden", "cell") if kind in y]
-        seen += [one] if topology.bias == "all" else []
+        seen += [one] if topology.bias in ("all", "gates_and_output") else []
         a = torch.mv(w["output"], torch.cat([torch.zeros(0, dtype=torch.float64), *seen]))
         if topology.output == "softmax":
             outputs.append(torch.softmax(a, 0))

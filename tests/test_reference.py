@@ -76,7 +76,7 @@ def truncated_nets(topology, sources, weights):
         parts = [seen[: topology.n_inputs]] if topology.input_to_output else []
         parts += [logistic(net["hidden"])] if topology.n_hidden else []
         parts += [y_c] if n_blocks else []
-        parts += [np.ones(1)] if topology.bias == "all" else []
+        parts += [np.ones(1)] if topology.bias in ("all", "gates_and_output") else []
         lead = np.broadcast_shapes(w["output"].shape[:-2], *(part.shape[:-1] for part in parts))
         parts = [np.broadcast_to(part, (*lead, part.shape[-1])) for part in parts]
         to_output = np.concatenate([np.zeros((*lead, 0)), *parts], axis=-1)
@@ -280,7 +280,7 @@ GATES = {"input_gate", "output_gate", "forget_gate"}
 
 @pytest.mark.parametrize(
     ("bias", "biased"),
-    [("all", set(UNBIASED)), ("hidden", GATES | {"cell", "hidden"}), ("gates", GATES), ("none", set())],
+    [("all", set(UNBIASED)), ("hidden", GATES | {"cell", "hidden"}), ("gates", GATES), ("gates_and_output", GATES | {"output"}), ("none", set())],
 )
 def test_each_bias_mode_gives_its_units_one_more_source(bias, biased):
     topology = lstm97.Topology(3, 2, blocks=(1, 2), n_hidden=2, forget_gates=True, bias=bias)

@@ -14,7 +14,7 @@ from reference import weight_shapes
 
 import lstm97
 
-BIASES = ("all", "hidden", "gates", "none")
+BIASES = ("all", "hidden", "gates", "gates_and_output", "none")
 SQUASHES = ("logistic", "centered", "centered2", "tanh", "identity")
 OUTPUTS = ("logistic", "identity", "softmax")
 WHEN = ("end", "every", "some", "never")

@@ -318,6 +318,37 @@ def readings(
     _run_trials(experiments, trials, jobs, max_sequences, resume, out)
 
 
+@lstm97.command()
+@click.argument(
+    "files", metavar="RECORDS...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_existing_folder,
+    default="report.html",
+    show_default=True,
+    help="The page, or Markdown if the name ends in .md.",
+)
+def report(files: tuple[Path, ...], out: Path) -> None:
+    """Make a page about a rerun of the paper from the RECORDS that `reproduce` and `readings` wrote.
+
+    The page needs nothing but itself. For its pictures of networks it trains three of them again.
+    """
+    try:
+        from lstm97.paper.report import markdown, page
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f'a report needs the package {error.name}: pip install "lstm97[report]"') from error
+    try:
+        trials, runs = paper.read_records(*files)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if not trials:
+        raise click.UsageError("there is no trial in these files.")
+    out.write_text(markdown(trials, runs) if out.suffix == ".md" else page(trials, runs), encoding="utf-8")
+    click.echo(f"{len(trials):,} trials reported in {out}.")
+
+
 def _select(names: Sequence[str]) -> list[paper.Experiment]:
     try:
         return paper.select_rows(names)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from lstm97._checks import integer
 
-Bias = Literal["all", "hidden", "gates", "none"]
+Bias = Literal["all", "hidden", "gates", "gates_and_output", "none"]
 Squash = Literal["logistic", "centered", "centered2", "tanh", "identity"]
 Output = Literal["logistic", "identity", "softmax"]
 Kind = Literal["cell", "input_gate", "output_gate", "forget_gate", "hidden", "output"]
@@ -45,8 +45,9 @@ class Topology:
         Whether these recurrent sources include the gates; False: cells and conventional hidden units only.
     input_to_output : bool, default False
         Whether the outputs see the inputs too. With ``recurrent=False`` this is the paper's connectivity B.
-    bias : {"all", "hidden", "gates", "none"}, default "all"
-        Which units have a bias: every non-input unit, all but the outputs, only the gates, none.
+    bias : {"all", "hidden", "gates", "gates_and_output", "none"}, default "all"
+        Which units have a bias: every non-input unit, all but the outputs, only the gates, the gates and the outputs,
+        none.
     input_squash, output_squash : {"logistic", "centered", "centered2", "tanh", "identity"}
         The paper's g (on a cell's net input, default "centered2", eq. 5) and h (on its state, default "centered",
         eq. 4); their ranges: [0, 1], [-1, 1], [-2, 2], [-1, 1], unbounded.
@@ -143,7 +144,7 @@ class Topology:
             raise ValueError(f"kind must be one of {', '.join(map(repr, get_args(Kind)))}, got {kind!r}")
         if kind in GATES:
             return self.bias != "none"
-        return self.bias == "all" or (self.bias == "hidden" and kind != "output")
+        return self.bias in (("all", "gates_and_output") if kind == "output" else ("all", "hidden"))
 
     def sources(self, kind: Kind) -> dict[str, int]:
         """Number of sources of a unit of this kind by what they are, in the order of a weight matrix's columns."""

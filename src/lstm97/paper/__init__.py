@@ -7,7 +7,7 @@ from lstm97.paper.readings import CLOSEST, READINGS, experiment, reading_of, rea
 from lstm97.paper.records import Key, Records, describe_run, read_records
 from lstm97.paper.reproduction import QUICK_TRIALS, PlannedTrial, is_quick, plan, reproduce
 from lstm97.paper.rows import ROWS
-from lstm97.paper.runner import Progress, Trial, run_trial
+from lstm97.paper.runner import Progress, Trial, initial_network, run_trial
 from lstm97.paper.summary import Summary, summaries, summarise
 from lstm97.paper.tasks import (
     Grammar,
@@ -51,6 +51,7 @@ __all__ = [
     "embedded_reber",
     "embedded_reber_sets",
     "experiment",
+    "initial_network",
     "is_quick",
     "learn_text",
     "long_lag",

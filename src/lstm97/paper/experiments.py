@@ -76,6 +76,8 @@ class Growth:
     fall: float
     n_blocks: int = 1
     """How many of the topology's blocks are added one by one."""
+    outgoing_range: float | None = None
+    """Initial range of the weights that lead from a new block to the units there were; None: that of all weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,12 +138,17 @@ class Reading:
     """Other changed fields of the record."""
     rate_factor: float = 1.0
     """What the learning rate is multiplied with."""
+    tests_every: int | None = None
+    """How many training sequences lie between tests, where the stop rule is judged by tests."""
 
     def apply(self, experiment: Experiment) -> Experiment:
         """Return `experiment` as it is in this reading."""
+        stop = experiment.stop
+        if self.tests_every is not None and isinstance(stop, StopByTests):
+            stop = dataclasses.replace(stop, every=self.tests_every)
         return dataclasses.replace(
             experiment,
             reading=self.name,
             topology=dataclasses.replace(experiment.topology, **self.topology),
-            **{"learning_rate": experiment.learning_rate * self.rate_factor, **self.settings},
+            **{"learning_rate": experiment.learning_rate * self.rate_factor, "stop": stop, **self.settings},
         )

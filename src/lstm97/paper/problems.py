@@ -133,7 +133,10 @@ def _multiplication(rng: np.random.Generator, n: int, experiment: Experiment) ->
 
 
 def _long_lag(rng: np.random.Generator, n: int, experiment: Experiment) -> tuple[Sequences, Targets]:
-    return tasks.long_lag(rng, n, experiment.lag, random_middle=experiment.paper_task == "2b")
+    inputs, targets = tasks.long_lag(rng, n, experiment.lag, random_middle=experiment.paper_task == "2b")
+    if experiment.parameters.get("targets") == "last":
+        return inputs, targets.values[targets.offsets[1:] - 1]
+    return inputs, targets
 
 
 def _distractors(rng: np.random.Generator, n: int, experiment: Experiment) -> tuple[Sequences, Targets]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from lstm97.paper.experiments import LITERAL, Experiment, Reading
+from lstm97.paper.experiments import LITERAL, Experiment, Growth, Reading
 from lstm97.paper.rows import ROWS
 
 CLOSEST = "closest"
@@ -15,25 +15,173 @@ CLOSEST = "closest"
 _BY_LAG = ("adding",)  # tasks whose rows differ in nothing but their lag
 
 
+_SWAPPED = {"input_squash": "centered", "output_squash": "centered2"}
+
+
 def _literal(meaning: str) -> Reading:
     return Reading(name=LITERAL, meaning=meaning)
 
 
+def _swapped() -> Reading:
+    return Reading(
+        name="swapped-ranges",
+        meaning="g has the range [-1, 1] and h [-2, 2], as the caption of table 10 says.",
+        topology=_SWAPPED,
+    )
+
+
+def _doubled_rate() -> Reading:
+    return Reading(
+        name="doubled-rate",
+        meaning="The error is not halved (equation 16 read as 2E), which doubles the learning rate.",
+        rate_factor=2.0,
+    )
+
+
+def _linear_output() -> Reading:
+    # The slope of a logistic output vanishes near 0 and 1, and with it the error signal of such targets.
+    return Reading(name="linear-output", meaning="The output unit is linear.", topology={"output": "identity"})
+
+
+_SHORTCUT = {"input_to_output": True, "bias": "gates_and_output"}
+_REBER = (
+    Reading(
+        name="shortcut-linear-states",
+        meaning="The outputs see the inputs too and have biases, the cell states are not squashed (h is the identity), "
+        "and tests are made every 10 strings.",
+        topology={**_SHORTCUT, "output_squash": "identity"},
+        tests_every=10,
+    ),
+    Reading(
+        name="shortcut-biased-outputs",
+        meaning="The outputs see the inputs too and have biases.",
+        topology=_SHORTCUT,
+    ),
+    Reading(name="shortcut", meaning="The outputs see the inputs too.", topology={"input_to_output": True}),
+    Reading(name="biased-outputs", meaning="The outputs have biases.", topology={"bias": "gates_and_output"}),
+    Reading(name="all-biased", meaning="All non-input units have biases.", topology={"bias": "all"}),
+    Reading(
+        name="linear-states",
+        meaning="The cell states are not squashed (h is the identity).",
+        topology={"output_squash": "identity"},
+    ),
+    Reading(
+        name="shortcut-softmax",
+        meaning="The outputs see the inputs too, have biases, and are a softmax with cross-entropy.",
+        topology={**_SHORTCUT, "output": "softmax"},
+    ),
+    Reading(
+        name="no-gate-sources",
+        meaning="Gates are no sources of the hidden layer.",
+        topology={"gate_sources": False},
+    ),
+    Reading(name="sequence-updates", meaning="Weights change once per string.", settings={"update": "sequence"}),
+    Reading(name="tests-every-10", meaning="Tests are made every 10 strings instead of every 100.", tests_every=10),
+    _swapped(),
+    _doubled_rate(),
+    _literal("Only gates have biases, outputs see cells only, weights change at every step, tests every 100 strings."),
+)
+
+
+def _growth_readings() -> tuple[Reading, ...]:
+    biased = {"bias": "all"}
+    return (
+        Reading(
+            name="biased",
+            meaning="All non-input units have biases, and the new cell's weights to the outputs begin at 0.",
+            topology=biased,
+            settings={"growth": Growth(window=100, fall=0.05, outgoing_range=0.0)},
+        ),
+        Reading(
+            name="quiet-start",
+            meaning="The new cell's weights to the outputs begin at 0.",
+            settings={"growth": Growth(window=100, fall=0.05, outgoing_range=0.0)},
+        ),
+        Reading(
+            name="early-growth",
+            meaning="The error counts as no longer falling when it falls by less than 20 % per 100 sequences.",
+            settings={"growth": Growth(window=100, fall=0.2)},
+        ),
+        Reading(
+            name="late-growth",
+            meaning="The error counts as no longer falling when it falls by less than 2 % per 100 sequences.",
+            settings={"growth": Growth(window=100, fall=0.02)},
+        ),
+        Reading(name="no-growth", meaning="The cell is there from the beginning.", settings={"growth": None}),
+        Reading(
+            name="end-only",
+            meaning="Only the last step has a target; g has the range [-1, 1].",
+            topology={"input_squash": "centered"},
+            settings={"parameters": {"targets": "last"}, "growth": Growth(window=100, fall=0.01)},
+        ),
+        _doubled_rate(),
+        _literal(
+            "A target at every step, no biases; the error counts as no longer falling when it falls by less than 5 % "
+            "per 100 sequences."
+        ),
+    )
+
+
+_DISTRACTORS = (
+    Reading(
+        name="no-recurrence",
+        meaning="The hidden layer sees the inputs only.",
+        topology={"recurrent": False},
+    ),
+    Reading(
+        name="no-gate-sources",
+        meaning="Gates are no sources of the hidden layer.",
+        topology={"gate_sources": False},
+    ),
+    Reading(
+        name="counted-check",
+        meaning="The 10,000 sequences of the stop rule count as training sequences.",
+        settings={"count_window": True},
+    ),
+    Reading(name="gate-biases", meaning="The gates have biases.", topology={"bias": "gates"}),
+    _swapped(),
+    _doubled_rate(),
+    _literal(
+        "Inputs, cells and gates are sources; the 10,000 sequences of the stop rule are learned, but not counted."
+    ),
+)
+
+_TWO_SEQUENCES = (
+    _literal("Tests are made every 1000 sequences, on 256 fresh ones; errors are absolute."),
+    Reading(name="tests-every-100", meaning="Tests are made every 100 sequences.", tests_every=100),
+    Reading(name="tests-every-5000", meaning="Tests are made every 5000 sequences.", tests_every=5000),
+    _swapped(),
+    _doubled_rate(),
+)
+
 READINGS: Mapping[str, tuple[Reading, ...]] = MappingProxyType(
     {
+        "embedded-reber": _REBER,
+        "long-lag": _growth_readings(),
+        "long-lag-random": _growth_readings(),
+        "distractors": _DISTRACTORS,
+        "two-sequences": _TWO_SEQUENCES,
+        "two-sequences-noisy": _TWO_SEQUENCES,
+        "two-sequences-noisy-targets": _TWO_SEQUENCES,
         "adding": (
-            # The slope of a logistic output vanishes near 0 and 1, and with it the error signal of such targets.
-            Reading(name="linear-output", meaning="The output unit is linear.", topology={"output": "identity"}),
+            _linear_output(),
             _literal("The output unit is logistic, the paper's equation 3."),
         ),
+        "multiplication": (
+            _linear_output(),
+            _doubled_rate(),
+            _literal("The output unit is logistic, the paper's equation 3."),
+        ),
+        "temporal-order-2": (_literal("As the text says."), _swapped(), _doubled_rate()),
+        "temporal-order-3": (_literal("As the text says."), _swapped(), _doubled_rate()),
     }
 )
 """The readings of each task, by the task's name; the first one is the closest to the paper's results."""
 
 
 def readings_of(task: str) -> tuple[Reading, ...]:
-    """Return the readings of a task; without any other, the literal one is all there is."""
-    return READINGS.get(task, (_literal("As the text says."),))
+    """Return the readings of a task, the closest to the paper's results first."""
+    return READINGS[task]
 
 
 def reading_of(task: str, name: str) -> Reading:

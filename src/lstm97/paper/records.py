@@ -91,26 +91,30 @@ class Records:
         self.trials[key_of(trial)] = trial
 
 
-def read_records(path: str | os.PathLike[str]) -> tuple[list[Trial], list[dict[str, Any]]]:
-    """Read a file of records.
+def read_records(*paths: str | os.PathLike[str]) -> tuple[list[Trial], list[dict[str, Any]]]:
+    """Read files of records.
 
     Returns
     -------
     trials : list of Trial
-        In the order they were finished; of equal ones only the first.
+        In the order they were finished, file after file; of those with the same `key_of` only the first.
     runs : list of dict
         What they come from.
 
     Raises
     ------
     OSError
-        If the file cannot be read.
+        If a file cannot be read.
     ValueError
         If a line is no record.
     """
-    content = Path(path).read_bytes()
-    trials = {key_of(trial): trial for trial in _trials(content, Path(path))}
-    runs = [json.loads(line)["run"] for line in content.splitlines() if line.startswith(b'{"run"')]
+    trials: dict[Key, Trial] = {}
+    runs = []
+    for path in paths:
+        content = Path(path).read_bytes()
+        for trial in _trials(content, Path(path)):
+            trials.setdefault(key_of(trial), trial)
+        runs += [json.loads(line)["run"] for line in content.splitlines() if line.startswith(b'{"run"')]
     return list(trials.values()), runs
 
 

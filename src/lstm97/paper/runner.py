@@ -164,6 +164,24 @@ def run_trial(
     )
 
 
+def initial_network(experiment: Experiment, seed: int) -> Network:
+    """Return the network that the trial with this seed begins with."""
+    return _initial_network(experiment, np.random.SeedSequence(seed).spawn(1)[0])
+
+
+def _initial_network(experiment: Experiment, seed: np.random.SeedSequence) -> Network:
+    blocks = experiment.topology.blocks
+    n = len(blocks) - (experiment.growth.n_blocks if experiment.growth else 0)
+    biases = (experiment.input_gate_bias, experiment.output_gate_bias)
+    return Network(
+        replace(experiment.topology, blocks=blocks[:n]),
+        seed=seed,
+        init_range=experiment.init_range,
+        input_gate_bias=None if biases[0] is None else biases[0][:n],
+        output_gate_bias=None if biases[1] is None else biases[1][:n],
+    )
+
+
 class _Training:
     """One training under way: its network, what it has done so far, and what its stop rule has seen."""
 
@@ -188,17 +206,8 @@ class _Training:
             if self._test is None
             else problem_of(experiment, seed, tolerance=self._test.tolerance, last_step=self._test.last_step)
         )
-        blocks = experiment.topology.blocks
-        self._to_add = blocks[len(blocks) - (experiment.growth.n_blocks if experiment.growth else 0) :]
-        n = len(blocks) - len(self._to_add)
-        biases = (experiment.input_gate_bias, experiment.output_gate_bias)
-        self.network = Network(
-            replace(experiment.topology, blocks=blocks[:n]),
-            seed=initial,
-            init_range=experiment.init_range,
-            input_gate_bias=None if biases[0] is None else biases[0][:n],
-            output_gate_bias=None if biases[1] is None else biases[1][:n],
-        )
+        self.network = _initial_network(experiment, initial)
+        self._to_add = experiment.topology.blocks[self.network.topology.n_blocks :]
 
     def run(self, callback: Callable[[Progress], object] | None) -> None:
         """Train until the stop rule holds or the cap is reached."""
@@ -269,6 +278,7 @@ class _Training:
             self._to_add[0],
             seed=self._growing_rng,
             init_range=self.experiment.init_range,
+            outgoing_range=growth.outgoing_range,
             input_gate_bias=None if biases[0] is None else biases[0][number],
             output_gate_bias=None if biases[1] is None else biases[1][number],
         )

@@ -1,0 +1,185 @@
+"""The pictures of the report, as SVG: how trials spread, how they learned, and what goes on inside a network."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from lstm97 import Network
+from lstm97.paper.experiments import Experiment
+from lstm97.paper.inside import look_inside, net_input_parts
+from lstm97.paper.runner import Trial
+
+# Colours that differ in brightness too.
+LITERAL_COLOUR, CLOSEST_COLOUR = "#d55e00", "#0072b2"
+UNIT_COLOURS = ("#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+
+CURVES_DRAWN = 10
+"""Learning curves of so many trials of a row and reading are drawn, those with the lowest seeds."""
+
+
+def spread(groups: Sequence[tuple[Experiment, Mapping[str, Sequence[Trial]]]]) -> Figure:
+    """Draw each solved trial's training sequences as a multiple of the paper's mean.
+
+    `groups` has for every row its trials in the "literal" and the "closest" reading.
+    """
+    figure = Figure(figsize=(8, 1.2 + 0.36 * len(groups)), layout="constrained")
+    axes = figure.add_subplot()
+    for place, (row, by_reading) in enumerate(groups):
+        assert row.paper is not None
+        for name, colour, shift in (("literal", LITERAL_COLOUR, -0.18), ("closest", CLOSEST_COLOUR, 0.18)):
+            trials = by_reading.get(name, ())
+            solved = [trial.sequences / row.paper.sequences for trial in trials if trial.solved]
+            axes.plot(solved, [place + shift] * len(solved), "o", color=colour, markersize=4, alpha=0.55, mew=0)
+            if solved:
+                axes.plot(np.mean(solved), place + shift, "|", color=colour, markersize=11, mew=2)
+            if n_failed := len(trials) - len(solved):
+                text = f"{n_failed} of {len(trials)} not solved"
+                axes.text(
+                    1.0, place + shift, text, color=colour, fontsize=7, va="center", ha="right", transform=_right(axes)
+                )
+    axes.axvline(1, color="0.3", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(groups)), [row.row for row, _ in groups], fontsize=8)
+    axes.set_ylim(len(groups) - 0.4, -0.6)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, max(high, 3) * 4)
+    axes.grid(visible=True, axis="x", color="0.9", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("training sequences of a solved trial / the paper's mean (bar: mean)")
+    figure.legend(handles=_reading_handles(), loc="outside upper right", ncols=2, fontsize=8, frameon=False)
+    return figure
+
+
+def curves(groups: Sequence[tuple[Experiment, Mapping[str, Sequence[Trial]]]]) -> Figure:
+    """Draw the mean training error against the training sequences, a small picture for each row."""
+    columns = 3
+    rows = -(-len(groups) // columns)
+    figure = Figure(figsize=(2.9 * columns, 0.5 + 2.1 * rows), layout="constrained")
+    for place, (row, by_reading) in enumerate(groups):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        for name, colour in (("literal", LITERAL_COLOUR), ("closest", CLOSEST_COLOUR)):
+            for trial in sorted(by_reading.get(name, ()), key=lambda trial: trial.seed)[:CURVES_DRAWN]:
+                ends = np.minimum(trial.curve_every * np.arange(1, len(trial.curve) + 1), max(trial.sequences, 1))
+                axes.plot(ends / 1000, trial.curve, color=colour, linewidth=0.7, alpha=0.7)
+        if row.paper is not None:
+            axes.axvline(row.paper.sequences / 1000, color="0.3", linewidth=0.8, linestyle=":")
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.set_title(row.row, fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("thousand training sequences (dotted: the paper's mean)", fontsize=8)
+    figure.supylabel("mean absolute error", fontsize=8)
+    figure.legend(handles=_reading_handles("-"), loc="outside upper right", ncols=2, fontsize=8, frameon=False)
+    return figure
+
+
+def inside(networks: Sequence[tuple[str, Network]], sequence: NDArray[Any], marks: Mapping[int, str]) -> Figure:
+    """Draw cell states, gates and outputs over one sequence, a column for each network.
+
+    `marks` are steps worth a line, with what happens there.
+    """
+    rows = ("cell_state", "input_gate", "output_gate", "output")
+    titles = ("cell states", "input gates", "output gates", "outputs")
+    figure = Figure(figsize=(4.4 * len(networks), 7.2), layout="constrained")
+    every = figure.subplots(len(rows), len(networks), sharex=True, squeeze=False)
+    for column, (title, network) in enumerate(networks):
+        seen = look_inside(network, sequence)
+        blocks = np.repeat(range(network.topology.n_blocks), network.topology.blocks)
+        for kind, name, axes in zip(rows, titles, every[:, column], strict=True):
+            values = {"cell_state": seen.cell_state, "output": seen.outputs, **seen.gates}[kind]
+            owner = {"cell_state": blocks, "output": np.arange(values.shape[1])}.get(kind, np.arange(values.shape[1]))
+            for unit, values_of_unit in enumerate(values.T):
+                dash = "--" if kind == "cell_state" and unit and owner[unit] == owner[unit - 1] else "-"
+                axes.plot(values_of_unit, dash, color=UNIT_COLOURS[owner[unit] % len(UNIT_COLOURS)], linewidth=1.1)
+            if kind != "cell_state":
+                axes.set_ylim(-0.05, 1.05)
+            _mark(axes, marks, label=kind == "cell_state")
+            axes.set_ylabel(name, fontsize=8)
+        every[0, column].set_title(title, fontsize=10, pad=18)
+        every[-1, column].set_xlabel("step", fontsize=8)
+    return figure
+
+
+def gate_parts(networks: Sequence[tuple[str, Network]], sequence: NDArray[Any], marks: Mapping[int, str]) -> Figure:
+    """Draw what each block's input gate gets as net input, by where it comes from, and whether it opens."""
+    n_blocks = networks[0][1].topology.n_blocks
+    figure = Figure(figsize=(4.4 * len(networks), 0.7 + 2.6 * n_blocks), layout="constrained")
+    every = figure.subplots(n_blocks, len(networks), sharex=True, squeeze=False)
+    names = {
+        "input": "from the inputs",
+        "cell": "from the cells",
+        "input_gate": "from the input gates",
+        "output_gate": "from the output gates",
+        "bias": "bias",
+    }
+    styles = dict(zip(names, ("-", "-", "--", ":", "-."), strict=True))
+    colours = dict(zip(names, ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "0.45"), strict=True))
+    for column, (title, network) in enumerate(networks):
+        for block in range(n_blocks):
+            axes = every[block, column]
+            parts = net_input_parts(network, sequence, "input_gate", block)
+            for kind, values in parts.items():
+                axes.plot(values, styles[kind], color=colours[kind], linewidth=1.1, label=names[kind])
+            axes.plot(sum(parts.values()), color="black", linewidth=1.4, label="net input: their sum")
+            axes.axhline(0, color="0.3", linewidth=0.6)
+            _mark(axes, marks, label=block == 0)
+            axes.set_ylabel(f"block {block + 1}", fontsize=8)
+        every[0, column].set_title(title, fontsize=10, pad=18)
+        every[-1, column].set_xlabel("step", fontsize=8)
+    handles, labels = every[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def as_svg(figure: Figure) -> str:
+    """Return a figure as an SVG element that scales with the page; the same figure gives the same text."""
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "lstm97", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    # Coordinates to a hundredth of a point: the eye sees no more, and the page stays small.
+    text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)
+    return text.rstrip()
+
+
+def _mark(axes: Axes, marks: Mapping[int, str], *, label: bool) -> None:
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    for step, text in marks.items():
+        axes.axvline(step, color="0.6", linewidth=0.8, linestyle=":")
+        if label:
+            axes.annotate(
+                text, (step, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8, color="0.3"
+            )
+
+
+def _right(axes: Axes) -> Any:
+    """Places in the axes from left to right, in the data from top to bottom."""
+    return axes.get_yaxis_transform()
+
+
+def _reading_handles(style: str = "o") -> list[Line2D]:
+    return [
+        Line2D(
+            [],
+            [],
+            linestyle="-" if style == "-" else "none",
+            marker="" if style == "-" else "o",
+            color=colour,
+            label=name,
+        )
+        for name, colour in (("literal reading", LITERAL_COLOUR), ("closest reading", CLOSEST_COLOUR))
+    ]
