@@ -112,7 +112,7 @@ def test_adding_at_the_cap_is_not_solved():
     assert "Not solved: the stop rule did not hold within 10 sequences." in lines
 
 
-@pytest.mark.parametrize("reading", ["linear-output", "literal"])
+@pytest.mark.parametrize("reading", ["linear-output", "unbiased-linear-output", "literal"])
 def test_adding_json_is_one_object_and_the_reading_counts(reading):
     result = run("run", "adding", "--max-sequences", 1500, "--reading", reading, "--seed", 5, "--json")
     assert (result.returncode, result.stderr) == (1, "")
@@ -125,9 +125,9 @@ def test_adding_json_is_one_object_and_the_reading_counts(reading):
     assert (trial["test_wrong"], trial["test_error"]) == (expected.test_wrong, expected.test_error)
 
 
-def test_adding_default_reading_is_the_linear_output():
+def test_adding_default_reading_is_the_linear_output_without_bias():
     trial = json.loads(run("run", "adding", "--max-sequences", 5, "--json").stdout)
-    assert (trial["reading"], trial["lag"], trial["seed"]) == ("linear-output", 100, 1)
+    assert (trial["reading"], trial["lag"], trial["seed"]) == ("unbiased-linear-output", 100, 1)
 
 
 def test_adding_saves_the_network(tmp_path):

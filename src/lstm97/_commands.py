@@ -111,7 +111,7 @@ def _existing_folder(ctx: click.Context, param: click.Parameter, value: Path | N
     type=click.Choice([reading.name for reading in paper.READINGS["adding"]]),
     default=paper.READINGS["adding"][0].name,
     show_default=True,
-    help="Output unit: linear, or logistic as in the paper's literal text.",
+    help="How the paper's text is read; `lstm97 list` tells what each reading means.",
 )
 @click.option(
     "--max-sequences",

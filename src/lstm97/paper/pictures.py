@@ -143,8 +143,11 @@ def gate_parts(networks: Sequence[tuple[str, Network]], sequence: NDArray[Any], 
     return figure
 
 
-def as_svg(figure: Figure) -> str:
-    """Return a figure as an SVG element that scales with the page; the same figure gives the same text."""
+def as_svg(figure: Figure, name: str) -> str:
+    """Return a figure as an SVG element for a page that has others; the same figure gives the same text.
+
+    All its ids begin with `name`, so that they differ from those of other figures.
+    """
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "lstm97", "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
@@ -152,7 +155,7 @@ def as_svg(figure: Figure) -> str:
     text = text[text.index("<svg") :]
     # Coordinates to a hundredth of a point: the eye sees no more, and the page stays small.
     text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)
-    return text.rstrip()
+    return re.sub(r'( id="| xlink:href="#|url\(#)', rf"\1{name}-", text).rstrip()
 
 
 def _mark(axes: Axes, marks: Mapping[int, str], *, label: bool) -> None:

@@ -7,11 +7,13 @@ from. Trials are found again by row, reading, seed and cap.
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
 import platform
 import subprocess
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -92,7 +94,7 @@ class Records:
 
 
 def read_records(*paths: str | os.PathLike[str]) -> tuple[list[Trial], list[dict[str, Any]]]:
-    """Read files of records.
+    """Read files of records, plain or compressed (with a name that ends in ".gz").
 
     Returns
     -------
@@ -112,6 +114,11 @@ def read_records(*paths: str | os.PathLike[str]) -> tuple[list[Trial], list[dict
     runs = []
     for path in paths:
         content = Path(path).read_bytes()
+        if Path(path).suffix == ".gz":
+            try:
+                content = gzip.decompress(content)
+            except (EOFError, zlib.error) as error:
+                raise ValueError(f"{path}: damaged: {error}") from error
         for trial in _trials(content, Path(path)):
             trials.setdefault(key_of(trial), trial)
         runs += [json.loads(line)["run"] for line in content.splitlines() if line.startswith(b'{"run"')]

@@ -145,7 +145,11 @@ def page(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], *, networks
         body += [f"<p>{_e(text)}</p>" for text in _notes(rows)]
         body.append(_html_table(("row", "", *HEADER), _html_rows(rows, groups)))
         body.append(
-            _picture(pictures.curves(_drawn(rows, groups)), "Learning curves of up to ten trials of each reading.")
+            _picture(
+                pictures.curves(_drawn(rows, groups)),
+                f"curves-{number}",
+                "Learning curves of up to ten trials of each reading.",
+            )
         )
         for row in _swept(rows, groups):
             meanings = {reading.name: reading.meaning for reading in readings_of(row.task)}
@@ -160,7 +164,9 @@ def page(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], *, networks
             )
         sections.append("\n".join([*body, "</section>"]))
     every = [row for table in TABLES for row in table if len(row_lines(row, groups)) > 1]
-    spread = _picture(pictures.spread(_drawn(every, groups)), "Every solved trial, as a multiple of the paper's mean.")
+    spread = _picture(
+        pictures.spread(_drawn(every, groups)), "spread", "Every solved trial, as a multiple of the paper's mean."
+    )
     inside = _network_sections() if networks else ""
     overview = "".join(f"<p>{_e(text)}</p>" for text in _overview(trials, runs))
     contents += ['<li><a href="#inside">Inside the networks</a></li>'] if networks else []
@@ -313,8 +319,8 @@ def _html_rows(rows: Sequence[Experiment], groups: Groups) -> list[str]:
     return bodies
 
 
-def _picture(figure: Figure, caption: str) -> str:
-    return f"<figure>{pictures.as_svg(figure)}<figcaption>{_e(caption)}</figcaption></figure>"
+def _picture(figure: Figure, name: str, caption: str) -> str:
+    return f"<figure>{pictures.as_svg(figure, name)}<figcaption>{_e(caption)}</figcaption></figure>"
 
 
 def _network_sections() -> str:
@@ -339,12 +345,14 @@ def _network_sections() -> str:
         parts.append(
             _picture(
                 pictures.inside(pair, sequence, marks),
+                f"inside-{row}",
                 "A colour for each block (cell states, gates) or output; dashed: the second cell of a block.",
             )
         )
         parts.append(
             _picture(
                 pictures.gate_parts(pair, sequence, marks),
+                f"gates-{row}",
                 "What opens and closes the input gates: their net input, by where it comes from. "
                 "Above 0 a gate is more than half open.",
             )
