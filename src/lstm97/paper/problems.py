@@ -80,16 +80,16 @@ class GrammarStrings:
 
     def test(self, network: Network, rng: np.random.Generator, n: int, at_once: int) -> Iterator[Verdicts]:
         """Test on all strings of both sets: wrong where an output of a possible symbol is not among the most active."""
-        for strings in self._portions:
+        for i, strings in enumerate(self._portions):
             outputs = np.concatenate(predict(network, strings.inputs))
             lowest_possible = np.where(strings.possible, outputs, np.inf).min(axis=1)
             highest_impossible = np.where(strings.possible, -np.inf, outputs).max(axis=1)
             errors = np.abs(outputs - _as_rows(strings.targets.values, network)).mean(axis=1)
             begins = strings.inputs.offsets[:-1]
-            yield (
-                np.logical_or.reduceat(lowest_possible <= highest_impossible, begins),
-                np.add.reduceat(errors, begins) / strings.inputs.lengths,
-            )
+            wrong = np.logical_or.reduceat(lowest_possible <= highest_impossible, begins)
+            if i and wrong.any():  # likely to fail the next test too, so it comes first there
+                self._portions = [strings, *self._portions[:i], *self._portions[i + 1 :]]
+            yield wrong, np.add.reduceat(errors, begins) / strings.inputs.lengths
 
 
 def problem_of(experiment: Experiment, seed: int, *, tolerance: float, last_step: bool = False) -> Problem:

@@ -90,14 +90,21 @@ _REBER = (
 )
 
 
-def _growth_readings() -> tuple[Reading, ...]:
-    biased = {"bias": "all"}
-    return (
+def _growth_readings(first: str) -> tuple[Reading, ...]:
+    readings = (
         Reading(
             name="biased",
             meaning="All non-input units have biases, and the new cell's weights to the outputs begin at 0.",
-            topology=biased,
+            topology={"bias": "all"},
             settings={"growth": Growth(window=100, fall=0.05, outgoing_range=0.0)},
+        ),
+        Reading(
+            name="end-only-biased",
+            meaning="Only the last step has a target; all non-input units have biases, g has the range [-1, 1], "
+            "alpha is a tenth of the paper's.",
+            topology={"bias": "all", "input_squash": "centered"},
+            settings={"parameters": {"targets": "last"}},
+            rate_factor=0.1,
         ),
         Reading(
             name="quiet-start",
@@ -119,7 +126,7 @@ def _growth_readings() -> tuple[Reading, ...]:
             name="end-only",
             meaning="Only the last step has a target; g has the range [-1, 1].",
             topology={"input_squash": "centered"},
-            settings={"parameters": {"targets": "last"}, "growth": Growth(window=100, fall=0.01)},
+            settings={"parameters": {"targets": "last"}},
         ),
         _doubled_rate(),
         _literal(
@@ -127,6 +134,7 @@ def _growth_readings() -> tuple[Reading, ...]:
             "per 100 sequences."
         ),
     )
+    return tuple(sorted(readings, key=lambda reading: reading.name != first))
 
 
 _DISTRACTORS = (
@@ -171,8 +179,8 @@ _TEMPORAL_ORDER = (
 READINGS: Mapping[str, tuple[Reading, ...]] = MappingProxyType(
     {
         "embedded-reber": _REBER,
-        "long-lag": _growth_readings(),
-        "long-lag-random": _growth_readings(),
+        "long-lag": _growth_readings("biased"),
+        "long-lag-random": _growth_readings("end-only-biased"),
         "distractors": _DISTRACTORS,
         "two-sequences": _TWO_SEQUENCES,
         "two-sequences-noisy": _TWO_SEQUENCES,
