@@ -8,10 +8,10 @@ FINDINGS: Mapping[str, str] = {
     "embedded-reber": (
         "The literal text does not reproduce the paper's rates. Most failures never store the T or P that comes back "
         "before the last symbol: the inner grammar takes all cells, which drift into the flat part of h. When the "
-        "outputs see the inputs too, they learn the first-order part of the grammar by themselves, and cells stay free; "
-        "what then fails is mostly a logistic output stuck at 0 for a symbol that is possible. The paper's text and its "
-        "weight counts exclude such a shortcut. No reading that was tried solves every trial of every row at the "
-        "paper's counts."
+        "outputs see the inputs too, they learn the first-order part of the grammar by themselves, and cells stay "
+        "free; what then fails is mostly a logistic output stuck at 0 for a symbol that is possible. The paper's "
+        "text and its weight counts exclude such a shortcut. No reading that was tried solves every trial of every "
+        "row at the paper's counts."
     ),
     "long-lag": (
         "The error of the network without a cell falls ever more slowly but never levels off, so that the rule for "
@@ -46,7 +46,8 @@ FINDINGS: Mapping[str, str] = {
         "paper's count."
     ),
     "temporal-order-3": (
-        "Some trials never learn one of the eight classes, or lose it again; the others take less than the paper reports."
+        "Some trials never learn one of the eight classes, or lose it again; the others take less than the paper "
+        "reports."
     ),
 }
 """By the task's name."""
