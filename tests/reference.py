@@ -80,7 +80,13 @@ def recurrent_kinds(topology):
 
 def has_bias(topology, kind):
     """Whether the constant 1 is among the sources of this kind."""
-    biased = {"all": KINDS, "hidden": (*GATES, "cell", "hidden"), "gates": GATES, "gates_and_output": (*GATES, "output"), "none": ()}
+    biased = {
+        "all": KINDS,
+        "hidden": (*GATES, "cell", "hidden"),
+        "gates": GATES,
+        "gates_and_output": (*GATES, "output"),
+        "none": (),
+    }
     return kind in biased[topology.bias]
 
 

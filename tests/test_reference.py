@@ -280,7 +280,13 @@ GATES = {"input_gate", "output_gate", "forget_gate"}
 
 @pytest.mark.parametrize(
     ("bias", "biased"),
-    [("all", set(UNBIASED)), ("hidden", GATES | {"cell", "hidden"}), ("gates", GATES), ("gates_and_output", GATES | {"output"}), ("none", set())],
+    [
+        ("all", set(UNBIASED)),
+        ("hidden", GATES | {"cell", "hidden"}),
+        ("gates", GATES),
+        ("gates_and_output", GATES | {"output"}),
+        ("none", set()),
+    ],
 )
 def test_each_bias_mode_gives_its_units_one_more_source(bias, biased):
     topology = lstm97.Topology(3, 2, blocks=(1, 2), n_hidden=2, forget_gates=True, bias=bias)

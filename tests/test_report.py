@@ -82,7 +82,9 @@ def test_markdown_has_the_papers_figures_and_those_of_the_records(trials, runs):
     assert paper[4] == "74,000"
     assert paper[9] == "1"
     closest = cells[cells.index(paper) + 2]
-    ours = [trial for trial in trials if trial.row == "4-100" and trial.reading == "unbiased-linear-output" and trial.solved]
+    ours = [
+        trial for trial in trials if trial.row == "4-100" and trial.reading == "unbiased-linear-output" and trial.solved
+    ]
     assert closest[1] == "closest: unbiased-linear-output"
     assert closest[2] == "1 of 2"
     assert closest[4] == "1,001"

@@ -80,7 +80,11 @@ def test_equal_hashable_and_normalised():
         ({"blocks": (2, 1.5)}, TypeError, r"blocks\[1\] must be an integer"),
         ({"recurrent": 1}, TypeError, "recurrent must be True or False"),
         ({"forget_gates": None}, TypeError, "forget_gates must be True or False"),
-        ({"bias": "some"}, ValueError, "bias must be one of 'all', 'hidden', 'gates', 'gates_and_output', 'none', got 'some'"),
+        (
+            {"bias": "some"},
+            ValueError,
+            "bias must be one of 'all', 'hidden', 'gates', 'gates_and_output', 'none', got 'some'",
+        ),
         ({"input_squash": "relu"}, ValueError, "input_squash must be one of 'logistic'"),
         ({"output_squash": None}, ValueError, "output_squash must be one of"),
         ({"output": "tanh"}, ValueError, "output must be one of"),

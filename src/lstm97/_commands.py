@@ -287,6 +287,8 @@ def reproduce(
     if quick:
         chosen = [row for row in chosen if paper.is_quick(row)]
         trials = trials or paper.QUICK_TRIALS
+        if not chosen:
+            raise click.UsageError("none of these rows is among the quick ones.")
     experiments = []
     for row in chosen:
         try:
@@ -443,7 +445,7 @@ def _learn_text(stream: BinaryIO, file: Path, settings: paper.TextSettings, max_
 
 def _bar(layout: str, total: int | None) -> tqdm[NoReturn]:
     """Return a live line on stderr: nothing unless that is a terminal, and nothing left in the end."""
-    return tqdm(total=total, bar_format=layout, leave=False, disable=None, dynamic_ncols=True)
+    return tqdm(total=total, bar_format=layout, leave=False, disable=None, dynamic_ncols=True, miniters=0)
 
 
 def _print_trial(experiment: paper.Experiment, trial: paper.Trial) -> None:

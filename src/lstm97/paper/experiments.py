@@ -134,6 +134,8 @@ class Reading:
     meaning: str
     topology: Mapping[str, Any] = field(default_factory=dict)
     """Changed fields of the record's topology."""
+    parameters: Mapping[str, int | str] = field(default_factory=dict)
+    """Changed parameters of the task."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Other changed fields of the record."""
     rate_factor: float = 1.0
@@ -150,5 +152,6 @@ class Reading:
             experiment,
             reading=self.name,
             topology=dataclasses.replace(experiment.topology, **self.topology),
+            parameters={**experiment.parameters, **self.parameters},
             **{"learning_rate": experiment.learning_rate * self.rate_factor, "stop": stop, **self.settings},
         )

@@ -103,7 +103,7 @@ def _growth_readings(first: str) -> tuple[Reading, ...]:
             meaning="Only the last step has a target; all non-input units have biases, g has the range [-1, 1], "
             "alpha is a tenth of the paper's.",
             topology={"bias": "all", "input_squash": "centered"},
-            settings={"parameters": {"targets": "last"}},
+            parameters={"targets": "last"},
             rate_factor=0.1,
         ),
         Reading(
@@ -126,7 +126,7 @@ def _growth_readings(first: str) -> tuple[Reading, ...]:
             name="end-only",
             meaning="Only the last step has a target; g has the range [-1, 1].",
             topology={"input_squash": "centered"},
-            settings={"parameters": {"targets": "last"}},
+            parameters={"targets": "last"},
         ),
         _doubled_rate(),
         _literal(

@@ -14,15 +14,20 @@ import platform
 import subprocess
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
 import lstm97
 from lstm97.paper.runner import Trial
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
 
 Key = tuple[str, str, int, int]
 
@@ -63,16 +68,29 @@ class Records:
     ----------
     trials : dict
         All trials of the file by what tells them apart, `key_of`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, or another process has it open for that.
+    ValueError
+        If a line is no record.
     """
 
     def __init__(self, path: str | os.PathLike[str], run: dict[str, Any]) -> None:
         self._path = Path(path)
         self._run: dict[str, Any] | None = run
+        self.trials: dict[Key, Trial] = {}
         self._file = self._path.open("a+b")
-        self._file.seek(0)
-        content = self._file.read()
-        self._file.truncate(content.rfind(b"\n") + 1)
-        self.trials = {key_of(trial): trial for trial in _trials(content, self._path)}
+        try:
+            _lock(self._file)
+            self._file.seek(0)
+            content = self._file.read()
+            self.trials.update(_first_of_each(_trials(content, self._path)))
+            self._file.truncate(content.rfind(b"\n") + 1)
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +129,7 @@ def read_records(*paths: str | os.PathLike[str]) -> tuple[list[Trial], list[dict
         If a line is no record.
     """
     trials: dict[Key, Trial] = {}
-    runs = []
+    runs: list[dict[str, Any]] = []
     for path in paths:
         content = Path(path).read_bytes()
         if Path(path).suffix == ".gz":
@@ -119,18 +137,35 @@ def read_records(*paths: str | os.PathLike[str]) -> tuple[list[Trial], list[dict
                 content = gzip.decompress(content)
             except (EOFError, zlib.error) as error:
                 raise ValueError(f"{path}: damaged: {error}") from error
-        for trial in _trials(content, Path(path)):
-            trials.setdefault(key_of(trial), trial)
-        runs += [json.loads(line)["run"] for line in content.splitlines() if line.startswith(b'{"run"')]
+        trials |= _first_of_each([*trials.values(), *_trials(content, Path(path), runs)])
     return list(trials.values()), runs
 
 
-def _trials(content: bytes, path: Path) -> Iterator[Trial]:
+def _first_of_each(trials: Iterable[Trial]) -> dict[Key, Trial]:
+    found: dict[Key, Trial] = {}
+    for trial in trials:
+        found.setdefault(key_of(trial), trial)
+    return found
+
+
+def _lock(file: BinaryIO) -> None:
+    """Keep other processes from writing the file too, where the system can."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(error.errno, "another process writes this file", file.name) from error
+
+
+def _trials(content: bytes, path: Path, runs: list[dict[str, Any]] | None = None) -> Iterator[Trial]:
+    """The trials of a file, and into `runs` what they come from; an unfinished last line does not count."""
     fields = {field.name for field in dataclasses.fields(Trial)}
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         try:
             values = json.loads(line)
-            if "run" in values:
+            if values.keys() == {"run"}:
+                if runs is not None:
+                    runs.append(values["run"])
                 continue
             if values.keys() != fields:
                 raise ValueError(f"keys {sorted(fields ^ values.keys())} are missing or unknown")
@@ -148,7 +183,7 @@ def _short(values: dict[str, Any]) -> dict[str, Any]:
     return {
         name: round(value, 3) if isinstance(value, float) and name.endswith("seconds") else value
         for name, value in values.items()
-    } | ({"steps_per_second": round(values["steps_per_second"])} if "steps_per_second" in values else {})
+    } | ({"steps_per_second": float(round(values["steps_per_second"]))} if "steps_per_second" in values else {})
 
 
 def _commit() -> str | None:

@@ -89,7 +89,7 @@ def reproduce(
     OSError
         If a record cannot be written.
     """
-    left = [task for task in planned if task.key not in records.trials]
+    left = [task for key, task in {task.key: task for task in planned}.items() if key not in records.trials]
     if executor is not None:
         _collect([executor.submit(_run, task) for task in left], records, finished)
         return

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import History, Network, Stop, train
+from lstm97 import History, Network, Sequences, Stop, train
 from lstm97.paper.experiments import Experiment, Growth, Stage, StopByTests
-from lstm97.paper.problems import Problem, problem_of
+from lstm97.paper.problems import Problem, Targets, problem_of
 
 DRAWN_AT_ONCE = 1000
 """Training sequences are drawn in portions of this many: part of what a seed means, so it never varies."""
@@ -63,8 +63,8 @@ class Trial:
     """Training sequences at which each stage of a stop rule judged by tests was reached."""
     grown: tuple[int, ...]
     """Training sequences at which a block was added."""
-    train_error: float
-    """Mean absolute error over the most recent sequences at the end of training."""
+    train_error: float | None
+    """Mean absolute error over the most recent sequences at the end of training; None if there are none."""
     curve: tuple[float, ...]
     """Mean absolute error of training, over `curve_every` sequences a point (the last point may have fewer)."""
     curve_every: int
@@ -97,7 +97,7 @@ def run_trial(
     experiment : Experiment
         What to run.
     seed : int
-        1 or more. Determines the initial weights, the training sequences and the test sequences, by independent child
+        0 or more. Determines the initial weights, the training sequences and the test sequences, by independent child
         seeds.
     max_sequences : int, optional
         Give up after exactly this many training sequences; by default the experiment's own cap.
@@ -122,18 +122,15 @@ def run_trial(
         raise ValueError(f"max_sequences is {cap}, expected 1 or more")
     began = time.perf_counter()
     training = _Training(experiment, seed, cap)
-    diverged = None
-    try:
-        training.run(callback)
-    except FloatingPointError as overflow:
-        diverged = str(overflow)
-
+    training.run(callback)
     history = training.history
-    n_test = 0 if diverged else experiment.test_sequences
     wrong = error = None
-    if n_test:
+    if experiment.test_sequences and training.diverged is None:
         problem = problem_of(experiment, seed, tolerance=experiment.test_tolerance)
-        wrong, error = _test(problem, training.network, training.test_rng, n_test)
+        try:
+            wrong, error = _test(problem, training.network, training.test_rng, experiment.test_sequences)
+        except FloatingPointError as overflow:
+            training.solved, training.diverged = False, f"in the test: {overflow}"
     curve, curve_every = _curve(history.errors)
     count = history.sequences
     if training.solved and isinstance(experiment.stop, Stop) and not experiment.count_window:
@@ -146,15 +143,15 @@ def run_trial(
         seed=seed,
         max_sequences=cap,
         solved=training.solved,
-        diverged=diverged,
+        diverged=training.diverged,
         sequences=count,
         steps=history.steps,
         stages=training.stages,
         grown=tuple(training.grown),
-        train_error=training.recent_error(),
+        train_error=training.recent_error() if history.sequences else None,
         curve=curve,
         curve_every=curve_every,
-        test_sequences=n_test,
+        test_sequences=0 if wrong is None else experiment.test_sequences,
         test_wrong=wrong,
         test_error=error,
         seconds=time.perf_counter() - began,
@@ -192,6 +189,7 @@ class _Training:
         self.cap = cap
         self.history = History()
         self.solved = False
+        self.diverged: str | None = None
         self.stages: dict[str, int] = {}
         self.grown: list[int] = []
         self.draw_seconds = 0.0
@@ -210,30 +208,36 @@ class _Training:
         self._to_add = experiment.topology.blocks[self.network.topology.n_blocks :]
 
     def run(self, callback: Callable[[Progress], object] | None) -> None:
-        """Train until the stop rule holds or the cap is reached."""
-        while not self.solved and self.history.sequences < self.cap:
+        """Train until the stop rule holds, the cap is reached or something overflows."""
+        while not self.solved and self.diverged is None and self.history.sequences < self.cap:
             # A full portion is drawn even when the cap leaves room for fewer, so that the cap changes no sequence.
             began = time.perf_counter()
             inputs, targets, order = self.problem.draw(self._draw_rng, DRAWN_AT_ONCE)
             self.draw_seconds += time.perf_counter() - began
-            order = order[: self.cap - self.history.sequences]
-            while len(order) and not self.solved:
-                n = min(len(order), self._until_judged())
-                train(
-                    self.network,
-                    inputs,
-                    targets,
-                    learning_rate=self.experiment.learning_rate,
-                    update=self.experiment.update,
-                    order=order[:n],
-                    stop=self._stop,
-                    history=self.history,
-                )
-                order = order[n:]
-                self.solved = bool(self.history.stopped) or self._tests_passed()
-                self._grow_if_stopped_falling()
+            try:
+                self._train_and_judge(inputs, targets, order[: self.cap - self.history.sequences])
+            except FloatingPointError as overflow:
+                self.diverged = str(overflow)
             if callback is not None:
                 callback(self._progress())
+
+    def _train_and_judge(self, inputs: Sequences, targets: Targets, order: NDArray[np.int64]) -> None:
+        """Train on sequences in this order, up to the one at which the stop rule holds."""
+        while len(order) and not self.solved:
+            n = min(len(order), self._until_judged())
+            train(
+                self.network,
+                inputs,
+                targets,
+                learning_rate=self.experiment.learning_rate,
+                update=self.experiment.update,
+                order=order[:n],
+                stop=self._stop,
+                history=self.history,
+            )
+            order = order[n:]
+            self.solved = bool(self.history.stopped) or self._tests_passed()
+            self._grow_if_stopped_falling()
 
     def recent_error(self) -> float:
         """Mean error over the most recent training sequences; NaN if there are none."""

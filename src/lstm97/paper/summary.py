@@ -99,7 +99,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     share = successes / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    return middle - reach if successes else 0.0, middle + reach if successes < n else 1.0
 
 
 def _mean_of(values: Iterable[float | None]) -> float:
