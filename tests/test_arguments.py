@@ -373,7 +373,7 @@ CALLS = {
     "Topology": Call({
         "n_inputs": count(1), "n_outputs": count(1), "n_hidden": count(0), **dict.fromkeys(FLAGS, FLAG),
         "blocks": one_of((1, 2), [3], (), np.array([1, 2]), range(1, 3), wrong=(1, None, "12", [0], [1.0], [[1]], 1j)),
-        "input_squash": SQUASH, "output_squash": SQUASH, "bias": one_of("all", "gates_and_output", wrong=("some", None)),
+        "input_squash": SQUASH, "output_squash": SQUASH, "bias": one_of("all", "gates_and_output", wrong=("x", None)),
         "output": one_of("softmax", "identity", wrong=("tanh", 1)),
     }),
     "Topology.sources": of_unit,
