@@ -69,7 +69,7 @@ def curves(groups: Sequence[tuple[Experiment, Mapping[str, Sequence[Trial]]]]) -
         axes = figure.add_subplot(rows, columns, place + 1)
         for name, colour in (("literal", LITERAL_COLOUR), ("closest", CLOSEST_COLOUR)):
             for trial in sorted(by_reading.get(name, ()), key=lambda trial: trial.seed)[:CURVES_DRAWN]:
-                ends = np.minimum(trial.curve_every * np.arange(1, len(trial.curve) + 1), max(trial.sequences, 1))
+                ends = trial.curve_every * np.arange(1, len(trial.curve) + 1)
                 axes.plot(ends / 1000, trial.curve, color=colour, linewidth=0.7, alpha=0.7)
         if row.paper is not None:
             axes.axvline(row.paper.sequences / 1000, color="0.3", linewidth=0.8, linestyle=":")

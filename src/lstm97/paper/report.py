@@ -182,18 +182,19 @@ def _overview(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]]) -> lis
     training, drawing = (
         sum(getattr(trial, name) for trial in trials) / seconds for name in ("train_seconds", "draw_seconds")
     )
-    where = dict.fromkeys(
-        f"{run['processor']}, {run['cores']} cores, lstm97 {run['version']}, build {run['build']}, "
-        f"commit {run['commit']}, "
-        f"Python {run['python']}, NumPy {run['numpy']}"
-        for run in runs
-    )
+    where: dict[str, dict[str, None]] = {}
+    for run in runs:
+        machine = (
+            f"{run['processor']}, {run['cores']} cores, lstm97 {run['version']}, build {run['build']}, "
+            f"Python {run['python']}, NumPy {run['numpy']}"
+        )
+        where.setdefault(machine, {})[str(run["commit"])] = None
     return [
         f"{len(trials):,} trials, {sum(trial.solved for trial in trials):,} of them solved; "
         f"{steps:,} training steps in "
         f"{seconds / 60:,.0f} minutes of threads, {steps / seconds / 1e6:.1f} million steps per second of a thread. "
         f"Training took {training:.0%} of that, drawing sequences {drawing:.0%}, tests and stop rules the rest.",
-        "Run on: " + "; ".join(where) + ".",
+        "Run on: " + "; ".join(f"{machine}, commits {', '.join(commits)}" for machine, commits in where.items()) + ".",
         "Training sequences, first stage, wrong and test error are those of solved trials. /paper: the mean divided by "
         "the paper's. A trial that is not solved was given up at the row's cap.",
     ]
@@ -328,7 +329,7 @@ def _network_sections() -> str:
     parts = ['<section id="inside"><h2>Inside the networks</h2>']
     for row, text in (
         ("4-100", "The adding problem: a block opens its input gate at marked steps only, and its cells hold the sum."),
-        ("6a", "Temporal order: states change at X and Y and stay in between."),
+        ("6a", "Temporal order: what comes in between is kept out by the input gate of a block that opens at X and Y."),
         ("2c-50-50", "Task 2c: the second symbol is stored, and the input gates keep the distractors out."),
     ):
         experiment = next(found for table in TABLES for found in table if found.row == row)
