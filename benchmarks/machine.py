@@ -10,21 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import lstm97
+from lstm97.paper.records import processor
 
 from .compiling import FLAGS, compiler, level_flags
 
 PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "deep-river")
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _first_line(command: list[str], folder: Path | None = None) -> str:
@@ -59,7 +51,7 @@ def describe() -> dict[str, dict[str, object]]:
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
     return {
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "caches": ", ".join(f"{name} {size // 1024}K" for name, size in caches().items()) or "unknown",
             "system": platform.platform(),

@@ -142,22 +142,31 @@ TABLE_3 = (
 """Very long time lags without local regularities: 2 blocks of 1 cell, 364 to 6064 weights."""
 
 
-def _two_sequences_row(
-    variant: str,
-    lag: int,
-    n_informative: int,
-    *,
-    rate: float,
-    tolerance: float,
-    stages: tuple[Stage, ...],
-    paper: Figures,
-) -> Experiment:
-    paper_task = f"3{variant}"
+# Of each variant: its task, alpha, when a test sequence is wrong, and what a test must reach.
+_TWO_SEQUENCES = {
+    "a": (
+        "two-sequences",
+        1.0,
+        0.2,
+        (Stage(name="ST1", max_wrong=0), Stage(name="ST2", max_wrong=0, mean_error=0.01)),
+    ),
+    "b": (
+        "two-sequences-noisy",
+        1.0,
+        0.2,
+        (Stage(name="ST1", max_wrong=5), Stage(name="ST2", max_wrong=5, mean_error=0.04)),
+    ),
+    "c": ("two-sequences-noisy-targets", 0.1, 0.1, (Stage(name="solved", max_wrong=0, mean_error=0.015),)),
+}
+
+
+def _two_sequences_row(variant: str, table: int, lag: int, n_informative: int, paper: Figures) -> Experiment:
+    task, rate, tolerance, stages = _TWO_SEQUENCES[variant]
     return Experiment(
-        row=f"{paper_task}-{lag}-{n_informative}",
-        task={"a": "two-sequences", "b": "two-sequences-noisy", "c": "two-sequences-noisy-targets"}[variant],
-        paper_task=paper_task,
-        table={"a": 4, "b": 5, "c": 6}[variant],
+        row=f"3{variant}-{lag}-{n_informative}",
+        task=task,
+        paper_task=f"3{variant}",
+        table=table,
         lag=lag,
         parameters={"n_informative": n_informative, "variant": variant},
         topology=Topology(1, 1, blocks=(1, 1, 1), bias="hidden"),
@@ -175,61 +184,23 @@ def _two_sequences_row(
     )
 
 
-def _clean_row(lag: int, n_informative: int, first_stage: int, sequences: int, wrong_share: float) -> Experiment:
-    return _two_sequences_row(
-        "a",
-        lag,
-        n_informative,
-        rate=1.0,
-        tolerance=0.2,
-        stages=(Stage(name="ST1", max_wrong=0), Stage(name="ST2", max_wrong=0, mean_error=0.01)),
-        paper=Figures(first_stage=first_stage, sequences=sequences, wrong_share=wrong_share),
-    )
-
-
 TABLE_4 = (
-    _clean_row(100, 3, 27_380, 39_850, 0.000195),
-    _clean_row(100, 1, 58_370, 64_330, 0.000117),
-    _clean_row(1000, 3, 446_850, 452_460, 0.000078),
+    _two_sequences_row("a", 4, 100, 3, Figures(first_stage=27_380, sequences=39_850, wrong_share=0.000195)),
+    _two_sequences_row("a", 4, 100, 1, Figures(first_stage=58_370, sequences=64_330, wrong_share=0.000117)),
+    _two_sequences_row("a", 4, 1000, 3, Figures(first_stage=446_850, sequences=452_460, wrong_share=0.000078)),
 )
 """The two-sequence problem, noise and signal on one line: 3 blocks of 1 cell, 102 weights."""
 
-
-def _noisy_row(lag: int, n_informative: int, first_stage: int, sequences: int, wrong_share: float) -> Experiment:
-    return _two_sequences_row(
-        "b",
-        lag,
-        n_informative,
-        rate=1.0,
-        tolerance=0.2,
-        stages=(Stage(name="ST1", max_wrong=5), Stage(name="ST2", max_wrong=5, mean_error=0.04)),
-        paper=Figures(first_stage=first_stage, sequences=sequences, wrong_share=wrong_share),
-    )
-
-
 TABLE_5 = (
-    _noisy_row(100, 3, 41_740, 43_250, 0.00828),
-    _noisy_row(100, 1, 74_950, 78_430, 0.01500),
-    _noisy_row(1000, 1, 481_060, 485_080, 0.01207),
+    _two_sequences_row("b", 5, 100, 3, Figures(first_stage=41_740, sequences=43_250, wrong_share=0.00828)),
+    _two_sequences_row("b", 5, 100, 1, Figures(first_stage=74_950, sequences=78_430, wrong_share=0.01500)),
+    _two_sequences_row("b", 5, 1000, 1, Figures(first_stage=481_060, sequences=485_080, wrong_share=0.01207)),
 )
 """The two-sequence problem with noise on the informative elements."""
 
-
-def _noisy_targets_row(n_informative: int, sequences: int, wrong_share: float, test_error: float) -> Experiment:
-    return _two_sequences_row(
-        "c",
-        100,
-        n_informative,
-        rate=0.1,
-        tolerance=0.1,
-        stages=(Stage(name="solved", max_wrong=0, mean_error=0.015),),
-        paper=Figures(sequences=sequences, wrong_share=wrong_share, test_error=test_error),
-    )
-
-
 TABLE_6 = (
-    _noisy_targets_row(3, 269_650, 0.00558, 0.014),
-    _noisy_targets_row(1, 565_640, 0.00441, 0.012),
+    _two_sequences_row("c", 6, 100, 3, Figures(sequences=269_650, wrong_share=0.00558, test_error=0.014)),
+    _two_sequences_row("c", 6, 100, 1, Figures(sequences=565_640, wrong_share=0.00441, test_error=0.012)),
 )
 """The two-sequence problem with noise on the targets; judged by the targets without their noise."""
 
