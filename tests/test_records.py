@@ -51,14 +51,14 @@ def trial(**changes) -> Trial:
     return Trial(**values | changes)
 
 
-NOT_A_NUMBER = trial(
-    seed=4, solved=False, diverged='too large, "für immer"\nat step 3', sequences=0, train_error=math.nan, curve=()
+NO_SEQUENCE = trial(
+    seed=4, solved=False, diverged='too large, "für immer"\nat step 3', sequences=0, train_error=None, curve=()
 )
 EVERY = [
     trial(),
     trial(seed=2, solved=False, stages={}, grown=()),
     trial(row="1-1", test_sequences=0, test_wrong=None, test_error=None),
-    NOT_A_NUMBER,
+    NO_SEQUENCE,
     trial(reading="a reading", seed=10**12),
     trial(max_sequences=5001),
 ]
@@ -72,7 +72,7 @@ def written(path, trials=EVERY, run=RUN):
 
 
 def as_text(trials):
-    """All but the times; NaN is not equal to itself, but reads the same."""
+    """All but the times."""
     times = ("seconds", "train_seconds", "draw_seconds", "steps_per_second")
     return [repr(dataclasses.replace(one, **dict.fromkeys(times, 0.0))) for one in trials]
 
@@ -89,7 +89,30 @@ def test_trials_are_read_as_they_were_written(tmp_path):
         assert list(records.trials) == [key_of(one) for one in EVERY]
         assert as_text(records.trials.values()) == as_text(EVERY)
     assert (trials[0], trials[0].grown, trials[0].curve) == (EVERY[0], (100, 250), (0.5, 1e-17, 1 / 3))
-    assert math.isnan(trials[3].train_error)
+    assert trials[3].train_error is None
+
+
+def test_what_is_no_number_is_not_written(tmp_path):
+    with Records(tmp_path / "records", RUN) as records, pytest.raises(ValueError, match="not JSON compliant"):
+        records.add(trial(train_error=math.nan))
+    assert (tmp_path / "records").read_bytes() == b""
+
+
+@pytest.mark.parametrize("content", [b"notes without an end", b"two\nlines", b"{", b'{"ro', b'{"run":{"com'])
+def test_only_the_beginning_of_a_record_is_dropped_as_unfinished(tmp_path, content):
+    path = tmp_path / "records"
+    path.write_bytes(content)
+    if content.startswith(b"{"):
+        assert read_records(written(path, EVERY[:1]))[1] == [RUN]
+        return
+    with pytest.raises(ValueError, match=f"^{path}: its last line is not the beginning of a record$"):
+        Records(path, RUN)
+    assert path.read_bytes() == content
+
+
+def test_two_cannot_write_the_same_file(tmp_path):
+    with Records(tmp_path / "records", RUN), pytest.raises(BlockingIOError, match="another process writes this file"):
+        Records(tmp_path / "records", RUN)
 
 
 def test_row_reading_seed_and_cap_tell_trials_apart():

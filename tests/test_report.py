@@ -10,11 +10,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from test_cli import assert_usage_error, run
 
 import lstm97
-from lstm97.paper import Records, describe_run, read_records, reading_of, run_trial, select_rows
+from lstm97.paper import READINGS, Records, describe_run, read_records, reading_of, run_trial, select_rows
 from lstm97.paper.inside import look_inside, net_input_parts
+from lstm97.paper.pictures import as_svg
 from lstm97.paper.report import group, markdown, page
 
 ROWS = ("1-1", "2c-50-50", "4-100", "6a")
@@ -65,18 +67,23 @@ def test_parts_of_a_gates_net_input_add_up_to_what_the_gate_shows(changes, symbo
 # ---- figures ----
 
 
-def test_of_different_caps_the_highest_counts(trials):
-    low = dataclasses.replace(trials[0], max_sequences=10)
-    found = group([low, *trials])
-    assert low not in found[low.row, low.reading]
-    assert len(found[low.row, low.reading]) == 2
+def test_trials_with_the_rows_own_cap_count_or_else_those_with_the_highest(trials):
+    """All trials here were given up early, at 1500."""
+    key, expected = (trials[0].row, trials[0].reading), trials[:2]
+    low = [dataclasses.replace(trial, max_sequences=10) for trial in expected]
+    assert group([*low, *trials])[key] == expected
+    own = [dataclasses.replace(trial, max_sequences=200_000) for trial in expected]
+    high = [dataclasses.replace(trial, max_sequences=300_000) for trial in expected]
+    assert group([*low, *high, *own, *trials])[key] == own
+    unknown = dataclasses.replace(trials[0], row="7-1")
+    assert group([unknown]) == {}
 
 
 def test_markdown_has_the_papers_figures_and_those_of_the_records(trials, runs):
     text = markdown(trials, runs)
     tables = [line for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables]
-    assert {len(line) for line in cells} == {11}
+    assert {len(line) for line in cells} == {12}
     (paper,) = [line for line in cells if line[0].startswith("**4-100**")]
     assert paper[1] == "paper"
     assert paper[4] == "74,000"
@@ -86,7 +93,8 @@ def test_markdown_has_the_papers_figures_and_those_of_the_records(trials, runs):
         trial for trial in trials if trial.row == "4-100" and trial.reading == "unbiased-linear-output" and trial.solved
     ]
     assert closest[1] == "closest: unbiased-linear-output"
-    assert closest[2] == "1 of 2"
+    assert closest[2] == "50% (1 of 2)"
+    assert closest[11] == "1,500"
     assert closest[4] == "1,001"
     assert closest[7] == f"{1001 / 74_000:.2f}"
     assert closest[9] == f"{ours[0].test_wrong:.1f}"
@@ -103,6 +111,17 @@ def test_readings_beyond_the_two_get_a_table_of_their_own(trials, runs):
     assert "Readings of row 1-1" in text
     assert f"Readings of row {row.row}" not in text
     assert text.count("| shortcut |") == 1
+    meaning = next(reading.meaning for reading in READINGS["embedded-reber"] if reading.name == "shortcut")
+    assert f"| shortcut | {meaning} | 50% (1 of 2) |" in text
+
+
+def test_divergence_shows_and_a_ratio_needs_half_of_the_trials(trials, runs):
+    ours = [trial for trial in trials if (trial.row, trial.reading) == ("6a", "literal")]
+    assert f" | {1001 / 31_390:.2f} | " in markdown(ours, runs)
+    lost = dataclasses.replace(ours[1], seed=3, diverged="too large")
+    text = markdown([*ours, lost], runs)
+    assert "| 33% (1 of 3), 1 diverged |" in text
+    assert f" | {1001 / 31_390:.2f} | " not in text
 
 
 # ---- the page ----
@@ -156,8 +175,20 @@ def test_the_page_is_well_formed_and_needs_nothing_else(parsed):
 def test_the_page_shows_the_same_figures_as_the_markdown(parsed, trials, runs):
     words = set(parsed.words)
     for line in markdown(trials, runs).splitlines():
-        if line.startswith("|") and not line.startswith("|-"):
+        if line.startswith("|") and not line.startswith("| ---"):
             assert {cell.strip() for cell in line.strip("|").split("|")[1:]} - {""} <= words
+
+
+def test_pictures_keep_their_numbers(trials, runs):
+    """Coordinates are rounded, what is written is not."""
+    figure = Figure()
+    axes = figure.add_subplot()
+    axes.plot([0, 1 / 3], [0, 0.0025])
+    axes.set_yticks([0.00125, 0.0025])
+    text = as_svg(figure, "name", "a <caption>")
+    assert {">0.00125<", ">0.00250<"} <= set(re.findall(r">[0-9.]+<", text))
+    assert re.findall(r' d="[^"]*\d\.\d{3,}', text) == []
+    assert 'aria-label="a &lt;caption&gt;"' in text
 
 
 def test_a_page_with_networks_draws_three_of_them(trials, runs):
@@ -171,9 +202,9 @@ def test_means_are_over_solved_trials_only(trials, runs):
     more = [dataclasses.replace(trial, solved=True) for trial in trials]
     text = markdown(more, runs)
     mean = statistics.fmean((1001, 1002))
-    assert f"| 2 of 2 | 34% - 100% | {mean:,.0f} |" in text
+    assert f"| 100% (2 of 2) | 34% - 100% | {mean:,.0f} |" in text
     none = markdown([dataclasses.replace(trial, solved=False) for trial in trials], runs)
-    assert "| 0 of 2 | 0% - 66% |  |" in none
+    assert "| 0% (0 of 2) | 0% - 66% |  |" in none
     assert "nan" not in none
 
 
@@ -199,6 +230,7 @@ def test_the_command_refuses(tmp_path):
     damaged.write_text('{"row": 1}\n')
     assert_usage_error(run("report", empty), "no trial")
     assert_usage_error(run("report", tmp_path / "none"), "does not exist")
+    assert_usage_error(run("report", damaged, "--out", damaged), "holds records")
     result = run("report", damaged, "--out", tmp_path / "report.html")
     assert (result.returncode, result.stdout) == (1, "")
     assert f"{damaged}, line 1: not the record of a trial" in result.stderr

@@ -18,14 +18,17 @@ from test_records import trial
 
 from lstm97 import Stop
 from lstm97.paper import (
+    CLOSEST,
     QUICK_TRIALS,
+    READINGS,
     Figures,
     Records,
     experiment,
     is_quick,
     plan,
+    quick,
     read_records,
-    readings_of,
+    reading_of,
     reproduce,
     run_trial,
     select_rows,
@@ -128,7 +131,7 @@ def test_trials_with_a_record_are_not_run_again(tmp_path, expected):
 def test_trials_with_other_caps_and_readings_are_other_trials(tmp_path):
     with Records(tmp_path / "records", RUN) as records:
         for cap in (30, 40, None):
-            for reading in readings_of("adding")[:2]:
+            for reading in READINGS["adding"][:2]:
                 one = dataclasses.replace(reading.apply(small()), max_sequences=50)
                 reproduce(plan([one], trials=1, max_sequences=cap), records, jobs=1)
         assert len(records.trials) == 6
@@ -227,11 +230,12 @@ def test_a_record_that_cannot_be_written_ends_all(tmp_path, monkeypatch):
     def full(_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(os, "fsync", full)
     planned = plan([small(50, max_sequences=LONG, stop=Stop(tolerance=0.0))], trials=20)
     planned += plan([small()], trials=1, max_sequences=100)
-    with Records(tmp_path / "records", RUN) as records, pytest.raises(OSError, match="no space left"):
-        reproduce([planned[-1], *planned[:-1]], records, jobs=2)
+    with Records(tmp_path / "records", RUN) as records:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="no space left"):
+            reproduce([planned[-1], *planned[:-1]], records, jobs=2)
     assert records.trials == {}
 
 
@@ -248,10 +252,49 @@ def test_a_trial_that_diverges_is_a_record_like_others(tmp_path):
 
 
 def test_rows_of_the_quick_tier_are_those_of_little_work():
-    """The paper's mean number of sequences times T is 70 million steps or less."""
-    slow = {"2c-1000-200", "2c-1000-100", "2c-1000-50", "3a-1000-3", "3b-1000-1", "4-500", "4-1000", "5-13"}
+    """The paper's mean number of sequences times T is 20 million steps or less, and a trial ends at twice that."""
+    slow = {"3a-1000-3", "3b-1000-1", "3c-100-3", "3c-100-1", "4-500", "4-1000", "5-140", "5-13", "6b"}
+    slow |= {f"2c-1000-{p}" for p in (1000, 500, 200, 100, 50)}
     assert {name for name, row in ROW.items() if not is_quick(row)} == slow
     assert not is_quick(experiment("adding", 20))  # of which the paper says nothing
+    assert quick(ROW["2b"]).max_sequences == 400_000
+    assert quick(ROW["4-100"]) == ROW["4-100"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("trials", 0), ("trials", -1), ("max_sequences", 0)])
+def test_a_plan_of_nothing_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"^{name} is {value}, expected 1 or more$"):
+        plan(SHORT, **{name: value})
+
+
+def test_options_that_would_mean_nothing_are_refused(tmp_path):
+    with Records(tmp_path / "records", RUN) as records, ThreadPoolExecutor(1) as executor:
+        with pytest.raises(ValueError, match=r"^jobs is 0, expected 1 or more$"):
+            reproduce(plan(SHORT), records, jobs=0)
+        for options in ({"jobs": 1}, {"progress": print}):
+            with pytest.raises(ValueError, match="not for an executor of one's own"):
+                reproduce(plan(SHORT), records, executor=executor, **options)
+    assert (tmp_path / "records").read_bytes() == b""
+
+
+def test_trials_that_ended_while_another_failed_are_recorded(tmp_path):
+    """One trial fails once the other one has begun; that one ends by itself before it is asked to."""
+    began, failed = threading.Event(), threading.Event()
+
+    def watch(task, so_far):
+        if task.seed == 1:
+            assert began.wait(20)
+            failed.set()
+            raise RuntimeError("no more")
+        began.set()
+        assert failed.wait(20)
+
+    one = dataclasses.replace(small(), max_sequences=5)
+    with Records(tmp_path / "records", RUN) as records:
+        with pytest.raises(RuntimeError, match="no more"):
+            reproduce(plan([one], trials=2), records, jobs=2, progress=watch)
+        assert [key[2] for key in records.trials] == [2]
+    assert list(records_of(tmp_path / "records")) == [("4-12", "literal", 2, 5)]
 
 
 # ---- summaries ----
@@ -408,8 +451,8 @@ def test_reproduce_runs_the_literal_and_the_closest_reading_by_default(tmp_path)
     table = table_of(run("reproduce", "4", "6", "--quick", "--max-sequences", 5, "--out", out))
     expected = [
         (row, reading)
-        for row in ("4-100", "6a", "6b")
-        for reading in dict.fromkeys(["literal", readings_of(ROW[row].task)[0].name])
+        for row in ("4-100", "6a")
+        for reading in dict.fromkeys(["literal", reading_of(ROW[row].task, CLOSEST).name])
     ]
     assert list(table) == expected
     assert sorted(records_of(out)) == sorted((*key, seed, 5) for key in expected for seed in range(1, QUICK_TRIALS + 1))
@@ -418,10 +461,10 @@ def test_reproduce_runs_the_literal_and_the_closest_reading_by_default(tmp_path)
 def test_readings_runs_a_task_in_every_reading(tmp_path):
     out = tmp_path / "records"
     table = table_of(run("readings", "adding", "--trials", 1, "--max-sequences", 5, "--out", out))
-    assert list(table) == [("4-100", reading.name) for reading in readings_of("adding")]
+    assert list(table) == [("4-100", reading.name) for reading in READINGS["adding"]]
     out = tmp_path / "of all rows"
     table = table_of(run("readings", "6", "--all-rows", "--trials", 1, "--max-sequences", 5, "--out", out))
-    assert list(table) == [(row, one.name) for row in ("6a", "6b") for one in readings_of(ROW[row].task)]
+    assert list(table) == [(row, one.name) for row in ("6a", "6b") for one in READINGS[ROW[row].task]]
 
 
 @pytest.mark.parametrize("command", ["reproduce", "readings"])
@@ -485,7 +528,8 @@ def test_ctrl_c_ends_a_reproduction_with_status_130_and_its_records_whole(tmp_pa
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stdout, stderr) == (130, "", "lstm97: interrupted\n")
+    assert (process.returncode, stdout) == (130, "")
+    assert stderr == f"lstm97: what is done is in {out}; --resume goes on with it\nlstm97: interrupted\n"
     assert out.read_bytes().endswith(b"\n")
     found = records_of(out)
     assert sorted(found) == [("1-5", "literal", seed, 30_000) for seed in (1, 2, 3)]

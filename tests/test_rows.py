@@ -19,7 +19,6 @@ from lstm97.paper import (
     StopByTests,
     experiment,
     reading_of,
-    readings_of,
     run_trial,
     select_rows,
 )
@@ -277,23 +276,22 @@ def test_a_name_that_selects_nothing_is_refused(name):
 
 # ---- readings ----
 
-READINGS_OF_ROWS = [(row, reading) for row in EVERY for reading in readings_of(row.task)]
+READINGS_OF_ROWS = [(row, reading) for row in EVERY for reading in READINGS[row.task]]
 
 
 def test_readings_are_of_tasks_that_exist():
-    assert set(READINGS) <= set(ROWS)
-    assert all(READINGS[task] == readings_of(task) for task in READINGS)
+    assert set(READINGS) == set(ROWS)
 
 
 @pytest.mark.parametrize("task", ROWS)
 def test_every_task_has_a_literal_reading_that_changes_nothing_and_no_name_twice(task):
-    readings = readings_of(task)
+    readings = READINGS[task]
     names = [reading.name for reading in readings]
     assert len(set(names)) == len(names)
     assert all(reading.meaning for reading in readings)
     for row in ROWS[task]:
         assert reading_of(task, LITERAL).apply(row) == row
-    assert reading_of(task, CLOSEST) is readings[0]
+    assert reading_of(task, CLOSEST) in readings
     assert CLOSEST not in names
     for reading in readings:
         assert reading_of(task, reading.name) is reading
@@ -315,7 +313,7 @@ def test_every_reading_applies_to_every_row_of_its_task(row, reading):
 
 @pytest.mark.parametrize("task", ROWS)
 def test_every_reading_can_be_trained(task):
-    for reading in readings_of(task):
+    for reading in READINGS[task]:
         changed = dataclasses.replace(reading.apply(ROWS[task][0]), test_sequences=1)
         _, trial = run_trial(changed, 1, max_sequences=2)
         assert (trial.reading, trial.sequences, trial.diverged) == (reading.name, 2, None)
@@ -335,14 +333,25 @@ def test_a_reading_changes_what_it_says_and_nothing_else():
     assert reading.apply(row) == dataclasses.replace(
         row, reading="mine", topology=topology, init_range=0.3, input_gate_bias=None, learning_rate=0.25
     )
+    with pytest.raises(ValueError, match=r"^experiment is in the reading 'mine', expected 'literal'$"):
+        reading.apply(reading.apply(row))
     in_place_of_the_factor = dataclasses.replace(reading, settings={"learning_rate": 0.7})
     assert in_place_of_the_factor.apply(row).learning_rate == 0.7
+
+
+@pytest.mark.parametrize("changes", [{"tests_every": 5}, {"squared_errors": True}])
+def test_a_reading_about_tests_needs_a_row_with_tests(changes):
+    reading = Reading(name="mine", meaning="", **changes)
+    with pytest.raises(ValueError, match=r"^reading 'mine' .* of tests|^reading 'mine' changes how often tests"):
+        reading.apply(BY_NAME["6a"])
+    (name, value), stop = next(iter(changes.items())), reading.apply(BY_NAME["3a-100-3"]).stop
+    assert {"tests_every": stop.every, "squared_errors": stop.squared}[name] == value
 
 
 def test_an_unknown_reading_is_refused_and_the_known_ones_are_named():
     with pytest.raises(ValueError, match=r"^reading is 'x', expected one of .*'literal'") as caught:
         reading_of("adding", "x")
-    for reading in readings_of("adding"):
+    for reading in READINGS["adding"]:
         assert repr(reading.name) in str(caught.value)
 
 
@@ -355,7 +364,7 @@ def test_experiment_without_a_reading_is_the_closest_one():
         assert (
             experiment("adding", row.lag)
             == experiment("adding", row.lag, CLOSEST)
-            == readings_of("adding")[0].apply(row)
+            == reading_of("adding", "unbiased-linear-output").apply(row)
         )
         linear = experiment("adding", row.lag, "linear-output")
         assert linear == dataclasses.replace(

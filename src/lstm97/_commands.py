@@ -1,7 +1,6 @@
 """The commands of `lstm97`: results on stdout, progress and complaints on stderr.
 
-Exit status: 0 done (for an experiment of the paper: its stop rule held), 1 not solved or failed, 2 wrong
-usage, 130 interrupted.
+Exit status: 0 done (`run`: the stop rule held), 1 not solved or failed, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -10,7 +9,9 @@ import dataclasses
 import errno
 import json
 import math
+import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,7 +74,7 @@ def list_() -> None:
     header = ("row", "task", "table", "lag", "weights", "alpha", "trials", "sequences")
     click.echo(_table([header, *rows], left_aligned=2))
     for task in paper.ROWS:
-        readings = paper.readings_of(task)
+        readings = paper.READINGS[task]
         if len(readings) > 1:
             click.echo(f"\nReadings of {task}, where the paper's text leaves room, the closest to its results first:\n")
             click.echo(_table([(reading.name, reading.meaning) for reading in readings], left_aligned=2))
@@ -109,7 +110,7 @@ def _existing_folder(ctx: click.Context, param: click.Parameter, value: Path | N
 @click.option(
     "--reading",
     type=click.Choice([reading.name for reading in paper.READINGS["adding"]]),
-    default=paper.READINGS["adding"][0].name,
+    default=paper.reading_of("adding", paper.CLOSEST).name,
     show_default=True,
     help="How the paper's text is read; `lstm97 list` tells what each reading means.",
 )
@@ -296,6 +297,8 @@ def reproduce(
         except ValueError as error:
             raise click.BadParameter(f"of {row.task}: {error}", param_hint="'--reading'") from error
         experiments += [paper.reading_of(row.task, name).apply(row) for name in readings]
+    if quick:
+        experiments = [paper.quick(experiment) for experiment in experiments]
     _run_trials(experiments, trials, jobs, max_sequences, resume, out)
 
 
@@ -311,12 +314,12 @@ def readings(
     TASK is a task's number in the paper, its name, or one row of it, as `lstm97 list` shows them.
     """
     chosen = _select([name])
-    firsts = {row.task: row for row in reversed(chosen)}
-    experiments = [
-        reading.apply(row)
-        for row in (chosen if all_rows else reversed(firsts.values()))
-        for reading in paper.readings_of(row.task)
-    ]
+    if not all_rows:
+        firsts: dict[str, paper.Experiment] = {}
+        for row in chosen:
+            firsts.setdefault(row.task, row)
+        chosen = list(firsts.values())
+    experiments = [reading.apply(row) for row in chosen for reading in paper.READINGS[row.task]]
     _run_trials(experiments, trials, jobs, max_sequences, resume, out)
 
 
@@ -341,6 +344,8 @@ def report(files: tuple[Path, ...], out: Path) -> None:
         from lstm97.paper.report import markdown, page
     except ModuleNotFoundError as error:
         raise click.ClickException(f'a report needs the package {error.name}: pip install "lstm97[report]"') from error
+    if out.resolve() in [file.resolve() for file in files]:
+        raise click.UsageError(f"'{out}' holds records; name another file by --out.")
     try:
         trials, runs = paper.read_records(*files)
     except ValueError as error:
@@ -370,7 +375,7 @@ def _run_trials(
     if out.exists() and not resume:
         raise click.UsageError(f"'{out}' exists; go on with it by --resume, or name another file by --out.")
     planned = paper.plan(experiments, trials=trials, max_sequences=max_sequences)
-    command = " ".join(["lstm97", *sys.argv[1:]])
+    command = shlex.join(["lstm97", *sys.argv[1:]])
     try:
         records = paper.Records(out, paper.describe_run(command))
     except ValueError as error:
@@ -380,17 +385,28 @@ def _run_trials(
         left = sum(task.key not in records.trials for task in planned)
         with _bar("{n:,} of {total:,} trials |{bar:8}| {elapsed}{postfix}", left) as bar:
             steps: dict[paper.Key, int] = {}
+            one_at_a_time = threading.Lock()
 
             def show(task: paper.PlannedTrial, so_far: paper.Progress) -> None:
-                steps[task.key] = so_far.steps
-                bar.set_postfix_str(
-                    f"{task.experiment.row}: {so_far.sequences:,} sequences, error {so_far.error:.3f}; "
-                    f"{sum(steps.copy().values()) / (time.perf_counter() - began) / 1e6:.0f} M steps/s",
-                    refresh=False,
-                )
-                bar.update(0)
+                with one_at_a_time:
+                    steps[task.key] = so_far.steps
+                    bar.set_postfix_str(
+                        f"{task.experiment.row}: {so_far.sequences:,} sequences, error {so_far.error:.3f}; "
+                        f"{sum(steps.values()) / (time.perf_counter() - began) / 1e6:.0f} M steps/s",
+                        refresh=False,
+                    )
+                    bar.update(0)
 
-            paper.reproduce(planned, records, jobs=jobs, progress=show, finished=lambda trial: bar.update())
+            def count(trial: paper.Trial) -> None:
+                with one_at_a_time:
+                    bar.update()
+
+            try:
+                paper.reproduce(planned, records, jobs=jobs, progress=show, finished=count)
+            except KeyboardInterrupt:
+                bar.close()
+                click.echo(f"lstm97: what is done is in {out}; --resume goes on with it", err=True)
+                raise
         seconds = time.perf_counter() - began
         done = [records.trials[task.key] for task in planned]
     rows = [("row", "reading", "solved", "mean", "median", "least", "most", "paper", "ratio", "wrong")]
@@ -400,7 +416,8 @@ def _run_trials(
             (
                 summary.row,
                 summary.reading,
-                f"{summary.solved} of {summary.trials}",
+                f"{summary.solved} of {summary.trials}"
+                + (f", {summary.diverged} diverged" if summary.diverged else ""),
                 _count(summary.mean),
                 _count(summary.median),
                 _count(summary.least),
@@ -456,7 +473,7 @@ def _print_trial(experiment: paper.Experiment, trial: paper.Trial) -> None:
         (
             f"wrong of {trial.test_sequences:,} test sequences",
             f"{figures.wrong:,}" if figures else "-",
-            f"{trial.test_wrong:,}",
+            "-" if trial.test_wrong is None else f"{trial.test_wrong:,}",
         ),
     ]
     source = (
@@ -465,7 +482,9 @@ def _print_trial(experiment: paper.Experiment, trial: paper.Trial) -> None:
         else f"The paper has no figures for lag {trial.lag:,}."
     )
     outcome = (
-        f"Solved: the stop rule held after {trial.sequences:,} sequences."
+        f"Diverged: {trial.diverged}."
+        if trial.diverged
+        else f"Solved: the stop rule held after {trial.sequences:,} sequences."
         if trial.solved
         else f"Not solved: the stop rule did not hold within {trial.sequences:,} sequences."
     )
@@ -474,7 +493,8 @@ def _print_trial(experiment: paper.Experiment, trial: paper.Trial) -> None:
         f"reading {trial.reading}, seed {trial.seed}\n"
         f"\n{_table(rows, left_aligned=1)}\n\n"
         f"{source}\n"
-        f"Mean test error {trial.test_error:.4f}; {trial.steps:,} training steps in "
+        + ("" if trial.test_error is None else f"Mean test error {trial.test_error:.4f}; ")
+        + f"{trial.steps:,} training steps in "
         f"{trial.train_seconds:.1f} s, {trial.steps_per_second / 1e6:.1f} M steps/s.\n"
         f"{outcome}"
     )

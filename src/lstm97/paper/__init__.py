@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lstm97.paper.experiments import LITERAL, Experiment, Figures, Growth, Reading, Stage, StopByTests
-from lstm97.paper.readings import CLOSEST, READINGS, experiment, reading_of, readings_of, select_rows
+from lstm97.paper.readings import CLOSEST, READINGS, experiment, reading_of, select_rows
 from lstm97.paper.records import Key, Records, describe_run, read_records
-from lstm97.paper.reproduction import QUICK_TRIALS, PlannedTrial, is_quick, plan, reproduce
+from lstm97.paper.reproduction import QUICK_TRIALS, PlannedTrial, is_quick, plan, quick, reproduce
 from lstm97.paper.rows import ROWS
 from lstm97.paper.runner import Progress, Trial, initial_network, run_trial
 from lstm97.paper.summary import Summary, summaries, summarise
@@ -57,9 +57,9 @@ __all__ = [
     "long_lag",
     "multiplication",
     "plan",
+    "quick",
     "read_records",
     "reading_of",
-    "readings_of",
     "reproduce",
     "run_trial",
     "select_rows",

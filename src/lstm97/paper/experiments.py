@@ -60,6 +60,8 @@ class StopByTests:
     """A sequence is wrong when an output is off its target by more than this; of no meaning for the grammar."""
     stages: tuple[Stage, ...]
     """What must be reached, in this order; training ends with the last."""
+    squared: bool = False
+    """The mean error is that of squared errors."""
     last_step: bool = False
     """Judge the last step only, where there are targets at every step."""
 
@@ -142,12 +144,32 @@ class Reading:
     """What the learning rate is multiplied with."""
     tests_every: int | None = None
     """How many training sequences lie between tests, where the stop rule is judged by tests."""
+    squared_errors: bool = False
+    """The mean error of these tests is one of squared errors."""
 
     def apply(self, experiment: Experiment) -> Experiment:
-        """Return `experiment` as it is in this reading."""
+        """Return a literal `experiment` as it is in this reading.
+
+        Raises
+        ------
+        ValueError
+            If the experiment is in another reading already, or makes no tests whose distance could be changed.
+        """
+        if experiment.reading != LITERAL:
+            raise ValueError(f"experiment is in the reading {experiment.reading!r}, expected {LITERAL!r}")
         stop = experiment.stop
-        if self.tests_every is not None and isinstance(stop, StopByTests):
+        if self.tests_every is not None:
+            if not isinstance(stop, StopByTests):
+                raise ValueError(
+                    f"reading {self.name!r} changes how often tests are made, but row {experiment.row} has none"
+                )
             stop = dataclasses.replace(stop, every=self.tests_every)
+        if self.squared_errors:
+            if not isinstance(stop, StopByTests):
+                raise ValueError(
+                    f"reading {self.name!r} squares the errors of tests, but row {experiment.row} has none"
+                )
+            stop = dataclasses.replace(stop, squared=True)
         return dataclasses.replace(
             experiment,
             reading=self.name,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lstm97 import Network
 
 Array = NDArray[Any]
+Gate = Literal["input_gate", "output_gate"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,7 @@ def look_inside(network: Network, sequence: Array) -> Inside:
     return Inside(outputs, seen["cell_state"], seen["cell"], {gate: seen[gate] for gate in gates})
 
 
-def net_input_parts(
-    network: Network, sequence: Array, gate: Literal["input_gate", "output_gate"], block: int
-) -> dict[str, Array]:
+def net_input_parts(network: Network, sequence: Array, gate: Gate, block: int) -> dict[str, Array]:
     """Split the net input of a block's gate by what it comes from (equations 7 to 9 of the paper).
 
     Parameters

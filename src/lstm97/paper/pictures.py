@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from lstm97 import Network
 from lstm97.paper.experiments import Experiment
-from lstm97.paper.inside import look_inside, net_input_parts
+from lstm97.paper.inside import Gate, look_inside, net_input_parts
 from lstm97.paper.runner import Trial
 
 # Colours that differ in brightness too.
@@ -45,7 +46,14 @@ def spread(groups: Sequence[tuple[Experiment, Mapping[str, Sequence[Trial]]]]) -
             if n_failed := len(trials) - len(solved):
                 text = f"{n_failed} of {len(trials)} not solved"
                 axes.text(
-                    1.0, place + shift, text, color=colour, fontsize=7, va="center", ha="right", transform=_right(axes)
+                    1.0,
+                    place + shift,
+                    text,
+                    color=colour,
+                    fontsize=7,
+                    va="center",
+                    ha="right",
+                    transform=axes.get_yaxis_transform(),
                 )
     axes.axvline(1, color="0.3", linewidth=0.8)
     axes.set_xscale("log")
@@ -56,7 +64,7 @@ def spread(groups: Sequence[tuple[Experiment, Mapping[str, Sequence[Trial]]]]) -
     axes.grid(visible=True, axis="x", color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("training sequences of a solved trial / the paper's mean (bar: mean)")
-    figure.legend(handles=_reading_handles(), loc="outside upper right", ncols=2, fontsize=8, frameon=False)
+    figure.legend(handles=_reading_handles(lines=False), loc="outside upper right", ncols=2, fontsize=8, frameon=False)
     return figure
 
 
@@ -67,10 +75,10 @@ def curves(groups: Sequence[tuple[Experiment, Mapping[str, Sequence[Trial]]]]) -
     figure = Figure(figsize=(2.9 * columns, 0.5 + 2.1 * rows), layout="constrained")
     for place, (row, by_reading) in enumerate(groups):
         axes = figure.add_subplot(rows, columns, place + 1)
-        for name, colour in (("literal", LITERAL_COLOUR), ("closest", CLOSEST_COLOUR)):
+        for name, colour, style in (("literal", LITERAL_COLOUR, "--"), ("closest", CLOSEST_COLOUR, "-")):
             for trial in sorted(by_reading.get(name, ()), key=lambda trial: trial.seed)[:CURVES_DRAWN]:
                 ends = trial.curve_every * np.arange(1, len(trial.curve) + 1)
-                axes.plot(ends / 1000, trial.curve, color=colour, linewidth=0.7, alpha=0.7)
+                axes.plot(ends / 1000, trial.curve, style, color=colour, linewidth=0.7, alpha=0.7)
         if row.paper is not None:
             axes.axvline(row.paper.sequences / 1000, color="0.3", linewidth=0.8, linestyle=":")
         axes.set_xscale("log")
@@ -81,28 +89,41 @@ def curves(groups: Sequence[tuple[Experiment, Mapping[str, Sequence[Trial]]]]) -
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("thousand training sequences (dotted: the paper's mean)", fontsize=8)
     figure.supylabel("mean absolute error", fontsize=8)
-    figure.legend(handles=_reading_handles("-"), loc="outside upper right", ncols=2, fontsize=8, frameon=False)
+    figure.legend(handles=_reading_handles(lines=True), loc="outside upper right", ncols=2, fontsize=8, frameon=False)
     return figure
 
 
-def inside(networks: Sequence[tuple[str, Network]], sequence: NDArray[Any], marks: Mapping[int, str]) -> Figure:
+def inside(
+    networks: Sequence[tuple[str, Network]],
+    sequence: NDArray[Any],
+    target: NDArray[np.float64],
+    marks: Mapping[int, str],
+) -> Figure:
     """Draw cell states, gates and outputs over one sequence, a column for each network.
 
-    `marks` are steps worth a line, with what happens there.
+    `target` is that of the last step, shape (n_outputs,). `marks` are steps worth a line, with what happens there.
     """
-    rows = ("cell_state", "input_gate", "output_gate", "output")
-    titles = ("cell states", "input gates", "output gates", "outputs")
+    rows = {
+        "cell_state": "cell states",
+        "input_gate": "input gates",
+        "output_gate": "output gates",
+        "output": "outputs",
+    }
     figure = Figure(figsize=(4.4 * len(networks), 7.2), layout="constrained")
     every = figure.subplots(len(rows), len(networks), sharex=True, squeeze=False)
     for column, (title, network) in enumerate(networks):
         seen = look_inside(network, sequence)
-        blocks = np.repeat(range(network.topology.n_blocks), network.topology.blocks)
-        for kind, name, axes in zip(rows, titles, every[:, column], strict=True):
+        block_of = [block for block, size in enumerate(network.topology.blocks) for _ in range(size)]
+        for (kind, name), axes in zip(rows.items(), every[:, column], strict=True):
             values = {"cell_state": seen.cell_state, "output": seen.outputs, **seen.gates}[kind]
-            owner = {"cell_state": blocks, "output": np.arange(values.shape[1])}.get(kind, np.arange(values.shape[1]))
-            for unit, values_of_unit in enumerate(values.T):
-                dash = "--" if kind == "cell_state" and unit and owner[unit] == owner[unit - 1] else "-"
-                axes.plot(values_of_unit, dash, color=UNIT_COLOURS[owner[unit] % len(UNIT_COLOURS)], linewidth=1.1)
+            owners = block_of if kind == "cell_state" else range(values.shape[1])
+            for unit, owner in enumerate(owners):
+                second = kind == "cell_state" and owner in owners[:unit]
+                axes.plot(values[:, unit], "--" if second else "-", color=_unit_colour(owner), linewidth=1.1)
+                if kind == "output":
+                    axes.plot(
+                        len(sequence) - 1, target[unit], "o", color=_unit_colour(owner), mfc="none", clip_on=False
+                    )
             if kind != "cell_state":
                 axes.set_ylim(-0.05, 1.05)
             _mark(axes, marks, label=kind == "cell_state")
@@ -112,27 +133,28 @@ def inside(networks: Sequence[tuple[str, Network]], sequence: NDArray[Any], mark
     return figure
 
 
-def gate_parts(networks: Sequence[tuple[str, Network]], sequence: NDArray[Any], marks: Mapping[int, str]) -> Figure:
-    """Draw what each block's input gate gets as net input, by where it comes from, and whether it opens."""
+def gate_parts(
+    networks: Sequence[tuple[str, Network]], sequence: NDArray[Any], marks: Mapping[int, str], gate: Gate
+) -> Figure:
+    """Draw what each block's gate gets as net input, by where it comes from."""
     n_blocks = networks[0][1].topology.n_blocks
     figure = Figure(figsize=(4.4 * len(networks), 0.7 + 2.6 * n_blocks), layout="constrained")
     every = figure.subplots(n_blocks, len(networks), sharex=True, squeeze=False)
-    names = {
-        "input": "from the inputs",
-        "cell": "from the cells",
-        "input_gate": "from the input gates",
-        "output_gate": "from the output gates",
-        "bias": "bias",
+    looks = {
+        "input": ("from the inputs", "-", "#0072b2"),
+        "cell": ("from the cells", "-", "#e69f00"),
+        "input_gate": ("from the input gates", "--", "#009e73"),
+        "output_gate": ("from the output gates", ":", "#cc79a7"),
+        "bias": ("bias", "-.", "0.45"),
     }
-    styles = dict(zip(names, ("-", "-", "--", ":", "-."), strict=True))
-    colours = dict(zip(names, ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "0.45"), strict=True))
     for column, (title, network) in enumerate(networks):
         for block in range(n_blocks):
             axes = every[block, column]
-            parts = net_input_parts(network, sequence, "input_gate", block)
+            parts = net_input_parts(network, sequence, gate, block)
+            axes.plot(sum(parts.values()), color="black", linewidth=1.8, label="net input: their sum")
             for kind, values in parts.items():
-                axes.plot(values, styles[kind], color=colours[kind], linewidth=1.1, label=names[kind])
-            axes.plot(sum(parts.values()), color="black", linewidth=1.4, label="net input: their sum")
+                name, style, colour = looks[kind]
+                axes.plot(values, style, color=colour, linewidth=1.0, label=name)
             axes.axhline(0, color="0.3", linewidth=0.6)
             _mark(axes, marks, label=block == 0)
             axes.set_ylabel(f"block {block + 1}", fontsize=8)
@@ -143,10 +165,10 @@ def gate_parts(networks: Sequence[tuple[str, Network]], sequence: NDArray[Any], 
     return figure
 
 
-def as_svg(figure: Figure, name: str) -> str:
+def as_svg(figure: Figure, name: str, caption: str) -> str:
     """Return a figure as an SVG element for a page that has others; the same figure gives the same text.
 
-    All its ids begin with `name`, so that they differ from those of other figures.
+    All its ids begin with `name`, so that they differ from those of other figures. `caption` is for who can't see it.
     """
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "lstm97", "svg.fonttype": "none", "font.family": "sans-serif"}):
@@ -154,7 +176,9 @@ def as_svg(figure: Figure, name: str) -> str:
     text = file.getvalue()
     text = text[text.index("<svg") :]
     # Coordinates to a hundredth of a point: the eye sees no more, and the page stays small.
-    text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)
+    places = re.compile(r' (?:d|x|y|transform)="[^"]*"')
+    text = places.sub(lambda place: re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", place[0]), text)
+    text = text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(caption)}" ', 1)
     return re.sub(r'( id="| xlink:href="#|url\(#)', rf"\1{name}-", text).rstrip()
 
 
@@ -169,20 +193,17 @@ def _mark(axes: Axes, marks: Mapping[int, str], *, label: bool) -> None:
             )
 
 
-def _right(axes: Axes) -> Any:
-    """Places in the axes from left to right, in the data from top to bottom."""
-    return axes.get_yaxis_transform()
+def _unit_colour(number: int) -> str:
+    return UNIT_COLOURS[number % len(UNIT_COLOURS)]
 
 
-def _reading_handles(style: str = "o") -> list[Line2D]:
-    return [
-        Line2D(
-            [],
-            [],
-            linestyle="-" if style == "-" else "none",
-            marker="" if style == "-" else "o",
-            color=colour,
-            label=name,
-        )
+def _reading_handles(*, lines: bool) -> list[Line2D]:
+    literal, closest = (
+        Line2D([], [], color=colour, label=name)
         for name, colour in (("literal reading", LITERAL_COLOUR), ("closest reading", CLOSEST_COLOUR))
-    ]
+    )
+    literal.set_linestyle("--")
+    if not lines:
+        for handle in (literal, closest):
+            handle.set(linestyle="none", marker="o")
+    return [literal, closest]

@@ -28,17 +28,18 @@ class Problem(Protocol):
         """Return inputs, targets and which n of these sequences to train on, in this order."""
 
     def test(self, network: Network, rng: np.random.Generator, n: int, at_once: int) -> Iterator[Verdicts]:
-        """Test on n sequences, so many at once: whether each is wrong, and its mean absolute error."""
+        """Test on n sequences, so many at once: whether each is wrong, and its mean error."""
 
 
 class FreshSequences:
     """A task that draws every sequence afresh."""
 
-    def __init__(self, experiment: Experiment, *, tolerance: float, last_step: bool) -> None:
+    def __init__(self, experiment: Experiment, *, tolerance: float, last_step: bool, squared: bool) -> None:
         self._experiment = experiment
         self._generate = _GENERATORS[experiment.task]
         self._generate_test = _TEST_GENERATORS.get(experiment.task, self._generate)
         self._tolerance = tolerance
+        self._power = 2 if squared else 1
         self._judged = slice(-1, None) if last_step else slice(None)
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[Sequences, Targets, NDArray[np.int64]]:
@@ -58,7 +59,7 @@ class FreshSequences:
                 errors = list(np.abs(np.stack([y[-1] for y in outputs]) - _as_rows(targets, network)))
             yield (
                 np.array([(error > self._tolerance).any() for error in errors]),
-                np.array([error.mean() for error in errors]),
+                np.array([(error**self._power).mean() for error in errors]),
             )
 
 
@@ -92,15 +93,17 @@ class GrammarStrings:
             yield wrong, np.add.reduceat(errors, begins) / strings.inputs.lengths
 
 
-def problem_of(experiment: Experiment, seed: int, *, tolerance: float, last_step: bool = False) -> Problem:
+def problem_of(
+    experiment: Experiment, seed: int, *, tolerance: float, last_step: bool = False, squared: bool = False
+) -> Problem:
     """Return the problem a trial works on.
 
-    `tolerance` and `last_step` say how fresh test sequences are judged. The seeds take turns with the pairs of sets of
-    the embedded Reber grammar.
+    `tolerance`, `last_step` and `squared` say how fresh test sequences are judged. The seeds take turns with the pairs
+    of sets of the embedded Reber grammar.
     """
     if experiment.task == "embedded-reber":
         return GrammarStrings((seed - 1) % REBER_SETS)
-    return FreshSequences(experiment, tolerance=tolerance, last_step=last_step)
+    return FreshSequences(experiment, tolerance=tolerance, last_step=last_step, squared=squared)
 
 
 def _strings(strings: tasks.Grammar, begin: int, n: int) -> tasks.Grammar:
@@ -133,7 +136,7 @@ def _multiplication(rng: np.random.Generator, n: int, experiment: Experiment) ->
 
 
 def _long_lag(rng: np.random.Generator, n: int, experiment: Experiment) -> tuple[Sequences, Targets]:
-    inputs, targets = tasks.long_lag(rng, n, experiment.lag, random_middle=experiment.paper_task == "2b")
+    inputs, targets = tasks.long_lag(rng, n, experiment.lag, random_middle=experiment.task == "long-lag-random")
     if experiment.parameters.get("targets") == "last":
         return inputs, targets.values[targets.offsets[1:] - 1]
     return inputs, targets

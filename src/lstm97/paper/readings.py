@@ -6,11 +6,15 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from lstm97.paper.experiments import LITERAL, Experiment, Growth, Reading
+from lstm97.paper.experiments import LITERAL, Experiment, Growth, Reading, Stage, StopByTests
 from lstm97.paper.rows import ROWS
 
 CLOSEST = "closest"
-"""Selects the first of a task's readings, the one whose results come closest to the paper's."""
+"""Selects the reading of a task whose results come closest to the paper's.
+
+That is the one with most trials solved over the task's rows and, of those about equal in that, the one with means
+nearest to the paper's. It was chosen by hand, in trials with other seeds than the report's.
+"""
 
 _BY_LAG = ("adding",)  # tasks whose rows differ in nothing but their lag
 
@@ -90,51 +94,50 @@ _REBER = (
 )
 
 
-def _growth_readings(first: str) -> tuple[Reading, ...]:
-    readings = (
-        Reading(
-            name="biased",
-            meaning="All non-input units have biases, and the new cell's weights to the outputs begin at 0.",
-            topology={"bias": "all"},
-            settings={"growth": Growth(window=100, fall=0.05, outgoing_range=0.0)},
-        ),
-        Reading(
-            name="end-only-biased",
-            meaning="Only the last step has a target; all non-input units have biases, g has the range [-1, 1], "
-            "alpha is a tenth of the paper's.",
-            topology={"bias": "all", "input_squash": "centered"},
-            parameters={"targets": "last"},
-            rate_factor=0.1,
-        ),
-        Reading(
-            name="quiet-start",
-            meaning="The new cell's weights to the outputs begin at 0.",
-            settings={"growth": Growth(window=100, fall=0.05, outgoing_range=0.0)},
-        ),
-        Reading(
-            name="early-growth",
-            meaning="The error counts as no longer falling when it falls by less than 20 % per 100 sequences.",
-            settings={"growth": Growth(window=100, fall=0.2)},
-        ),
-        Reading(
-            name="late-growth",
-            meaning="The error counts as no longer falling when it falls by less than 2 % per 100 sequences.",
-            settings={"growth": Growth(window=100, fall=0.02)},
-        ),
-        Reading(name="no-growth", meaning="The cell is there from the beginning.", settings={"growth": None}),
-        Reading(
-            name="end-only",
-            meaning="Only the last step has a target; g has the range [-1, 1].",
-            topology={"input_squash": "centered"},
-            parameters={"targets": "last"},
-        ),
-        _doubled_rate(),
-        _literal(
-            "A target at every step, no biases; the error counts as no longer falling when it falls by less than 5 % "
-            "per 100 sequences."
-        ),
-    )
-    return tuple(sorted(readings, key=lambda reading: reading.name != first))
+_LONG_LAG = (
+    Reading(
+        name="biased",
+        meaning="All non-input units have biases, and the new cell's weights to the outputs begin at 0.",
+        topology={"bias": "all"},
+        settings={"growth": Growth(window=100, fall=0.05, outgoing_range=0.0)},
+    ),
+    Reading(
+        name="end-only-biased",
+        meaning="Only the last step has a target; all non-input units have biases, g has the range [-1, 1], "
+        "alpha is a tenth of the paper's.",
+        topology={"bias": "all", "input_squash": "centered"},
+        parameters={"targets": "last"},
+        rate_factor=0.1,
+    ),
+    Reading(
+        name="quiet-start",
+        meaning="The new cell's weights to the outputs begin at 0.",
+        settings={"growth": Growth(window=100, fall=0.05, outgoing_range=0.0)},
+    ),
+    Reading(
+        name="early-growth",
+        meaning="The error counts as no longer falling when it falls by less than 20 % per 100 sequences.",
+        settings={"growth": Growth(window=100, fall=0.2)},
+    ),
+    Reading(
+        name="late-growth",
+        meaning="The error counts as no longer falling when it falls by less than 2 % per 100 sequences.",
+        settings={"growth": Growth(window=100, fall=0.02)},
+    ),
+    Reading(name="sequence-updates", meaning="Weights change once per sequence.", settings={"update": "sequence"}),
+    Reading(name="no-growth", meaning="The cell is there from the beginning.", settings={"growth": None}),
+    Reading(
+        name="end-only",
+        meaning="Only the last step has a target; g has the range [-1, 1].",
+        topology={"input_squash": "centered"},
+        parameters={"targets": "last"},
+    ),
+    _doubled_rate(),
+    _literal(
+        "A target at every step, no biases; the error counts as no longer falling when it falls by less than 5 % "
+        "per 100 sequences."
+    ),
+)
 
 
 _DISTRACTORS = (
@@ -153,6 +156,15 @@ _DISTRACTORS = (
         meaning="The 10,000 sequences of the stop rule count as training sequences.",
         settings={"count_window": True},
     ),
+    Reading(
+        name="unlearned-check",
+        meaning="The 10,000 sequences are a test made every 1000 training sequences, without learning from it.",
+        settings={
+            "stop": StopByTests(
+                every=1000, n_sequences=10_000, tolerance=0.2, stages=(Stage(name="solved", max_wrong=0),)
+            )
+        },
+    ),
     Reading(name="gate-biases", meaning="The gates have biases.", topology={"bias": "gates"}),
     _swapped(),
     _doubled_rate(),
@@ -165,6 +177,7 @@ _TWO_SEQUENCES = (
     _literal("Tests are made every 1000 sequences, on 256 fresh ones; errors are absolute."),
     Reading(name="tests-every-100", meaning="Tests are made every 100 sequences.", tests_every=100),
     Reading(name="tests-every-5000", meaning="Tests are made every 5000 sequences.", tests_every=5000),
+    Reading(name="squared-errors", meaning="The mean error of a test is that of squared errors.", squared_errors=True),
     _swapped(),
     _doubled_rate(),
 )
@@ -179,8 +192,8 @@ _TEMPORAL_ORDER = (
 READINGS: Mapping[str, tuple[Reading, ...]] = MappingProxyType(
     {
         "embedded-reber": _REBER,
-        "long-lag": _growth_readings("biased"),
-        "long-lag-random": _growth_readings("end-only-biased"),
+        "long-lag": _LONG_LAG,
+        "long-lag-random": _LONG_LAG,
         "distractors": _DISTRACTORS,
         "two-sequences": _TWO_SEQUENCES,
         "two-sequences-noisy": _TWO_SEQUENCES,
@@ -201,19 +214,27 @@ READINGS: Mapping[str, tuple[Reading, ...]] = MappingProxyType(
         "temporal-order-3": _TEMPORAL_ORDER,
     }
 )
-"""The readings of each task, by the task's name; the first one is the closest to the paper's results."""
+"""The readings of each task, by the task's name."""
 
-
-def readings_of(task: str) -> tuple[Reading, ...]:
-    """Return the readings of a task, the closest to the paper's results first."""
-    return READINGS[task]
+_CLOSEST = {
+    "embedded-reber": "shortcut-linear-states",
+    "long-lag": "biased",
+    "long-lag-random": "end-only-biased",
+    "distractors": "no-recurrence",
+    "two-sequences": LITERAL,
+    "two-sequences-noisy": LITERAL,
+    "two-sequences-noisy-targets": LITERAL,
+    "adding": "unbiased-linear-output",
+    "multiplication": "unbiased-linear-output",
+    "temporal-order-2": LITERAL,
+    "temporal-order-3": "unbiased-output",
+}
 
 
 def reading_of(task: str, name: str) -> Reading:
     """Return a task's reading by its name or as `CLOSEST`; ValueError if there is none."""
-    known = {reading.name: reading for reading in readings_of(task)}
-    if name == CLOSEST:
-        return readings_of(task)[0]
+    known = {reading.name: reading for reading in READINGS[task]}
+    name = _CLOSEST[task] if name == CLOSEST else name
     if name not in known:
         raise ValueError(f"reading is {name!r}, expected one of {', '.join(map(repr, known))}")
     return known[name]

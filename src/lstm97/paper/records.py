@@ -29,6 +29,8 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
+_BEGINS = (b'{"row":', b'{"run":')
+
 Key = tuple[str, str, int, int]
 
 
@@ -56,6 +58,8 @@ def describe_run(command: str) -> dict[str, Any]:
 
 class Records:
     """Trials kept in a file, a line each.
+
+    Row, reading, seed and cap tell trials apart: an experiment that was changed needs a reading's name of its own.
 
     Parameters
     ----------
@@ -86,8 +90,12 @@ class Records:
             _lock(self._file)
             self._file.seek(0)
             content = self._file.read()
+            whole = content.rfind(b"\n") + 1
+            if not any(begin.startswith(content[whole:][: len(begin)]) for begin in _BEGINS):
+                raise ValueError(f"{self._path}: its last line is not the beginning of a record")
             self.trials.update(_first_of_each(_trials(content, self._path)))
-            self._file.truncate(content.rfind(b"\n") + 1)
+            self._file.truncate(whole)
+            _flush_folder(self._path)
         except BaseException:
             self._file.close()
             raise
@@ -101,13 +109,14 @@ class Records:
         self._file.close()
 
     def add(self, trial: Trial) -> None:
-        """Append a trial and return once it is on the disk."""
+        """Append a trial and return once it is on the disk. For one thread only."""
+        lines = _line(dataclasses.asdict(trial))
         if self._run is not None:
-            self._file.write(_line({"run": self._run}))
-            self._run = None
-        self._file.write(_line(dataclasses.asdict(trial)))
+            lines = _line({"run": self._run}) + lines
+        self._file.write(lines)
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._run = None
         self.trials[key_of(trial)] = trial
 
 
@@ -135,7 +144,7 @@ def read_records(*paths: str | os.PathLike[str]) -> tuple[list[Trial], list[dict
         if Path(path).suffix == ".gz":
             try:
                 content = gzip.decompress(content)
-            except (EOFError, zlib.error) as error:
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 raise ValueError(f"{path}: damaged: {error}") from error
         trials |= _first_of_each([*trials.values(), *_trials(content, Path(path), runs)])
     return list(trials.values()), runs
@@ -146,6 +155,16 @@ def _first_of_each(trials: Iterable[Trial]) -> dict[Key, Trial]:
     for trial in trials:
         found.setdefault(key_of(trial), trial)
     return found
+
+
+def _flush_folder(path: Path) -> None:
+    """Make sure that a new file is found again after a power cut, where folders can be flushed."""
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _lock(file: BinaryIO) -> None:
@@ -175,7 +194,7 @@ def _trials(content: bytes, path: Path, runs: list[dict[str, Any]] | None = None
 
 
 def _line(values: dict[str, Any]) -> bytes:
-    return json.dumps(_short(values), separators=(",", ":")).encode() + b"\n"
+    return json.dumps(_short(values), separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
 def _short(values: dict[str, Any]) -> dict[str, Any]:

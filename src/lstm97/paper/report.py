@@ -7,26 +7,29 @@ from __future__ import annotations
 
 import html
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from lstm97 import Network
 from lstm97.paper import pictures
 from lstm97.paper.experiments import LITERAL, Experiment
 from lstm97.paper.findings import FINDINGS
+from lstm97.paper.inside import Gate, look_inside
 from lstm97.paper.problems import problem_of
-from lstm97.paper.readings import CLOSEST, reading_of, readings_of
+from lstm97.paper.readings import CLOSEST, READINGS, reading_of
 from lstm97.paper.rows import TABLES
 from lstm97.paper.runner import Trial, initial_network, run_trial
 from lstm97.paper.summary import Summary, summarise
+from lstm97.paper.tasks import TEMPORAL_ORDER
 
 TITLES = (
     "Embedded Reber grammar (task 1)",
-    "Noise-free sequences with long time lags (tasks 2a, 2b)",
+    "Noise-free sequences with long time lags (task 2a; 2b, which the paper reports in its text)",
     "Long time lags without local regularities (task 2c)",
     "The two-sequence problem (task 3a)",
     "The two-sequence problem, noise on the informative elements (task 3b)",
@@ -40,41 +43,64 @@ TITLES = (
 Groups = Mapping[tuple[str, str], Sequence[Trial]]
 
 
+Source = Literal["paper", "literal", "closest", "other"]
+
+HEADER = (
+    "solved",
+    "95 % interval",
+    "mean",
+    "median",
+    "range",
+    "/ paper",
+    "first stage",
+    "wrong",
+    "test error",
+    "cap",
+)
+
+
 @dataclass(frozen=True)
 class Line:
     """A line of a table: a row of the paper in one reading, or the paper's own figures."""
 
-    source: str
+    source: Source
+    label: str
     cells: tuple[str, ...]
 
 
-HEADER = ("solved", "95 % interval", "mean", "median", "range", "/ paper", "first stage", "wrong", "test error")
-
-
 def group(trials: Iterable[Trial]) -> Groups:
-    """Sort trials by row and reading; of those with different caps, only those with the highest count."""
+    """Sort trials of the paper's rows by row and reading.
+
+    Those with another cap than the row's count only where there are none with that; of several such caps, the highest.
+    """
+    caps = {row.row: row.max_sequences for table in TABLES for row in table}
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: (-trial.max_sequences, trial.seed)):
-        found = groups.setdefault((trial.row, trial.reading), [])
-        if not found or found[0].max_sequences == trial.max_sequences:
-            found.append(trial)
+        if trial.row in caps:
+            groups.setdefault((trial.row, trial.reading), []).append(trial)
+    for (row, reading), found in groups.items():
+        cap = caps[row] if any(trial.max_sequences == caps[row] for trial in found) else found[0].max_sequences
+        groups[row, reading] = [trial for trial in found if trial.max_sequences == cap]
     return groups
 
 
 def row_lines(row: Experiment, groups: Groups) -> list[Line]:
     """Return the paper's line and that of the literal and the closest reading, as far as there are trials."""
     lines = [_paper_line(row)]
-    for name in dict.fromkeys((LITERAL, reading_of(row.task, CLOSEST).name)):
+    closest = reading_of(row.task, CLOSEST).name
+    for name in dict.fromkeys((LITERAL, closest)):
         if trials := groups.get((row.row, name)):
-            lines.append(_reading_line(name, summarise(trials, row.paper), reading_of(row.task, CLOSEST).name))
+            source: Source = "literal" if name == LITERAL else "closest"
+            label = name if name == LITERAL else f"closest: {name}"
+            lines.append(Line(source, label, _cells_of(summarise(trials, row.paper))))
     return lines
 
 
 def reading_lines(row: Experiment, groups: Groups) -> list[Line]:
     """Return a line for every reading of a row that has trials."""
     return [
-        _reading_line(reading.name, summarise(trials, row.paper), "")
-        for reading in readings_of(row.task)
+        Line("other", reading.name, _cells_of(summarise(trials, row.paper)))
+        for reading in READINGS[row.task]
         if (trials := groups.get((row.row, reading.name)))
     ]
 
@@ -95,33 +121,56 @@ def describe_row(row: Experiment) -> str:
     return ", ".join(parts)
 
 
-def markdown(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]]) -> str:
-    """Return the report as Markdown, without pictures."""
-    groups = group(trials)
-    parts = ["# The rerun of the paper\n", *(f"{text}\n" for text in _overview(trials, runs))]
+@dataclass(frozen=True)
+class Section:
+    """What the report has on one of the paper's tables."""
+
+    number: int
+    rows: tuple[Experiment, ...]
+    swept: tuple[Experiment, ...]
+    """Rows with trials in more readings than the literal and the closest one."""
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        return f"Table {self.number}: {TITLES[self.number - 1]}"
+
+
+def sections(groups: Groups) -> list[Section]:
+    """Return the sections that there are trials for, in the paper's order."""
+    found = []
     for number, table in enumerate(TABLES, 1):
-        rows = [row for row in table if len(row_lines(row, groups)) > 1]
-        if not rows:
-            continue
-        parts.append(f"## Table {number}: {TITLES[number - 1]}\n")
-        parts += [f"{text}\n" for text in _notes(rows)]
-        head = ("row", "", *HEADER)
-        parts.append(
-            "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *_markdown_rows(rows, groups)])
-        )
-        parts.append("")
-        for row in _swept(rows, groups):
-            parts.append(f"Readings of row {row.row} ({describe_row(row)}):\n")
-            head = ("reading", *HEADER, "meaning")
-            meanings = {reading.name: reading.meaning for reading in readings_of(row.task)}
-            lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-            lines += [
-                "| " + " | ".join((line.source, *line.cells, meanings[line.source])) + " |"
-                for line in reading_lines(row, groups)
-            ]
-            parts.append("\n".join(lines))
-            parts.append("")
-    return "\n".join(parts)
+        rows = tuple(row for row in table if len(row_lines(row, groups)) > 1 or reading_lines(row, groups))
+        swept = tuple(row for row in rows if len(reading_lines(row, groups)) > len(row_lines(row, groups)) - 1)
+        if rows:
+            found.append(Section(number, rows, swept))
+    return found
+
+
+def markdown(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the report as Markdown, without pictures.
+
+    Parameters
+    ----------
+    trials, runs
+        What `read_records` returns; at least one trial.
+    """
+    groups = group(trials)
+    parts = ["# The rerun of the paper", *_overview(groups, runs)]
+    for section in sections(groups):
+        parts += [f"## {section.title}", *_notes(section.rows)]
+        lines = [
+            (f"**{row.row}** {describe_row(row)}" if i == 0 else "", line.label, *line.cells)
+            for row in section.rows
+            for i, line in enumerate(row_lines(row, groups))
+        ]
+        parts.append(_markdown_table(("row", "reading", *HEADER), lines))
+        for row in section.swept:
+            meanings = {reading.name: reading.meaning for reading in READINGS[row.task]}
+            parts.append(f"Readings of row {row.row} ({describe_row(row)}):")
+            lines = [(line.label, meanings[line.label], *line.cells) for line in reading_lines(row, groups)]
+            parts.append(_markdown_table(("reading", "meaning", *HEADER), lines))
+    return "\n\n".join(parts) + "\n"
 
 
 def page(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], *, networks: bool = True) -> str:
@@ -130,58 +179,57 @@ def page(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], *, networks
     Parameters
     ----------
     trials, runs
-        What `read_records` returns.
+        What `read_records` returns; at least one trial.
     networks : bool, default True
         Train a network for each of three tasks again, and draw what goes on inside it.
     """
     groups = group(trials)
-    sections, contents = [], []
-    for number, table in enumerate(TABLES, 1):
-        rows = [row for row in table if len(row_lines(row, groups)) > 1]
-        if not rows:
-            continue
-        contents.append(f'<li><a href="#table-{number}">Table {number}: {_e(TITLES[number - 1])}</a></li>')
-        body = [f'<section id="table-{number}"><h2>Table {number}: {_e(TITLES[number - 1])}</h2>']
-        body += [f"<p>{_e(text)}</p>" for text in _notes(rows)]
-        body.append(_html_table(("row", "", *HEADER), _html_rows(rows, groups)))
-        body.append(
+    contents, parts = [], []
+    for section in sections(groups):
+        number = section.number
+        contents.append(f'<li><a href="#table-{number}">{_e(section.title)}</a></li>')
+        parts.append(f'<section id="table-{number}"><h2>{_e(section.title)}</h2>')
+        parts += [f"<p>{_e(text)}</p>" for text in _notes(section.rows)]
+        parts.append(_html_table(section.title, ("row", "reading", *HEADER), _html_rows(section.rows, groups)))
+        parts.append(
             _picture(
-                pictures.curves(_drawn(rows, groups)),
+                pictures.curves(_drawn(section.rows, groups)),
                 f"curves-{number}",
                 "Learning curves of up to ten trials of each reading.",
             )
         )
-        for row in _swept(rows, groups):
-            meanings = {reading.name: reading.meaning for reading in readings_of(row.task)}
+        for row in section.swept:
+            meanings = {reading.name: reading.meaning for reading in READINGS[row.task]}
+            title = f"Readings of row {row.row} ({describe_row(row)})"
             lines = [
-                f"<tr><th>{_e(line.source)}</th>{_cells(line)}<td class=words>{_e(meanings[line.source])}</td></tr>"
+                f"<tr><th scope=row>{_e(line.label)}</th>"
+                f"<td class=words>{_e(meanings[line.label])}</td>{_cells(line)}</tr>"
                 for line in reading_lines(row, groups)
             ]
-            body.append(
-                f"<details><summary>Readings of row {_e(row.row)} ({_e(describe_row(row))})</summary>"
-                + _html_table(("reading", *HEADER, "meaning"), lines)
-                + "</details>"
-            )
-        sections.append("\n".join([*body, "</section>"]))
-    every = [row for table in TABLES for row in table if len(row_lines(row, groups)) > 1]
-    spread = _picture(
-        pictures.spread(_drawn(every, groups)), "spread", "Every solved trial, as a multiple of the paper's mean."
-    )
-    inside = _network_sections() if networks else ""
-    overview = "".join(f"<p>{_e(text)}</p>" for text in _overview(trials, runs))
-    contents += ['<li><a href="#inside">Inside the networks</a></li>'] if networks else []
+            table = _html_table(title, ("reading", "meaning", *HEADER), lines)
+            parts.append(f"<details><summary>{_e(title)}</summary>{table}</details>")
+        parts.append("</section>")
+    if networks:
+        contents.append('<li><a href="#inside">Inside the networks</a></li>')
+        parts.append(_network_sections())
+    every = [row for section in sections(groups) for row in section.rows]
     return _PAGE.format(
-        overview=overview, contents="".join(contents), spread=spread, sections="\n".join(sections), inside=inside
+        overview="".join(f"<p>{_e(text)}</p>" for text in _overview(groups, runs)),
+        contents="".join(contents),
+        spread=_picture(
+            pictures.spread(_drawn(every, groups)), "spread", "Every solved trial, as a multiple of the paper's mean."
+        ),
+        sections="\n".join(parts),
     )
 
 
-def _overview(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _overview(groups: Groups, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What was run, how long it took, and where."""
+    trials = [trial for found in groups.values() for trial in found]
     steps = sum(trial.steps for trial in trials)
-    seconds = sum(trial.seconds for trial in trials)
-    training, drawing = (
-        sum(getattr(trial, name) for trial in trials) / seconds for name in ("train_seconds", "draw_seconds")
-    )
+    seconds = sum(trial.seconds for trial in trials) or math.inf
+    training = sum(trial.train_seconds for trial in trials) / seconds
+    drawing = sum(trial.draw_seconds for trial in trials) / seconds
     where: dict[str, dict[str, None]] = {}
     for run in runs:
         machine = (
@@ -191,37 +239,28 @@ def _overview(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]]) -> lis
         where.setdefault(machine, {})[str(run["commit"])] = None
     return [
         f"{len(trials):,} trials, {sum(trial.solved for trial in trials):,} of them solved; "
-        f"{steps:,} training steps in "
-        f"{seconds / 60:,.0f} minutes of threads, {steps / seconds / 1e6:.1f} million steps per second of a thread. "
-        f"Training took {training:.0%} of that, drawing sequences {drawing:.0%}, tests and stop rules the rest.",
+        f"{steps:,} training steps in {seconds / 60:,.0f} minutes of threads, waiting for a core included: "
+        f"{steps / seconds / 1e6:.1f} million steps per second of a thread. "
+        f"Training took {training:.0%} of that time, drawing sequences {drawing:.0%}, tests and stop rules the rest.",
         "Run on: " + "; ".join(f"{machine}, commits {', '.join(commits)}" for machine, commits in where.items()) + ".",
-        "Training sequences, first stage, wrong and test error are those of solved trials. /paper: the mean divided by "
-        "the paper's. A trial that is not solved was given up at the row's cap.",
+        "Mean, median, range, first stage, wrong and test error are those of the solved trials: training sequences to "
+        "the stop rule, and to the first of two; wrong test sequences of 2560; mean absolute error of the test. "
+        "/ paper: the mean divided by the paper's, where at least half of the trials are solved. "
+        "Cap: training sequences after which a trial is given up.",
     ]
 
 
 def _notes(rows: Sequence[Experiment]) -> list[str]:
     """What was found out about these rows' tasks, and what their readings mean."""
     notes = []
-    for task in dict.fromkeys(row.task for row in rows):
-        paper_task = next(row.paper_task for row in rows if row.task == task)
+    for task, paper_task in {row.task: row.paper_task for row in rows}.items():
         closest, literal = reading_of(task, CLOSEST), reading_of(task, LITERAL)
         notes.append(f"Task {paper_task}, literal: {literal.meaning}")
         if closest.name != LITERAL:
             notes.append(f"Task {paper_task}, closest ({closest.name}): {closest.meaning}")
         if task in FINDINGS:
             notes.append(FINDINGS[task])
-    caps = ", ".join(f"{row.row} {row.max_sequences:,}" for row in rows)
-    return [*notes, f"Training sequences after which a trial is given up: {caps}."]
-
-
-def _swept(rows: Sequence[Experiment], groups: Groups) -> list[Experiment]:
-    """Rows with trials in more readings than the literal and the closest one."""
-    return [
-        row
-        for row in rows
-        if {line.source for line in reading_lines(row, groups)} - {LITERAL, reading_of(row.task, CLOSEST).name}
-    ]
+    return notes
 
 
 def _drawn(rows: Sequence[Experiment], groups: Groups) -> list[tuple[Experiment, dict[str, Sequence[Trial]]]]:
@@ -244,8 +283,9 @@ def _paper_line(row: Experiment) -> Line:
         wrong = f"{paper.wrong_share * row.test_sequences:.1f}"
     return Line(
         "paper",
+        "paper",
         (
-            "" if paper.solved is None else f"{paper.solved:.0%}",
+            "" if paper.solved is None else f"{paper.solved:.0%} of {row.trials}",
             "",
             f"{paper.sequences:,}",
             "",
@@ -254,26 +294,25 @@ def _paper_line(row: Experiment) -> Line:
             "" if paper.first_stage is None else f"{paper.first_stage:,}",
             wrong,
             "" if paper.test_error is None else f"{paper.test_error:.4f}",
+            "",
         ),
     )
 
 
-def _reading_line(name: str, summary: Summary, closest: str) -> Line:
+def _cells_of(summary: Summary) -> tuple[str, ...]:
     low, high = summary.interval
-    source = name if name != closest or name == LITERAL else f"closest: {name}"
-    return Line(
-        source,
-        (
-            f"{summary.solved} of {summary.trials}",
-            f"{low:.0%} - {high:.0%}",
-            _whole(summary.mean),
-            _whole(summary.median),
-            "" if math.isnan(summary.least) else f"{_whole(summary.least)} - {_whole(summary.most)}",
-            "" if math.isnan(summary.ratio) else f"{summary.ratio:.2f}",
-            _whole(summary.first_stage),
-            "" if math.isnan(summary.wrong) else f"{summary.wrong:.1f}",
-            "" if math.isnan(summary.test_error) else f"{summary.test_error:.4f}",
-        ),
+    share = f"{summary.solved / summary.trials:.0%} ({summary.solved} of {summary.trials})"
+    return (
+        share + (f", {summary.diverged} diverged" if summary.diverged else ""),
+        f"{low:.0%} - {high:.0%}",
+        _whole(summary.mean),
+        _whole(summary.median),
+        "" if math.isnan(summary.least) else f"{_whole(summary.least)} - {_whole(summary.most)}",
+        "" if math.isnan(summary.ratio) or 2 * summary.solved < summary.trials else f"{summary.ratio:.2f}",
+        _whole(summary.first_stage),
+        "" if math.isnan(summary.wrong) else f"{summary.wrong:.1f}",
+        "" if math.isnan(summary.test_error) else f"{summary.test_error:.4f}",
+        f"{summary.max_sequences:,}",
     )
 
 
@@ -281,13 +320,10 @@ def _whole(value: float) -> str:
     return "" if math.isnan(value) else f"{value:,.0f}"
 
 
-def _markdown_rows(rows: Sequence[Experiment], groups: Groups) -> list[str]:
-    lines = []
-    for row in rows:
-        for i, line in enumerate(row_lines(row, groups)):
-            head = f"**{row.row}** {describe_row(row)}" if i == 0 else ""
-            lines.append("| " + " | ".join((head, line.source, *line.cells)) + " |")
-    return lines
+def _markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table whose first two columns are words, the others figures."""
+    rows = [header, ["---", "---", *["---:"] * (len(header) - 2)], *lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
 def _e(text: str) -> str:
@@ -298,83 +334,104 @@ def _cells(line: Line) -> str:
     return "".join(f"<td>{_e(cell)}</td>" for cell in line.cells)
 
 
-def _html_table(header: Sequence[str], rows: Sequence[str]) -> str:
-    head = "".join(f"<th>{_e(name)}</th>" for name in header)
-    return f"<div class=wide><table><thead><tr>{head}</tr></thead>{''.join(rows)}</table></div>"
+def _html_table(caption: str, header: Sequence[str], rows: Sequence[str]) -> str:
+    head = "".join(f"<th scope=col>{_e(name)}</th>" for name in header)
+    return (
+        f'<div class=wide tabindex=0 role=region aria-label="{_e(caption)}">'
+        f"<table><thead><tr>{head}</tr></thead>{''.join(rows)}</table></div>"
+    )
 
 
 def _html_rows(rows: Sequence[Experiment], groups: Groups) -> list[str]:
     bodies = []
     for row in rows:
         lines = row_lines(row, groups)
-        first = f'<th rowspan="{len(lines)}" class=row>{_e(row.row)}<small>{_e(describe_row(row))}</small></th>'
-        bodies.append(
-            "<tbody>"
-            + "".join(
-                f'<tr class="{line.source.split(":")[0].split("-")[0]}">{first if i == 0 else ""}'
-                f"<th>{_e(line.source)}</th>{_cells(line)}</tr>"
-                for i, line in enumerate(lines)
-            )
-            + "</tbody>"
+        words = f"{_e(row.row)}<small>{_e(describe_row(row))}</small>"
+        first = f'<th scope=rowgroup rowspan="{len(lines)}" class=row>{words}</th>'
+        body = "".join(
+            f'<tr class="{line.source}">{first if i == 0 else ""}<th scope=row>{_e(line.label)}</th>{_cells(line)}</tr>'
+            for i, line in enumerate(lines)
         )
+        bodies.append(f"<tbody>{body}</tbody>")
     return bodies
 
 
 def _picture(figure: Figure, name: str, caption: str) -> str:
-    return f"<figure>{pictures.as_svg(figure, name)}<figcaption>{_e(caption)}</figcaption></figure>"
+    return f"<figure>{pictures.as_svg(figure, name, caption)}<figcaption>{_e(caption)}</figcaption></figure>"
+
+
+# Networks to look into: row, reading, and the gates whose net input is taken apart.
+_LOOKED_INTO: tuple[tuple[str, str, tuple[Gate, ...]], ...] = (
+    ("4-100", CLOSEST, ("input_gate",)),
+    ("6a", LITERAL, ("input_gate",)),
+    ("2c-50-50", LITERAL, ("input_gate", "output_gate")),
+)
 
 
 def _network_sections() -> str:
     """Networks of three tasks before and after training, over one sequence each."""
     parts = ['<section id="inside"><h2>Inside the networks</h2>']
-    for row, text in (
-        ("4-100", "The adding problem: a block opens its input gate at marked steps only, and its cells hold the sum."),
-        ("6a", "Temporal order: what comes in between is kept out by the input gate of a block that opens at X and Y."),
-        ("2c-50-50", "Task 2c: the second symbol is stored, and the input gates keep the distractors out."),
-    ):
-        experiment = next(found for table in TABLES for found in table if found.row == row)
-        experiment = reading_of(experiment.task, CLOSEST).apply(experiment)
-        network, trial = next(
-            (trained for seed in range(1, experiment.trials + 1) if (trained := run_trial(experiment, seed))[1].solved),
-            (None, None),
-        )
-        if network is None or trial is None:
-            continue
-        sequence, marks = _example(experiment, trial.seed)
-        pair = [("before training", initial_network(experiment, trial.seed)), ("after training", network)]
-        parts.append(f"<h3>Row {row}, reading {experiment.reading}, seed {trial.seed}</h3><p>{_e(text)}</p>")
+    for name, reading, gates in _LOOKED_INTO:
+        row = next(row for table in TABLES for row in table if row.row == name)
+        experiment = reading_of(row.task, reading).apply(row)
+        for seed in range(1, experiment.trials + 1):
+            network, trial = run_trial(experiment, seed)
+            if trial.solved:
+                break
+        sequence, target, marks = _example(experiment, seed)
+        pair = [("before training", initial_network(experiment, seed)), ("after training", network)]
+        outcome = "solved" if trial.solved else "not solved"
+        details = f"row {name}, reading {experiment.reading}, seed {seed}, {outcome}"
+        parts.append(f"<h3>{_e(TITLES[row.table - 1])}: {_e(details)}</h3>")
         parts.append(
             _picture(
-                pictures.inside(pair, sequence, marks),
-                f"inside-{row}",
-                "A colour for each block (cell states, gates) or output; dashed: the second cell of a block.",
+                pictures.inside(pair, sequence, target, marks),
+                f"inside-{name}",
+                "A colour for each block (cell states, gates) or output; dashed: the second cell of a block; circles: "
+                "the targets.",
             )
         )
-        parts.append(
-            _picture(
-                pictures.gate_parts(pair, sequence, marks),
-                f"gates-{row}",
-                "What opens and closes the input gates: their net input, by where it comes from. "
-                "Above 0 a gate is more than half open.",
+        for gate in gates:
+            parts.append(
+                _picture(
+                    pictures.gate_parts(pair, sequence, marks, gate),
+                    f"{gate.replace('_', '-')}-{name}",
+                    f"What opens and closes the {gate.replace('_', ' ')}s: their net input, by where it comes from. "
+                    f"Above 0 a gate is more than half open. {_openings(network, sequence, marks, gate)}",
+                )
             )
-        )
     return "\n".join([*parts, "</section>"])
 
 
-def _example(experiment: Experiment, seed: int) -> tuple[np.ndarray[Any, Any], dict[int, str]]:
-    """A sequence of the task that nobody trained on, and its steps worth a mark."""
+def _openings(network: Network, sequence: NDArray[Any], marks: Mapping[int, str], gate: Gate) -> str:
+    """How far the gates of a trained network are open at the marked steps, and at the others."""
+    activations = look_inside(network, sequence).gates[gate]
+    elsewhere = np.delete(activations, list(marks), axis=0).mean(axis=0)
+    blocks = [
+        f"block {block + 1} "
+        + ", ".join(f"{activations[step, block]:.2f} at {text} (step {step})" for step, text in marks.items())
+        + f", {elsewhere[block]:.2f} elsewhere on average"
+        for block in range(activations.shape[1])
+    ]
+    return "After training: " + "; ".join(blocks) + "."
+
+
+def _example(experiment: Experiment, seed: int) -> tuple[NDArray[Any], NDArray[np.float64], dict[int, str]]:
+    """A sequence of the task that nobody trained on, its target, and its steps worth a mark."""
     rng = np.random.default_rng([seed, 1997])
-    problem = problem_of(experiment, seed, tolerance=math.inf)
-    for sequence in problem.draw(rng, 100)[0]:
+    inputs, targets, _ = problem_of(experiment, seed, tolerance=math.inf).draw(rng, 100)
+    for sequence, target in zip(inputs, targets, strict=True):
         if experiment.task == "adding":
             marks = {int(step): "marked" for step in np.flatnonzero(sequence[:, 1] == 1)}
         elif experiment.task == "distractors":
-            symbols = experiment.topology.n_inputs
-            marks = {1: "x" if sequence[1] == symbols - 2 else "y", len(sequence) - 1: "e"}
+            y = experiment.topology.n_inputs - 1
+            marks = {1: "y" if sequence[1] == y else "x", len(sequence) - 1: "e"}
         else:
-            marks = {int(step): "XY"[sequence[step] - 6] for step in np.flatnonzero(sequence >= 6)}
-        if len(marks) == 2 and statistics.fmean(np.diff(list(marks))) > 20:
-            return sequence, marks
+            x = TEMPORAL_ORDER.index("X")
+            marks = {int(step): TEMPORAL_ORDER[sequence[step]] for step in np.flatnonzero(sequence >= x)}
+        if len(marks) == 2 and max(marks) - min(marks) > 20:
+            n_outputs = experiment.topology.n_outputs
+            return sequence, target if experiment.task == "adding" else np.eye(n_outputs)[target], marks
     raise AssertionError("none of 100 sequences has two marks well apart")
 
 
@@ -395,11 +452,11 @@ table {{ border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: ta
 th, td {{ padding: 0.2rem 0.6rem; text-align: right; vertical-align: top; }}
 th {{ text-align: left; font-weight: normal; }}
 thead th {{ font-weight: 600; text-align: right; border-bottom: 2px solid #222; }}
-thead th:first-child {{ text-align: left; }}
+thead th:first-child, thead th:nth-child(2) {{ text-align: left; }}
 tbody {{ border-bottom: 1px solid #ccc; }}
 tr.paper {{ background: #f2f2f2; }}
-tr.literal th:not(.row), .key-literal {{ color: #a84a00; }}
-tr.closest th:not(.row), .key-closest {{ color: #00568a; }}
+tr.literal th:not(.row) {{ color: #a84a00; }}
+tr.closest th:not(.row) {{ color: #00568a; }}
 th.row {{ font-weight: 600; background: #fff; white-space: normal; min-width: 9rem; }}
 th.row small {{ display: block; font-weight: normal; color: #555; }}
 td.words {{ text-align: left; white-space: normal; min-width: 16rem; }}
@@ -410,12 +467,13 @@ summary {{ cursor: pointer; margin-top: 1rem; color: #00568a; }}
 </style>
 </head>
 <body>
+<main>
 <h1>Long Short-Term Memory, 1997: the rerun</h1>
 {overview}
 <nav><ul>{contents}</ul></nav>
 {spread}
 {sections}
-{inside}
+</main>
 </body>
 </html>
 """

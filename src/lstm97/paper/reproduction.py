@@ -6,14 +6,14 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lstm97.paper.experiments import Experiment
 from lstm97.paper.records import Key, Records
 from lstm97.paper.runner import Progress, Trial, run_trial
 
 QUICK_TRIALS = 2
-QUICK_STEPS = 70_000_000
+QUICK_STEPS = 20_000_000
 """The quick tier has the rows whose trials take the paper no more training steps than this, and so many of each."""
 
 
@@ -39,7 +39,24 @@ def available_cores() -> int:
 def plan(
     experiments: Iterable[Experiment], *, trials: int | None = None, max_sequences: int | None = None
 ) -> list[PlannedTrial]:
-    """List the trials of experiments: seeds 1, 2, ..., as many as the paper made unless `trials` says otherwise."""
+    """List the trials of experiments: seeds 1, 2, ..., as many as the paper made unless `trials` says otherwise.
+
+    Parameters
+    ----------
+    experiments : iterable of Experiment
+    trials : int, optional
+        Trials of each, 1 or more.
+    max_sequences : int, optional
+        A cap for all, 1 or more, where the experiment's own is not lower.
+
+    Raises
+    ------
+    ValueError
+        If a number is below 1.
+    """
+    for name, number in (("trials", trials), ("max_sequences", max_sequences)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is {number}, expected 1 or more")
     return [
         PlannedTrial(
             experiment=experiment,
@@ -54,6 +71,11 @@ def plan(
 def is_quick(row: Experiment) -> bool:
     """Whether a row belongs to the quick tier."""
     return row.paper is not None and row.paper.sequences * row.lag <= QUICK_STEPS
+
+
+def quick(experiment: Experiment) -> Experiment:
+    """Return an experiment that is given up after twice the steps of the quick tier."""
+    return replace(experiment, max_sequences=min(experiment.max_sequences, 2 * QUICK_STEPS // experiment.lag))
 
 
 def reproduce(
@@ -88,10 +110,21 @@ def reproduce(
     ------
     OSError
         If a record cannot be written.
+    ValueError
+        If `jobs` is below 1, or given with an executor, as `progress` must not be either.
+
+    Notes
+    -----
+    When interrupted, trials that have ended are recorded. Those under way are given up, on threads of this process at
+    once; an executor of one's own may go on with them for nothing.
     """
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs is {jobs}, expected 1 or more")
+    if executor is not None and (jobs is not None or progress is not None):
+        raise ValueError("jobs and progress are for threads of this process, not for an executor of one's own")
     left = [task for key, task in {task.key: task for task in planned}.items() if key not in records.trials]
     if executor is not None:
-        _collect([executor.submit(_run, task) for task in left], records, finished)
+        _collect([executor.submit(_run, task) for task in left], records, finished, lambda: None)
         return
     cancelled = threading.Event()
 
@@ -101,26 +134,40 @@ def reproduce(
         if progress is not None:
             progress(task, so_far)
 
-    with ThreadPoolExecutor(jobs or available_cores()) as threads:
-        futures = [threads.submit(_run, task, watch) for task in left]
-        try:
-            _collect(futures, records, finished)
-        except BaseException:
-            cancelled.set()
-            raise
+    threads = ThreadPoolExecutor(jobs or available_cores())
+
+    def end() -> None:
+        cancelled.set()
+        threads.shutdown()
+
+    try:
+        _collect([threads.submit(_run, task, watch) for task in left], records, finished, end)
+    finally:
+        end()
 
 
-def _collect(futures: Sequence[Future[Trial]], records: Records, finished: Callable[[Trial], object] | None) -> None:
-    """Record trials as they come; whatever goes wrong, start none that has not begun."""
+def _collect(
+    futures: Sequence[Future[Trial]],
+    records: Records,
+    finished: Callable[[Trial], object] | None,
+    end: Callable[[], None],
+) -> None:
+    """Record trials as they come; whatever goes wrong, start none, end the others and record those that are done."""
+    recorded = set()
     try:
         for future in as_completed(futures):
-            trial = future.result()
-            records.add(trial)
+            records.add(future.result())
+            recorded.add(future)
             if finished is not None:
-                finished(trial)
-    except BaseException:
+                finished(future.result())
+    except BaseException as error:
         for future in futures:
             future.cancel()
+        end()
+        if not isinstance(error, OSError):
+            for future in futures:
+                if future not in recorded and future.done() and not future.cancelled() and not future.exception():
+                    records.add(future.result())
         raise
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class Trial:
     seed: int
     max_sequences: int
     solved: bool
-    """The stop rule held within `max_sequences`."""
+    """The stop rule held within `max_sequences`, and nothing overflowed in the test after training."""
     diverged: str | None
     """What overflowed, if the trial ended by that."""
     sequences: int
@@ -202,7 +203,7 @@ class _Training:
         self.problem = (
             problem_of(experiment, seed, tolerance=math.inf)
             if self._test is None
-            else problem_of(experiment, seed, tolerance=self._test.tolerance, last_step=self._test.last_step)
+            else problem_of(experiment, seed, **_how(self._test))
         )
         self.network = _initial_network(experiment, initial)
         self._to_add = experiment.topology.blocks[self.network.topology.n_blocks :]
@@ -313,6 +314,11 @@ def _test(
         if max_wrong is not None and wrong > max_wrong:
             break
     return wrong, float(np.concatenate(errors).mean())
+
+
+def _how(test: StopByTests) -> dict[str, Any]:
+    """How a test judges, as arguments of `problem_of`."""
+    return {"tolerance": test.tolerance, "last_step": test.last_step, "squared": test.squared}
 
 
 def _reached(stage: Stage, wrong: int, error: float) -> bool:
