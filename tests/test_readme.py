@@ -71,7 +71,7 @@ def test_figures_are_those_that_the_command_prints():
     assert markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in README
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/speed.md", "docs/keeping-alive.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/speed.md", "docs/keeping-alive.md", "docs/the-paper.md"])
 def test_links_to_files_lead_somewhere(page):
     path = ROOT / page
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8"))

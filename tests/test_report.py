@@ -7,6 +7,7 @@ import dataclasses
 import re
 import statistics
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from lstm97.paper.inside import look_inside, net_input_parts
 from lstm97.paper.pictures import as_svg
 from lstm97.paper.report import group, markdown, page
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 ROWS = ("1-1", "2c-50-50", "4-100", "6a")
 
 
@@ -122,6 +124,12 @@ def test_divergence_shows_and_a_ratio_needs_half_of_the_trials(trials, runs):
     text = markdown([*ours, lost], runs)
     assert "| 33% (1 of 3), 1 diverged |" in text
     assert f" | {1001 / 31_390:.2f} | " not in text
+
+
+def test_the_docs_have_what_the_committed_records_say():
+    """Made by ``lstm97 report`` from these files, in this order."""
+    records = [DOCS / "records" / f"{name}-2026-11.jsonl.gz" for name in ("reproduction", "readings")]
+    assert (DOCS / "reproduction.md").read_text(encoding="utf-8") == markdown(*read_records(*records))
 
 
 # ---- the page ----

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import itertools
 import json
 import math
 import shlex
@@ -73,11 +74,14 @@ def list_() -> None:
     click.echo("Experiments of the 1997 paper, with the mean training sequences it reports (`lstm97 reproduce ROW`):\n")
     header = ("row", "task", "table", "lag", "weights", "alpha", "trials", "sequences")
     click.echo(_table([header, *rows], left_aligned=2))
-    for task in paper.ROWS:
-        readings = paper.READINGS[task]
-        if len(readings) > 1:
-            click.echo(f"\nReadings of {task}, where the paper's text leaves room, the closest to its results first:\n")
-            click.echo(_table([(reading.name, reading.meaning) for reading in readings], left_aligned=2))
+    for readings, group in itertools.groupby(paper.READINGS.items(), key=lambda item: item[1]):
+        tasks = [task for task, _ in group]
+        click.echo(f"\nReadings of {', '.join(tasks)}, where the paper's text leaves room:\n")
+        click.echo(_table([(reading.name, reading.meaning) for reading in readings], left_aligned=2))
+        closest = {task: paper.reading_of(task, paper.CLOSEST).name for task in tasks}
+        names = set(closest.values())
+        words = names.pop() if len(names) == 1 else ", ".join(f"{name} ({task})" for task, name in closest.items())
+        click.echo(f"\n  The closest to the paper's results: {words}.")
     click.echo("\nTo watch one trial (`lstm97 run NAME`):\n")
     singles = [
         ("adding", "The adding problem, task 4 of the paper, at any lag."),
