@@ -42,8 +42,8 @@ FINDINGS: Mapping[str, str] = {
         "stages: few wrong sequences and a small mean error."
     ),
     "two-sequences-noisy-targets": (
-        "Most trials are solved, at counts that differ widely from trial to trial: with three informative elements near "
-        "the paper's mean, with one above it."
+        "Most trials are solved, at counts that differ widely from trial to trial: with three informative elements "
+        "near the paper's mean, with one above it."
     ),
     "adding": (
         "A logistic output stalls: its slope vanishes for targets near 0 and 1. A linear output solves lag 100, but "
