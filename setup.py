@@ -1,4 +1,4 @@
-"""Compiled modules: the loops of `_core.pyx` per float type and instruction set, and `_engine.pyx`, their caller."""
+"""Compiled modules: the loops of `_core.pyx` per float type and instruction set, `_engine.pyx`, their caller; `methods`."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
     """One compiled module of the package."""
     return Extension(
         f"lstm97.{name}",
-        [f"src/lstm97/{name}.pyx"],
+        [f"src/lstm97/{name.replace('.', '/')}.pyx"],
         depends=DEPENDS,
         define_macros=list((macros or {}).items()),
         extra_compile_args=FLAGS + ([f"-march={level}"] if level else []),
@@ -37,7 +37,7 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
     )
 
 
-modules = [module("_engine")]
+modules = [module("_engine"), module("methods._recurrent"), module("methods._cascade")]
 for suffix, level in LEVELS.items():
     modules.append(module(f"_core{suffix}", level, INLINE | {"LSTM97_REAL": "double", "LSTM97_REAL_IS_DOUBLE": "1"}))
     modules.append(module(f"_core_f32{suffix}", level, INLINE | {"LSTM97_REAL": "float", "LSTM97_REAL_IS_DOUBLE": "0"}))

@@ -67,13 +67,17 @@ def list_() -> None:
             str(row.topology.n_weights),
             f"{row.learning_rate:g}",
             str(row.trials),
-            f"{row.paper.sequences:,}" if row.paper else "",
+            f"{row.paper.sequences:,}" if row.paper and row.paper.sequences else "",
         )
-        for row in paper.select_rows([])
+        for row in paper.select_rows([], (paper.LSTM, *paper.METHODS))
+        if row.reading == paper.LITERAL
     ]
     click.echo("Experiments of the 1997 paper, with the mean training sequences it reports (`lstm97 reproduce ROW`):\n")
     header = ("row", "task", "table", "lag", "weights", "alpha", "trials", "sequences")
-    click.echo(_table([header, *rows], left_aligned=2))
+    n_lstm = len(paper.select_rows([]))
+    click.echo(_table([header, *rows[:n_lstm]], left_aligned=2))
+    click.echo("\nThose of the methods it compares with (`lstm97 reproduce --methods all ROW`):\n")
+    click.echo(_table([header, *rows[n_lstm:]], left_aligned=2))
     for readings, group in itertools.groupby(paper.READINGS.items(), key=lambda item: item[1]):
         tasks = [task for task, _ in group]
         click.echo(f"\nReadings of {', '.join(tasks)}, where the paper's text leaves room:\n")
@@ -86,6 +90,7 @@ def list_() -> None:
     singles = [
         ("adding", "The adding problem, task 4 of the paper, at any lag."),
         ("text", "One of ours: predict the next byte of a text online, in one pass."),
+        ("...", "Any other task of the paper by its name above; --method runs it with another method than LSTM."),
     ]
     click.echo(_table(singles, left_aligned=2))
 
@@ -102,54 +107,133 @@ def _existing_folder(ctx: click.Context, param: click.Parameter, value: Path | N
     return value
 
 
-@run.command()
-@click.option(
-    "--lag",
-    type=click.IntRange(min=SHORTEST_LAG),
-    default=100,
-    show_default=True,
-    help="The paper's T: sequences have T to T + T/10 steps. The paper's table has 100, 500 and 1000.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Determines everything.")
-@click.option(
-    "--reading",
-    type=click.Choice([reading.name for reading in paper.READINGS["adding"]]),
-    default=paper.reading_of("adding", paper.CLOSEST).name,
-    show_default=True,
-    help="How the paper's text is read; `lstm97 list` tells what each reading means.",
-)
-@click.option(
-    "--max-sequences",
-    type=click.IntRange(min=1),
-    help="Give up after so many training sequences. Default: three times the paper's mean for this lag, or "
-    "for the nearest lag in the paper's table.",
-)
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    callback=_existing_folder,
-    help="Save the trained network to this file.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-@click.pass_context
-def adding(
+def _run_options(task: str) -> Callable[[_Command], _Command]:
+    """Options of the command that runs a trial of a task."""
+    rows = [row.row for row in paper.ROWS[task]]
+    which = (
+        click.option(
+            "--lag",
+            type=click.IntRange(min=SHORTEST_LAG),
+            default=100,
+            show_default=True,
+            help="The paper's T: sequences have T to T + T/10 steps. The paper's table has 100, 500 and 1000.",
+        )
+        if task == "adding"
+        else click.option(
+            "--row",
+            type=click.Choice(rows),
+            default=rows[0],
+            show_default=True,
+            help="Which row of the paper's table, as `lstm97 list` shows them.",
+        )
+    )
+    options = (
+        which,
+        click.option(
+            "--method",
+            type=click.Choice([paper.LSTM, *paper.METHODS]),
+            default=paper.LSTM,
+            show_default=True,
+            help="What learns: LSTM, or one of the methods the paper compares it with.",
+        ),
+        click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Determines everything."),
+        click.option(
+            "--reading",
+            type=click.Choice([reading.name for reading in paper.READINGS[task]]),
+            help="How the paper's text is read, for LSTM; `lstm97 list` tells what each reading means. "
+            f"Default: {paper.reading_of(task, paper.CLOSEST).name}.",
+        ),
+        click.option(
+            "--max-sequences",
+            type=click.IntRange(min=1),
+            help="Give up after so many training sequences. Default: the row's own cap"
+            + (
+                ", three times the paper's mean for this lag or for the nearest lag in the paper's table."
+                if task == "adding"
+                else "."
+            ),
+        ),
+        click.option(
+            "--out",
+            type=click.Path(dir_okay=False, writable=True, path_type=Path),
+            callback=_existing_folder,
+            help="Save the trained network to this file.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table."),
+    )
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_ABOUT = {
+    "embedded-reber": "task 1 of the paper, the embedded Reber grammar",
+    "long-lag": "task 2a of the paper, noise-free sequences with long time lags",
+    "long-lag-random": "task 2b of the paper, as 2a with a random middle",
+    "distractors": "task 2c of the paper, long time lags among distractors",
+    "two-sequences": "task 3a of the paper, the two-sequence problem",
+    "two-sequences-noisy": "task 3b of the paper, the two-sequence problem with noise on its information",
+    "two-sequences-noisy-targets": "task 3c of the paper, the two-sequence problem with noise on its targets",
+    "adding": "task 4 of the paper, the adding problem",
+    "multiplication": "task 5 of the paper, the multiplication problem",
+    "temporal-order-2": "task 6a of the paper, the order of two symbols",
+    "temporal-order-3": "task 6b of the paper, the order of three symbols",
+}
+
+
+def _task_command(task: str) -> None:
+    """Add the command that runs a trial of a task."""
+
+    @run.command(
+        task,
+        short_help=f"Run {_ABOUT[task]}.",
+        help=f"Run one trial of {_ABOUT[task]}.\n\n"
+        "Trains until the paper's stop rule holds, then tests on fresh sequences where the paper does. Exit status 0 "
+        "means that the stop rule held, 1 that it did not within --max-sequences.",
+    )
+    @_run_options(task)
+    @click.pass_context
+    def command(
+        ctx: click.Context,
+        method: str,
+        seed: int,
+        reading: str | None,
+        max_sequences: int | None,
+        out: Path | None,
+        as_json: bool,
+        lag: int | None = None,
+        row: str | None = None,
+    ) -> None:
+        if method != paper.LSTM and reading is not None:
+            raise click.UsageError(f"readings are of LSTM's rows; --method {method} has none.")
+        name = reading or (paper.CLOSEST if method == paper.LSTM else paper.LITERAL)
+        if lag is not None:
+            experiment = paper.experiment(task, lag, name)
+        else:
+            (found,) = (one for one in paper.ROWS[task] if one.row == row)
+            experiment = paper.reading_of(task, name).apply(found)
+        _run_trial(ctx, paper.with_method(experiment, method), seed, max_sequences, out, as_json)
+
+
+for _task in paper.ROWS:
+    _task_command(_task)
+
+
+def _run_trial(
     ctx: click.Context,
-    lag: int,
+    experiment: paper.Experiment,
     seed: int,
-    reading: str,
     max_sequences: int | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Run task 4 of the paper, the adding problem.
-
-    Trains on fresh sequences until the paper's stop rule holds (mean error below 0.01 and the 2000 most
-    recent sequences all within 0.04 of their targets), then tests on 2560 fresh sequences. Exit status 0
-    means that the stop rule held, 1 that it did not within --max-sequences.
-    """
-    experiment = paper.experiment("adding", lag, reading)
+    """Run a trial, show how far it is, and print what came of it."""
     cap = experiment.max_sequences if max_sequences is None else max_sequences
-    with _bar("adding |{bar:8}| {n:,} of {total:,} sequences{postfix}", cap) as bar:
+    with _bar(f"{experiment.task} |{{bar:8}}| {{n:,}} of {{total:,}} sequences{{postfix}}", cap) as bar:
 
         def show(progress: paper.Progress) -> None:
             bar.set_postfix_str(
@@ -160,7 +244,8 @@ def adding(
         network, trial = paper.run_trial(experiment, seed, max_sequences=cap, callback=show)
 
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(trial) | {"paper": _figures(experiment)}))
+        record = {"method": experiment.method} | dataclasses.asdict(trial) | {"paper": _figures(experiment)}
+        click.echo(json.dumps(record))
     else:
         _print_trial(experiment, trial)
     if out is not None:
@@ -271,11 +356,18 @@ def _trial_options(default_out: str) -> Callable[[_Command], _Command]:
     default=(paper.LITERAL, paper.CLOSEST),
     help="literal, closest, or a reading's name; may be given several times. Default: literal and closest.",
 )
+@click.option(
+    "--methods",
+    default=paper.LSTM,
+    show_default=True,
+    help=f"What learns: {', '.join((paper.LSTM, *paper.METHODS))}, several of them with commas between, or all.",
+)
 @click.option("--quick", is_flag=True, help="Two trials of the rows that take little time.")
 @_trial_options("reproduction.jsonl")
 def reproduce(
     rows: tuple[str, ...],
     names: tuple[str, ...],
+    methods: str,
     quick: bool,
     trials: int | None,
     jobs: int | None,
@@ -287,8 +379,9 @@ def reproduce(
 
     ROW is a row's name as `lstm97 list` shows it, the beginning of one (2c-1000), a task's number in the paper (2c, 3)
     or its name (adding); without any, everything is run. What is killed or interrupted goes on with --resume.
+    --methods adds the rows of the methods that the paper compares LSTM with.
     """
-    chosen = _select(rows)
+    chosen = _select(rows, (paper.LSTM, *paper.METHODS) if methods == "all" else methods.split(","))
     if quick:
         chosen = [row for row in chosen if paper.is_quick(row)]
         trials = trials or paper.QUICK_TRIALS
@@ -296,6 +389,9 @@ def reproduce(
             raise click.UsageError("none of these rows is among the quick ones.")
     experiments = []
     for row in chosen:
+        if row.method != paper.LSTM:  # comes in its readings
+            experiments.append(row)
+            continue
         try:
             readings = dict.fromkeys(paper.reading_of(row.task, name).name for name in names)
         except ValueError as error:
@@ -360,9 +456,9 @@ def report(files: tuple[Path, ...], out: Path) -> None:
     click.echo(f"{len(trials):,} trials reported in {out}.")
 
 
-def _select(names: Sequence[str]) -> list[paper.Experiment]:
+def _select(names: Sequence[str], methods: Sequence[str] = (paper.LSTM,)) -> list[paper.Experiment]:
     try:
-        return paper.select_rows(names)
+        return paper.select_rows(names, methods)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
@@ -426,7 +522,7 @@ def _run_trials(
                 _count(summary.median),
                 _count(summary.least),
                 _count(summary.most),
-                f"{experiment.paper.sequences:,}" if experiment.paper else "",
+                f"{experiment.paper.sequences:,}" if experiment.paper and experiment.paper.sequences else "",
                 "" if math.isnan(summary.ratio) else f"{summary.ratio:.2f}",
                 "" if math.isnan(summary.wrong) else f"{summary.wrong:.1f}",
             )
@@ -470,19 +566,17 @@ def _bar(layout: str, total: int | None) -> tqdm[NoReturn]:
 
 
 def _print_trial(experiment: paper.Experiment, trial: paper.Trial) -> None:
-    figures = experiment.paper
-    rows = [
-        ("", "paper", "here"),
-        ("training sequences", f"{figures.sequences:,}" if figures else "-", f"{trial.sequences:,}"),
-        (
-            f"wrong of {trial.test_sequences:,} test sequences",
-            f"{figures.wrong:,}" if figures else "-",
-            "-" if trial.test_wrong is None else f"{trial.test_wrong:,}",
-        ),
-    ]
+    figures = experiment.paper or paper.Figures()
+    rows = [("", "paper", "here"), ("training sequences", _whole(figures.sequences), f"{trial.sequences:,}")]
+    if experiment.test_sequences:
+        wrong = f"wrong of {experiment.test_sequences:,} test sequences"
+        rows.append((wrong, _whole(figures.wrong), _whole(trial.test_wrong)))
+    where = f"table {experiment.table}" if experiment.table else "in its text"
     source = (
-        f"The paper's figures (table {experiment.table}) are means over {experiment.trials} trials."
-        if figures
+        f"The paper's figures ({where}) are means over {experiment.trials} trials."
+        if experiment.paper
+        else f"The paper has no figures for {experiment.method} here."
+        if experiment.method != paper.LSTM
         else f"The paper has no figures for lag {trial.lag:,}."
     )
     outcome = (
@@ -494,7 +588,8 @@ def _print_trial(experiment: paper.Experiment, trial: paper.Trial) -> None:
     )
     click.echo(
         f"Task {experiment.paper_task} ({trial.task}), lag {trial.lag:,}, "
-        f"reading {trial.reading}, seed {trial.seed}\n"
+        + (f"reading {trial.reading}" if experiment.method == paper.LSTM else f"method {experiment.method}")
+        + f", seed {trial.seed}\n"
         f"\n{_table(rows, left_aligned=1)}\n\n"
         f"{source}\n"
         + ("" if trial.test_error is None else f"Mean test error {trial.test_error:.4f}; ")
@@ -502,6 +597,10 @@ def _print_trial(experiment: paper.Experiment, trial: paper.Trial) -> None:
         f"{trial.train_seconds:.1f} s, {trial.steps_per_second / 1e6:.1f} M steps/s.\n"
         f"{outcome}"
     )
+
+
+def _whole(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
 
 
 def _figures(experiment: paper.Experiment) -> dict[str, float] | None:

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-if TYPE_CHECKING:
-    from lstm97._layout import Layout
-
 Array = NDArray[Any]
+
+
+class Ends(Protocol):
+    """Numbers of inputs and outputs."""
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+
+
+class Shaped(Protocol):
+    """What arrays are checked against: a network's layout, or anything else that tells as much."""
+
+    @property
+    def topology(self) -> Ends:
+        """Which numbers of inputs and outputs there are."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What reals are cast to."""
 
 
 class Sequences:
@@ -162,7 +183,7 @@ class Sequences:
 # ---- one step ----
 
 
-def as_input(x: object, layout: Layout) -> int | Array:
+def as_input(x: object, layout: Shaped) -> int | Array:
     """One step's input: a symbol's number, or a row of the network's dtype."""
     n_inputs = layout.topology.n_inputs
     symbol = _as_integer(x)
@@ -174,7 +195,7 @@ def as_input(x: object, layout: Layout) -> int | Array:
     return symbol
 
 
-def as_target(target: object, layout: Layout) -> int | Array | None:
+def as_target(target: object, layout: Shaped) -> int | Array | None:
     """One step's target: a class number, or a row of the network's dtype, or None for no error signal."""
     n_outputs = layout.topology.n_outputs
     number = _as_integer(target)
@@ -196,7 +217,7 @@ def _as_integer(x: object) -> int | None:
     return int(x) if isinstance(x, (int, np.integer)) and not isinstance(x, bool) else None
 
 
-def _as_row(name: str, x: object, n: int, layout: Layout, nan_allowed: bool = False) -> Array:
+def _as_row(name: str, x: object, n: int, layout: Shaped, nan_allowed: bool = False) -> Array:
     """A real row of n elements in the network's dtype."""
     array = as_numbers(name, x)
     if array.shape != (n,):
@@ -215,7 +236,7 @@ def _as_row(name: str, x: object, n: int, layout: Layout, nan_allowed: bool = Fa
 # ---- one stream ----
 
 
-def as_stream(name: str, inputs: object, layout: Layout) -> Array:
+def as_stream(name: str, inputs: object, layout: Shaped) -> Array:
     """A stream's inputs: (n_steps, n_inputs) of the network's dtype, or (n_steps,) int32 symbols."""
     n_inputs = layout.topology.n_inputs
     array = as_numbers(name, inputs)
@@ -231,7 +252,7 @@ def as_stream(name: str, inputs: object, layout: Layout) -> Array:
     )
 
 
-def as_stream_targets(targets: object, n_steps: int, layout: Layout) -> Array | None:
+def as_stream_targets(targets: object, n_steps: int, layout: Shaped) -> Array | None:
     """A stream's targets: (n_steps, n_outputs) of the network's dtype, or (n_steps,) int32 classes, or None."""
     if targets is None:
         return None
@@ -255,7 +276,7 @@ def as_stream_targets(targets: object, n_steps: int, layout: Layout) -> Array | 
 # ---- many sequences ----
 
 
-def as_sequences(inputs: object, layout: Layout) -> Sequences:
+def as_sequences(inputs: object, layout: Shaped) -> Sequences:
     """Sequences of the network's dtype, or of symbols, whose every number the loops may use."""
     n_inputs = layout.topology.n_inputs
     packed = Sequences.pack(inputs, layout.dtype)
@@ -272,7 +293,7 @@ def as_sequences(inputs: object, layout: Layout) -> Sequences:
     return packed
 
 
-def as_targets(targets: object, inputs: Sequences, layout: Layout) -> tuple[Array, bool]:
+def as_targets(targets: object, inputs: Sequences, layout: Shaped) -> tuple[Array, bool]:
     """Targets for sequences, and whether they are one per sequence: reals of the network's dtype or int32 classes."""
     n_outputs = layout.topology.n_outputs
     per_sequence = None if isinstance(targets, Sequences) else _one_per_sequence(targets)

@@ -232,7 +232,7 @@ def train(
     learning_rate = positive("learning_rate", learning_rate)
     packed = as_sequences(inputs, net._layout)
     rows, per_sequence = as_targets(targets, packed, net._layout)
-    presentation = _presentation(order, len(packed))
+    presentation = presented(order, len(packed))
     generator = order if isinstance(order, np.random.Generator) else None
     done = History() if history is None else history
     run = None
@@ -334,7 +334,7 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
     return block if isinstance(inputs, np.ndarray) else outputs
 
 
-def _presentation(order: ArrayLike | np.random.Generator | None, n_sequences: int) -> NDArray[np.int64]:
+def presented(order: ArrayLike | np.random.Generator | None, n_sequences: int) -> NDArray[np.int64]:
     """The numbers of the sequences to train, one epoch long."""
     if order is None or isinstance(order, np.random.Generator):
         return np.arange(n_sequences)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lstm97.paper.experiments import LITERAL, Experiment, Figures, Growth, Reading, Stage, StopByTests
+from lstm97.paper.comparisons import COMPARISONS, METHODS, with_method
+from lstm97.paper.experiments import LITERAL, LSTM, Experiment, Figures, Growth, Reading, Stage, StopByTests
 from lstm97.paper.readings import CLOSEST, READINGS, experiment, reading_of, select_rows
 from lstm97.paper.records import Key, Records, describe_run, read_records
 from lstm97.paper.reproduction import QUICK_TRIALS, PlannedTrial, is_quick, plan, quick, reproduce
@@ -24,7 +25,10 @@ from lstm97.paper.text import ByteModel, TextRecord, TextSettings, default_text,
 
 __all__ = [
     "CLOSEST",
+    "COMPARISONS",
     "LITERAL",
+    "LSTM",
+    "METHODS",
     "QUICK_TRIALS",
     "READINGS",
     "ROWS",
@@ -67,4 +71,5 @@ __all__ = [
     "summarise",
     "temporal_order",
     "two_sequences",
+    "with_method",
 ]

@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lstm97 import Stop, Topology
+from lstm97.methods import CascadeTopology, ChunkerTopology, RecurrentTopology
+
+Method = Literal["lstm", "rtrl", "bptt", "elman", "rcc", "chunker"]
+LSTM: Method = "lstm"
 
 LITERAL = "literal"
 """The name of the reading that follows the paper's text to the letter."""
@@ -23,7 +27,7 @@ LITERAL = "literal"
 class Figures:
     """What the paper reports for a row: means over its trials. None: not reported."""
 
-    sequences: int
+    sequences: int | None = None
     """Training sequences until the (last) stop rule held."""
     solved: float | None = None
     """Share of the trials that were solved."""
@@ -98,7 +102,14 @@ class Experiment:
     """The paper's T (p of tasks 2a and 2b, q of 2c): the shortest length of a sequence or its shortest time lag."""
     parameters: Mapping[str, int | str] = field(default_factory=dict)
     """What else the task's generator in `lstm97.paper.tasks` is given."""
-    topology: Topology
+    method: Method = LSTM
+    """What learns."""
+    topology: Topology | RecurrentTopology | CascadeTopology | ChunkerTopology
+    """A `Topology` where that is LSTM; of recurrent cascade correlation what it begins with."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What else the learner of another method is made with."""
+    training_set: int | None = None
+    """Number of sequences drawn once and presented as a whole, over and over; None: each portion is drawn anew."""
     input_gate_bias: tuple[float, ...] | None
     """Initial bias of each block's input gate; None: drawn like any weight (the paper's r), or no bias at all."""
     output_gate_bias: tuple[float, ...] | None
@@ -107,8 +118,8 @@ class Experiment:
     """The paper's alpha."""
     init_range: float
     """Initial weights are uniform in [-init_range, init_range]."""
-    update: Literal["step", "sequence"]
-    """When weights change: at each error signal, or once per sequence."""
+    update: Literal["step", "sequence", "set"]
+    """When weights change: at each error signal, once per sequence, or once per pass through the training set."""
     growth: Growth | None = None
     """Sequential construction, where the paper uses it."""
     stop: Stop | StopByTests
@@ -126,6 +137,12 @@ class Experiment:
     paper: Figures | None
     """The paper's figures; None where the paper has no such row."""
     reading: str = LITERAL
+
+
+def lstm_topology(experiment: Experiment) -> Topology:
+    """Return the topology of an experiment whose method is LSTM."""
+    assert isinstance(experiment.topology, Topology)
+    return experiment.topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +190,7 @@ class Reading:
         return dataclasses.replace(
             experiment,
             reading=self.name,
-            topology=dataclasses.replace(experiment.topology, **self.topology),
+            topology=dataclasses.replace(lstm_topology(experiment), **self.topology),
             parameters={**experiment.parameters, **self.parameters},
             **{"learning_rate": experiment.learning_rate * self.rate_factor, "stop": stop, **self.settings},
         )

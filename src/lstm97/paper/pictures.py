@@ -37,6 +37,7 @@ def spread(groups: Sequence[tuple[Experiment, Mapping[str, Sequence[Trial]]]]) -
     axes = figure.add_subplot()
     for place, (row, by_reading) in enumerate(groups):
         assert row.paper is not None
+        assert row.paper.sequences is not None
         for name, colour, shift in (("literal", LITERAL_COLOUR, -0.18), ("closest", CLOSEST_COLOUR, 0.18)):
             trials = by_reading.get(name, ())
             solved = [trial.sequences / row.paper.sequences for trial in trials if trial.solved]
@@ -79,7 +80,7 @@ def curves(groups: Sequence[tuple[Experiment, Mapping[str, Sequence[Trial]]]]) -
             for trial in sorted(by_reading.get(name, ()), key=lambda trial: trial.seed)[:CURVES_DRAWN]:
                 ends = trial.curve_every * np.arange(1, len(trial.curve) + 1)
                 axes.plot(ends / 1000, trial.curve, style, color=colour, linewidth=0.7, alpha=0.7)
-        if row.paper is not None:
+        if row.paper is not None and row.paper.sequences is not None:
             axes.axvline(row.paper.sequences / 1000, color="0.3", linewidth=0.8, linestyle=":")
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)

@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import Network, Sequences, predict
+from lstm97 import Network, Sequences
+from lstm97.methods import Learner, predict
 from lstm97.paper import tasks
 from lstm97.paper.experiments import Experiment
 
@@ -27,7 +28,10 @@ class Problem(Protocol):
     def draw(self, rng: np.random.Generator, n: int) -> tuple[Sequences, Targets, NDArray[np.int64]]:
         """Return inputs, targets and which n of these sequences to train on, in this order."""
 
-    def test(self, network: Network, rng: np.random.Generator, n: int, at_once: int) -> Iterator[Verdicts]:
+    def draw_set(self, rng: np.random.Generator, n: int) -> tuple[Sequences, Targets, NDArray[np.int64]]:
+        """Return a training set, of n sequences if it has to be drawn, and its order."""
+
+    def test(self, network: Network | Learner, rng: np.random.Generator, n: int, at_once: int) -> Iterator[Verdicts]:
         """Test on n sequences, so many at once: whether each is wrong, and its mean error."""
 
 
@@ -47,7 +51,9 @@ class FreshSequences:
         inputs, targets = self._generate(rng, n, self._experiment)
         return inputs, targets, np.arange(n)
 
-    def test(self, network: Network, rng: np.random.Generator, n: int, at_once: int) -> Iterator[Verdicts]:
+    draw_set = draw
+
+    def test(self, network: Network | Learner, rng: np.random.Generator, n: int, at_once: int) -> Iterator[Verdicts]:
         """Test on n new sequences: wrong where any output at a target is off by more than the tolerance."""
         for begin in range(0, n, at_once):
             inputs, targets = self._generate_test(rng, min(at_once, n - begin), self._experiment)
@@ -79,7 +85,12 @@ class GrammarStrings:
         training = self._sets[0]
         return training.inputs, training.targets, rng.integers(len(training.inputs), size=n)
 
-    def test(self, network: Network, rng: np.random.Generator, n: int, at_once: int) -> Iterator[Verdicts]:
+    def draw_set(self, rng: np.random.Generator, n: int) -> tuple[Sequences, Targets, NDArray[np.int64]]:
+        """Return the training set as it is."""
+        training = self._sets[0]
+        return training.inputs, training.targets, np.arange(len(training.inputs))
+
+    def test(self, network: Network | Learner, rng: np.random.Generator, n: int, at_once: int) -> Iterator[Verdicts]:
         """Test on all strings of both sets: wrong where an output of a possible symbol is not among the most active."""
         for i, strings in enumerate(self._portions):
             outputs = np.concatenate(predict(network, strings.inputs))
@@ -117,7 +128,7 @@ def _strings(strings: tasks.Grammar, begin: int, n: int) -> tasks.Grammar:
     )
 
 
-def _as_rows(targets: NDArray[np.float64] | NDArray[np.int32], network: Network) -> NDArray[np.float64]:
+def _as_rows(targets: NDArray[np.float64] | NDArray[np.int32], network: Network | Learner) -> NDArray[np.float64]:
     """Targets as one row per target: classes become one-hot."""
     if targets.ndim == 2:
         return targets.astype(np.float64, copy=False)

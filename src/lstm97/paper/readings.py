@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from lstm97.paper.experiments import LITERAL, Experiment, Growth, Reading, Stage, StopByTests
+from lstm97.paper.comparisons import COMPARISONS, METHODS
+from lstm97.paper.experiments import LITERAL, LSTM, Experiment, Growth, Reading, Stage, StopByTests
 from lstm97.paper.rows import ROWS
 
 CLOSEST = "closest"
@@ -240,26 +241,33 @@ def reading_of(task: str, name: str) -> Reading:
     return known[name]
 
 
-def select_rows(names: Iterable[str]) -> list[Experiment]:
-    """Return rows in the paper's order by their names.
+def select_rows(names: Iterable[str], methods: Iterable[str] = (LSTM,)) -> list[Experiment]:
+    """Return rows in the paper's order by their names, those of LSTM first.
 
     Parameters
     ----------
     names : iterable of str
         Names of rows ("4-100"), their beginnings up to a hyphen ("4", "2c-1000"), beginnings of the paper's task
         numbers ("2") or names of tasks ("adding"). None at all: every row.
+    methods : iterable of str
+        Of the learners: "lstm", and those of `lstm97.paper.METHODS`.
 
     Returns
     -------
     list of Experiment
-        In the literal reading, none twice.
+        In the literal reading, none twice. Of another method than LSTM a row that is there in more than one reading
+        comes in all of them.
 
     Raises
     ------
     ValueError
-        If a name selects nothing.
+        If a name selects nothing, or a method is none of these.
     """
-    every = [row for rows in ROWS.values() for row in rows]
+    methods = list(methods)
+    for method in methods:
+        if method not in (LSTM, *METHODS):
+            raise ValueError(f"method is {method!r}, expected one of {', '.join(map(repr, (LSTM, *METHODS)))}")
+    every = [row for row in (*(row for rows in ROWS.values() for row in rows), *COMPARISONS) if row.method in methods]
     chosen: set[str] = set()
     names = list(names)
     for name in names:

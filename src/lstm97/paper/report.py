@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lstm97 import Network
 from lstm97.paper import pictures
-from lstm97.paper.experiments import LITERAL, Experiment
+from lstm97.paper.experiments import LITERAL, Experiment, lstm_topology
 from lstm97.paper.findings import FINDINGS
 from lstm97.paper.inside import Gate, look_inside
 from lstm97.paper.problems import problem_of
@@ -107,7 +107,7 @@ def reading_lines(row: Experiment, groups: Groups) -> list[Line]:
 
 def describe_row(row: Experiment) -> str:
     """Return what tells a row from others in words: settings of its network and task."""
-    blocks = row.topology.blocks
+    blocks = lstm_topology(row).blocks
     parts = [f"{len(blocks)} x {blocks[0]} cells", f"{row.topology.n_weights} weights", f"alpha {row.learning_rate:g}"]
     match row.paper_task[0]:
         case "2":
@@ -378,6 +378,7 @@ def _network_sections() -> str:
             network, trial = run_trial(experiment, seed)
             if trial.solved:
                 break
+        assert isinstance(network, Network)
         sequence, target, marks = _example(experiment, seed)
         pair = [("before training", initial_network(experiment, seed)), ("after training", network)]
         outcome = "solved" if trial.solved else "not solved"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -70,7 +71,7 @@ def plan(
 
 def is_quick(row: Experiment) -> bool:
     """Whether a row belongs to the quick tier."""
-    return row.paper is not None and row.paper.sequences * row.lag <= QUICK_STEPS
+    return row.paper is not None and (row.paper.sequences or math.inf) * row.lag <= QUICK_STEPS
 
 
 def quick(experiment: Experiment) -> Experiment:

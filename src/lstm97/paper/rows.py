@@ -19,6 +19,12 @@ def _ten_thousand_right(tolerance: float) -> Stop:
     return Stop(window=10_000, tolerance=tolerance, mean_error=math.inf, max_wrong=0)
 
 
+def _thrice(paper: Figures) -> int:
+    """A cap of three times the paper's mean."""
+    assert paper.sequences is not None
+    return 3 * paper.sequences
+
+
 def _reber_row(number: int, size: int, rate: float, solved: float, sequences: int) -> Experiment:
     blocks = (1,) * 4 if size == 1 else (size,) * 3
     return Experiment(
@@ -176,7 +182,7 @@ def _two_sequences_row(variant: str, table: int, lag: int, n_informative: int, p
         init_range=0.1,
         update="step",
         stop=StopByTests(every=1000, n_sequences=256, tolerance=tolerance, stages=stages),
-        max_sequences=3 * paper.sequences,
+        max_sequences=_thrice(paper),
         test_sequences=2560,
         test_tolerance=tolerance,
         trials=10,
@@ -219,7 +225,7 @@ def _adding_row(lag: int, paper: Figures) -> Experiment:
         init_range=0.1,
         update="step",
         stop=Stop(window=2000, tolerance=0.04, mean_error=0.01, max_wrong=0),
-        max_sequences=3 * paper.sequences,
+        max_sequences=_thrice(paper),
         test_sequences=2560,
         test_tolerance=0.04,
         trials=10,
@@ -249,7 +255,7 @@ def _multiplication_row(n_seq: int, paper: Figures) -> Experiment:
         init_range=0.1,
         update="step",
         stop=Stop(window=2000, tolerance=0.04, mean_error=math.inf, max_wrong=n_seq - 1),
-        max_sequences=3 * paper.sequences,
+        max_sequences=_thrice(paper),
         test_sequences=2560,
         test_tolerance=0.04,
         trials=10,
@@ -280,7 +286,7 @@ def _temporal_order_row(n_relevant: int, input_gate_bias: tuple[float, ...], rat
         init_range=0.1,
         update="step",
         stop=Stop(window=2000, tolerance=0.3, mean_error=0.1, max_wrong=0),
-        max_sequences=3 * paper.sequences,
+        max_sequences=_thrice(paper),
         test_sequences=2560,
         test_tolerance=0.3,
         trials={2: 20, 3: 10}[n_relevant],

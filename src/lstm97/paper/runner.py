@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import History, Network, Sequences, Stop, train
-from lstm97.paper.experiments import Experiment, Growth, Stage, StopByTests
+from lstm97 import History, Network, Sequences, Stop
+from lstm97.methods import METHODS, RCC, CascadeTopology, Learner, train
+from lstm97.paper.experiments import LSTM, Experiment, Growth, Stage, StopByTests, lstm_topology
 from lstm97.paper.problems import Problem, Targets, problem_of
 
 DRAWN_AT_ONCE = 1000
@@ -90,7 +91,7 @@ def run_trial(
     *,
     max_sequences: int | None = None,
     callback: Callable[[Progress], object] | None = None,
-) -> tuple[Network, Trial]:
+) -> tuple[Network | Learner, Trial]:
     """Train one network until the stop rule holds, then test it.
 
     Parameters
@@ -108,7 +109,7 @@ def run_trial(
 
     Returns
     -------
-    network : lstm97.Network
+    network : lstm97.Network, or lstm97.methods.Learner if the experiment's method is another than LSTM
         As it is at the end of training.
     trial : Trial
         The record. A training that diverges is not solved, and its record says so.
@@ -163,16 +164,27 @@ def run_trial(
 
 
 def initial_network(experiment: Experiment, seed: int) -> Network:
-    """Return the network that the trial with this seed begins with."""
-    return _initial_network(experiment, np.random.SeedSequence(seed).spawn(1)[0])
+    """Return the LSTM that the trial with this seed begins with."""
+    return _initial_lstm(experiment, np.random.SeedSequence(seed).spawn(1)[0])
 
 
-def _initial_network(experiment: Experiment, seed: np.random.SeedSequence) -> Network:
-    blocks = experiment.topology.blocks
+def _initial_network(experiment: Experiment, seed: np.random.SeedSequence) -> Network | Learner:
+    if experiment.method == LSTM:
+        return _initial_lstm(experiment, seed)
+    topology, how = experiment.topology, {"init_range": experiment.init_range, **experiment.settings}
+    if isinstance(topology, CascadeTopology):
+        return RCC(topology.n_inputs, topology.n_outputs, seed=int(seed.generate_state(1)[0]), **how)
+    make: Callable[..., Learner] = METHODS[experiment.method]
+    return make(topology, seed=seed, **how)
+
+
+def _initial_lstm(experiment: Experiment, seed: np.random.SeedSequence) -> Network:
+    topology = lstm_topology(experiment)
+    blocks = topology.blocks
     n = len(blocks) - (experiment.growth.n_blocks if experiment.growth else 0)
     biases = (experiment.input_gate_bias, experiment.output_gate_bias)
     return Network(
-        replace(experiment.topology, blocks=blocks[:n]),
+        replace(topology, blocks=blocks[:n]),
         seed=seed,
         init_range=experiment.init_range,
         input_gate_bias=None if biases[0] is None else biases[0][:n],
@@ -206,17 +218,23 @@ class _Training:
             else problem_of(experiment, seed, **_how(self._test))
         )
         self.network = _initial_network(experiment, initial)
-        self._to_add = experiment.topology.blocks[self.network.topology.n_blocks :]
+        self._to_add: tuple[int, ...] = ()
+        if isinstance(self.network, Network):
+            self._to_add = lstm_topology(experiment).blocks[self.network.topology.n_blocks :]
+        self._set = self.problem.draw_set(self._draw_rng, experiment.training_set) if experiment.training_set else None
 
     def run(self, callback: Callable[[Progress], object] | None) -> None:
         """Train until the stop rule holds, the cap is reached or something overflows."""
         while not self.solved and self.diverged is None and self.history.sequences < self.cap:
             # A full portion is drawn even when the cap leaves room for fewer, so that the cap changes no sequence.
             began = time.perf_counter()
-            inputs, targets, order = self.problem.draw(self._draw_rng, DRAWN_AT_ONCE)
+            inputs, targets, order = self._set or self.problem.draw(self._draw_rng, DRAWN_AT_ONCE)
             self.draw_seconds += time.perf_counter() - began
             try:
-                self._train_and_judge(inputs, targets, order[: self.cap - self.history.sequences])
+                # A training set goes through as a whole.
+                self._train_and_judge(
+                    inputs, targets, order[: None if self._set else self.cap - self.history.sequences]
+                )
             except FloatingPointError as overflow:
                 self.diverged = str(overflow)
             if callback is not None:
@@ -225,7 +243,7 @@ class _Training:
     def _train_and_judge(self, inputs: Sequences, targets: Targets, order: NDArray[np.int64]) -> None:
         """Train on sequences in this order, up to the one at which the stop rule holds."""
         while len(order) and not self.solved:
-            n = min(len(order), self._until_judged())
+            n = len(order) if self._set else min(len(order), self._until_judged())
             train(
                 self.network,
                 inputs,
@@ -277,6 +295,7 @@ class _Training:
         before, latest = self.history.errors[-2 * growth.window :].reshape(2, -1).mean(axis=1)
         if latest < (1 - growth.fall) * before:
             return
+        assert isinstance(self.network, Network)
         number = len(self.network.topology.blocks)
         biases = (self.experiment.input_gate_bias, self.experiment.output_gate_bias)
         self.network = self.network.with_block(
@@ -304,7 +323,7 @@ class _Training:
 
 
 def _test(
-    problem: Problem, network: Network, rng: np.random.Generator, n: int, *, max_wrong: int | None = None
+    problem: Problem, network: Network | Learner, rng: np.random.Generator, n: int, *, max_wrong: int | None = None
 ) -> tuple[int, float]:
     """Number of wrong sequences among n, and the mean error; cut short once more than `max_wrong` are wrong."""
     wrong, errors = 0, []

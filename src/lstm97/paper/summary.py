@@ -62,7 +62,7 @@ def summarise(trials: Sequence[Trial], paper: Figures | None) -> Summary:
         median=statistics.median(counts) if counts else math.nan,
         least=min(counts, default=math.nan),
         most=max(counts, default=math.nan),
-        ratio=mean / paper.sequences if paper else math.nan,
+        ratio=mean / paper.sequences if paper and paper.sequences else math.nan,
         first_stage=statistics.fmean(stages) if stages else math.nan,
         wrong=_mean_of(trial.test_wrong for trial in solved),
         test_sequences=max(trial.test_sequences for trial in trials),

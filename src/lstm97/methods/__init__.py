@@ -1,0 +1,110 @@
+"""The methods the 1997 paper compares LSTM with, each a learner that is used as `lstm97.Network` is.
+
+`RTRL`, `BPTT` and `Elman` train nets of `RecurrentTopology`, `Chunker` two of them, `RCC` grows one of its own. `train`
+and `predict` take any of them, and an `lstm97.Network`.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from types import MappingProxyType
+from typing import Any
+
+from lstm97 import History, Network
+from lstm97 import predict as predict_by_network
+from lstm97 import train as train_network
+from lstm97.methods.cascade import RCC, CascadeTopology
+from lstm97.methods.chunker import Chunker, ChunkerTopology
+from lstm97.methods.learner import Learner, read
+from lstm97.methods.recurrent import BPTT, RTRL, Elman
+from lstm97.methods.topology import RecurrentTopology, Squash
+
+__all__ = [
+    "BPTT",
+    "METHODS",
+    "RCC",
+    "RTRL",
+    "CascadeTopology",
+    "Chunker",
+    "ChunkerTopology",
+    "Elman",
+    "Learner",
+    "RecurrentTopology",
+    "Squash",
+    "load",
+    "predict",
+    "train",
+]
+
+METHODS = MappingProxyType({method.method: method for method in (RTRL, BPTT, Elman, RCC, Chunker)})
+"""The methods by name."""
+
+
+def train(net: Learner | Network, inputs: object, targets: object, learning_rate: float = 0.5, **how: Any) -> History:
+    """Train a learner of any method, or an LSTM, on many sequences: `Learner.train` or `lstm97.train`.
+
+    Parameters
+    ----------
+    net : Learner or lstm97.Network
+    inputs, targets, learning_rate
+        As for `lstm97.train`.
+    **how
+        Whatever else the one or the other takes: update, epochs, order, stop, callback, history.
+
+    Returns
+    -------
+    lstm97.History
+
+    Raises
+    ------
+    TypeError, ValueError, FloatingPointError, RuntimeError
+        As the one or the other.
+    """
+    if isinstance(net, Network):
+        return train_network(net, inputs, targets, learning_rate, **how)
+    return net.train(inputs, targets, learning_rate, **how)
+
+
+def predict(net: Learner | Network, inputs: object) -> Any:
+    """Return the outputs of a learner, or an LSTM, for many sequences: `Learner.predict` or `lstm97.predict`.
+
+    Parameters
+    ----------
+    net : Learner or lstm97.Network
+    inputs
+        As for `lstm97.train`.
+
+    Returns
+    -------
+    list of ndarray, shape (n_steps_i, n_outputs); of a Network an array where ``inputs`` is one
+
+    Raises
+    ------
+    TypeError, ValueError, FloatingPointError
+        As the one or the other.
+    """
+    return predict_by_network(net, inputs) if isinstance(net, Network) else net.predict(inputs)
+
+
+def load(path: str | PathLike[str]) -> Learner:
+    """Read a learner from a file that `Learner.save` wrote; `lstm97.load` reads networks.
+
+    Nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    Learner
+        With the saved settings and weights, its state zero.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not such a file, or damaged.
+    """
+    return read(path, METHODS)

@@ -1,0 +1,990 @@
+"""The loops of simple recurrent nets: forward, real-time recurrent learning, backpropagation through time, the chunker.
+
+here          shape                     meaning
+------------  ------------------------  ------------------------------------------------------------------------------
+x             (n_inputs,)               inputs of the step, or the number of the one that is 1
+fed           (n_units,)                what the recurrent layer sees of itself: y of t-1, or targets if they are forced
+y             (n_units,)                activations of the recurrent layer: y_k = f(sum_m w_km z_m), z = x, fed, 1
+o             (n_outputs,)              outputs: the last of y, or a layer of their own that sees x (or not), y, 1
+w, v          (n_sources, units)        row m: the weights from source m into the recurrent layer, into the outputs
+w_change, ..  as w, v                   where changes are added: the weights themselves, or sums for later
+e             (n_outputs,)              learning rate * f'(net_k) (t_k - o_k); 0 where t_k is NaN
+delta         (n_units,)                errors at the recurrent layer's net inputs (BPTT) or activations (RTRL)
+p             (n_units, n_padded)       RTRL's sensitivities dy_k/dw_im at [k, m n + i], n = n_units
+past_*        (capacity, ...)           BPTT's rings: step t is at t % capacity
+
+Matrices are source-major, so that one symbol's weights are neighbours and every long loop runs along memory.
+Indices: j, k, u units, m sources, i weights or units, t steps. No Python objects inside the loops.
+"""
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport NAN, exp, fabs, isfinite, isnan, tanh
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+cdef enum:
+    LOGISTIC
+    TANH
+    IDENTITY
+
+cdef enum:
+    BLOCK = 8               # weights whose sensitivities are advanced together: their sums fit the registers
+    SLICE = 20_000_000      # multiplications, about, between looks for signals
+
+cdef struct Net:
+    Py_ssize_t n_inputs, n_units, n_outputs, n_sources, n_out_sources
+    Py_ssize_t n_padded             # weights of the recurrent layer, rounded up to a multiple of BLOCK
+    bint separate, input_to_output, bias
+    bint trains_through_time        # BPTT rather than RTRL
+    bint forced                     # teacher forcing
+    int squash, output
+    int64_t depth                   # BPTT: steps an error goes back, its own included; 0: to the beginning
+    double *w
+    double *v
+    double *w_change
+    double *v_change
+    double *w_sum
+    double *v_sum
+    const double *sees              # (n_units, n_units) row j: 1 where unit k sees unit j, else 0; or NULL: all
+
+cdef struct State:
+    int64_t n_steps                 # since the last reset
+    int32_t symbol                  # input that is 1, or -1: x counts
+    double *x
+    double *fed
+    double *y
+    double *o
+    double *e
+    double *delta
+    double *delta_before
+    double *p
+    double *block                   # (n_units, BLOCK)
+    int64_t capacity
+    int32_t *past_symbol
+    double *past_x
+    double *past_y
+    double *past_injected           # the errors that reached the recurrent layer's activations directly
+
+cdef struct Rule:
+    Py_ssize_t window, max_wrong, n_seen, n_wrong
+    double tolerance, mean_error, error_sum, error_rest
+    double *errors
+    uint8_t *wrong
+
+cdef struct Tally:
+    Py_ssize_t n_signals
+    double error_sum, error_max
+
+cdef struct Chunk:
+    const double *values
+    const int32_t *symbols
+    const double *targets
+    const int32_t *classes
+
+cdef struct Pair:                   # what the chunker's two nets know of each other
+    bint next_inputs                # targets are the next inputs
+    Py_ssize_t n_imitated           # the chunker's units that the automatizer predicts: hidden ones, then outputs
+    bint timed                      # the chunker has an input for the time
+    bint told                       # the step before had a target, so its input has been judged already
+    double threshold
+    int64_t clock                   # steps since the reset
+    int64_t last                    # time of the latest input that was passed on, the first input's being 1
+    int64_t *passed                 # times of the inputs passed on, or NULL, and
+    Py_ssize_t n_passed             # how many
+    double *target_low              # scratch, (outputs of the automatizer,)
+    double *target_high             # scratch, (outputs of the chunker,)
+    double *row                     # scratch, (n_inputs,)
+
+
+# ---- forward ---------------------------------------------------------------------------------------------------------
+
+cdef inline double squashed(double a, int kind) noexcept nogil:
+    if kind == LOGISTIC:
+        return 1 / (1 + exp(-a))
+    return tanh(a) if kind == TANH else a
+
+
+cdef inline double slope(double y, int kind) noexcept nogil:
+    """f'(a) by y = f(a)."""
+    if kind == LOGISTIC:
+        return y * (1 - y)
+    return 1 - y * y if kind == TANH else 1
+
+
+cdef inline void add_row(double* to, const double* row, double scale, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        to[i] += scale * row[i]
+
+
+cdef inline double dot(const double* a, const double* b, Py_ssize_t n) noexcept nogil:
+    cdef double total = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        total += a[i] * b[i]
+    return total
+
+
+cdef inline void add_inputs(const Net* net, const State* st, double* to, const double* w, Py_ssize_t n) noexcept nogil:
+    """to += sum over the inputs of x_m w_m, for n units."""
+    cdef Py_ssize_t m
+    if st.symbol >= 0:
+        add_row(to, w + st.symbol * n, 1, n)
+        return
+    for m in range(net.n_inputs):
+        if st.x[m] != 0:
+            add_row(to, w + m * n, st.x[m], n)
+
+
+cdef void set_input(const Net* net, State* st, const Chunk* chunk, Py_ssize_t t) noexcept nogil:
+    """Take the step's input."""
+    if chunk.symbols != NULL:
+        st.symbol = chunk.symbols[t]
+    else:
+        st.symbol = -1
+        memcpy(st.x, chunk.values + t * net.n_inputs, net.n_inputs * sizeof(double))
+
+
+cdef void take_row(const Chunk* chunk, Py_ssize_t t, double* row, Py_ssize_t n) noexcept nogil:
+    """An input as a row."""
+    if chunk.symbols == NULL:
+        memcpy(row, chunk.values + t * n, n * sizeof(double))
+    else:
+        memset(row, 0, n * sizeof(double))
+        row[chunk.symbols[t]] = 1
+
+
+cdef void forward(const Net* net, State* st) noexcept nogil:
+    """y and o by x and fed."""
+    cdef Py_ssize_t n = net.n_units
+    cdef Py_ssize_t u, m
+    cdef const double* v = net.v
+    memset(st.y, 0, n * sizeof(double))
+    add_inputs(net, st, st.y, net.w, n)
+    for m in range(n):
+        if st.fed[m] != 0:
+            add_row(st.y, net.w + (net.n_inputs + m) * n, st.fed[m], n)
+    if net.bias:
+        add_row(st.y, net.w + (net.n_inputs + n) * n, 1, n)
+    for u in range(n):
+        st.y[u] = squashed(st.y[u], net.squash)
+    if not net.separate:
+        memcpy(st.o, st.y + n - net.n_outputs, net.n_outputs * sizeof(double))
+        return
+    memset(st.o, 0, net.n_outputs * sizeof(double))
+    if net.input_to_output:
+        add_inputs(net, st, st.o, v, net.n_outputs)
+        v += net.n_inputs * net.n_outputs
+    for m in range(n):
+        add_row(st.o, v + m * net.n_outputs, st.y[m], net.n_outputs)
+    if net.bias:
+        add_row(st.o, v + n * net.n_outputs, 1, net.n_outputs)
+    for u in range(net.n_outputs):
+        st.o[u] = squashed(st.o[u], net.output)
+
+
+cdef void reset(const Net* net, State* st) noexcept nogil:
+    st.n_steps = 0
+    memset(st.y, 0, net.n_units * sizeof(double))
+    memset(st.fed, 0, net.n_units * sizeof(double))
+
+
+cdef inline void feed_back(const Net* net, State* st) noexcept nogil:
+    """What the next step sees of this one."""
+    memcpy(st.fed, st.y, net.n_units * sizeof(double))
+    st.n_steps += 1
+
+
+# ---- real-time recurrent learning ------------------------------------------------------------------------------------
+
+cdef void advance_block(const Net* net, State* st, Py_ssize_t begin) noexcept nogil:
+    """p_k = f'(net_k) sum_j w_kj p_j for BLOCK weights; the new ones wait in `block` until every unit has read them."""
+    cdef Py_ssize_t n = net.n_units
+    cdef Py_ssize_t k, j, i
+    cdef double factor
+    cdef double sums[BLOCK]
+    cdef const double* p_j
+    for k in range(n):
+        for i in range(BLOCK):
+            sums[i] = 0
+        for j in range(n):
+            factor = net.w[(net.n_inputs + j) * n + k]
+            p_j = st.p + j * net.n_padded + begin
+            for i in range(BLOCK):
+                sums[i] += factor * p_j[i]
+        factor = slope(st.y[k], net.squash)
+        for i in range(BLOCK):
+            st.block[k * BLOCK + i] = factor * sums[i]
+    for k in range(n):
+        memcpy(st.p + k * net.n_padded + begin, st.block + k * BLOCK, BLOCK * sizeof(double))
+
+
+cdef void advance_sensitivities(const Net* net, State* st) noexcept nogil:
+    """dy_k/dw_im (t) = f'(net_k) (sum_j w_kj dy_j/dw_im (t-1) + z_m if k = i), for every weight of the layer.
+
+    Reads fed, x and y of this step. Where nothing is seen the second part is left out, so such weights stay at 0.
+    """
+    cdef Py_ssize_t n = net.n_units
+    cdef Py_ssize_t k, m
+    cdef double factor
+    cdef double* p_k
+    if st.n_steps == 0:
+        memset(st.p, 0, n * net.n_padded * sizeof(double))
+    else:
+        for k in range(net.n_padded // BLOCK):
+            advance_block(net, st, k * BLOCK)
+    for k in range(n):
+        p_k = st.p + k * net.n_padded + k
+        factor = slope(st.y[k], net.squash)
+        if st.symbol >= 0:
+            p_k[st.symbol * n] += factor
+        else:
+            for m in range(net.n_inputs):
+                p_k[m * n] += factor * st.x[m]
+        p_k += net.n_inputs * n
+        for m in range(n):
+            p_k[m * n] += factor * st.fed[m] * (1 if net.sees == NULL else net.sees[m * n + k])
+        if net.bias:
+            p_k[n * n] += factor
+
+
+# ---- backpropagation through time ------------------------------------------------------------------------------------
+
+cdef void remember(const Net* net, State* st) noexcept nogil:
+    """Keep this step for errors to come."""
+    cdef int64_t place = st.n_steps % st.capacity
+    st.past_symbol[place] = st.symbol
+    if st.symbol < 0:
+        memcpy(st.past_x + place * net.n_inputs, st.x, net.n_inputs * sizeof(double))
+    memcpy(st.past_y + place * net.n_units, st.y, net.n_units * sizeof(double))
+    memset(st.past_injected + place * net.n_units, 0, net.n_units * sizeof(double))
+
+
+cdef void go_back(const Net* net, State* st, int64_t depth, bint collect) noexcept nogil:
+    """w_change += the errors at the net inputs times their sources, over `depth` steps back from this one.
+
+    The errors at the activations of this step are in delta. With `collect`, those that were injected at the earlier
+    steps join on the way.
+    """
+    cdef Py_ssize_t n = net.n_units
+    cdef int64_t t = st.n_steps
+    cdef int64_t last = max(<int64_t> 0, t - depth + 1)
+    cdef Py_ssize_t u, m
+    cdef int64_t place
+    cdef const double* y
+    cdef const double* y_before
+    cdef const double* x
+    cdef double* row
+    cdef double* swap
+    while t >= last:
+        place = t % st.capacity
+        y = st.past_y + place * n
+        for u in range(n):
+            st.delta[u] *= slope(y[u], net.squash)
+        if st.past_symbol[place] >= 0:
+            add_row(net.w_change + st.past_symbol[place] * n, st.delta, 1, n)
+        else:
+            x = st.past_x + place * net.n_inputs
+            for m in range(net.n_inputs):
+                add_row(net.w_change + m * n, st.delta, x[m], n)
+        if net.bias:
+            add_row(net.w_change + (net.n_inputs + n) * n, st.delta, 1, n)
+        if t > 0:
+            y_before = st.past_y + ((t - 1) % st.capacity) * n
+            for m in range(n):
+                row = net.w_change + (net.n_inputs + m) * n
+                if net.sees == NULL:
+                    add_row(row, st.delta, y_before[m], n)
+                else:
+                    for u in range(n):
+                        row[u] += st.delta[u] * y_before[m] * net.sees[m * n + u]
+        if t > last:
+            for m in range(n):
+                st.delta_before[m] = dot(net.w + (net.n_inputs + m) * n, st.delta, n)
+            swap = st.delta
+            st.delta = st.delta_before
+            st.delta_before = swap
+            if collect:
+                add_row(st.delta, st.past_injected + ((t - 1) % st.capacity) * n, 1, n)
+        t -= 1
+
+
+# ---- errors and weight changes ---------------------------------------------------------------------------------------
+
+cdef inline void advance(const Net* net, State* st) noexcept nogil:
+    """One step with what learning needs of it; `feed_back` ends it."""
+    forward(net, st)
+    if net.trains_through_time:
+        remember(net, st)
+    else:
+        advance_sensitivities(net, st)
+
+
+cdef void add_change(double* w, double* change, Py_ssize_t n) noexcept nogil:
+    """w += change; change = 0."""
+    add_row(w, change, 1, n)
+    memset(change, 0, n * sizeof(double))
+
+
+cdef void settle(const Net* net) noexcept nogil:
+    """Let the weights have the changes that were summed."""
+    add_change(net.w, net.w_sum, net.n_sources * net.n_units)
+    add_change(net.v, net.v_sum, net.n_out_sources * net.n_outputs)
+
+
+cdef void change_outputs(const Net* net, const State* st) noexcept nogil:
+    """v_change += e z of the outputs' sources."""
+    cdef Py_ssize_t n = net.n_outputs
+    cdef double* change = net.v_change
+    cdef Py_ssize_t m
+    if net.input_to_output:
+        if st.symbol >= 0:
+            add_row(change + st.symbol * n, st.e, 1, n)
+        else:
+            for m in range(net.n_inputs):
+                add_row(change + m * n, st.e, st.x[m], n)
+        change += net.n_inputs * n
+    for m in range(net.n_units):
+        add_row(change + m * n, st.e, st.y[m], n)
+    if net.bias:
+        add_row(change + net.n_units * n, st.e, 1, n)
+
+
+cdef void add_to_tally(Tally* tally, const double* o, const double* target, Py_ssize_t n) noexcept nogil:
+    """Count the errors of a step, if it has targets."""
+    cdef Py_ssize_t k
+    cdef double error
+    if isnan(target[0]):
+        return
+    tally.n_signals += 1
+    for k in range(n):
+        error = fabs(target[k] - o[k])
+        tally.error_sum += error
+        if not error <= tally.error_max:  # also if it is NaN
+            tally.error_max = error
+
+
+cdef bint set_errors(const Net* net, State* st, const double* target, double rate) noexcept nogil:
+    """e and delta, at the activations, by the targets of this step; whether there are any."""
+    cdef Py_ssize_t k, m
+    cdef Py_ssize_t n = net.n_units
+    cdef const double* v = net.v + net.n_inputs * net.input_to_output * net.n_outputs
+    cdef bint found = False
+    for k in range(net.n_outputs):
+        if isnan(target[k]):
+            st.e[k] = 0
+        else:
+            found = True
+            st.e[k] = rate * (target[k] - st.o[k])
+    if not found:
+        return False
+    if net.separate:
+        for k in range(net.n_outputs):
+            st.e[k] *= slope(st.o[k], net.output)
+        for m in range(n):
+            st.delta[m] = dot(v + m * net.n_outputs, st.e, net.n_outputs)
+    else:
+        memset(st.delta, 0, n * sizeof(double))
+        memcpy(st.delta + n - net.n_outputs, st.e, net.n_outputs * sizeof(double))
+    return True
+
+
+cdef bint learn_from(const Net* net, State* st, const double* target, double rate, bint at_once) noexcept nogil:
+    """The error signals of this step, after `advance`: changes, at once or into the sums. Whether there was a target.
+
+    RTRL: w_im changes by sum_k delta_k dy_k/dw_im. BPTT at once: the errors go back from here. BPTT by the sequence: so
+    do they if it is truncated, else they are kept, and `go_back` collects them all at the sequence's end.
+    """
+    cdef Py_ssize_t n_weights = net.n_sources * net.n_units
+    cdef Py_ssize_t k
+    if not set_errors(net, st, target, rate):
+        return False
+    if net.separate:
+        change_outputs(net, st)
+    if not net.trains_through_time:
+        for k in range(net.n_units):
+            if st.delta[k] != 0:
+                add_row(net.w_change, st.p + k * net.n_padded, st.delta[k], n_weights)
+        return True
+    if at_once or net.depth:
+        go_back(net, st, net.depth if net.depth else st.n_steps + 1, False)
+    else:
+        memcpy(st.past_injected + (st.n_steps % st.capacity) * net.n_units, st.delta, net.n_units * sizeof(double))
+    if at_once:
+        add_change(net.w, net.w_sum, n_weights)
+    return True
+
+
+cdef void collect(const Net* net, State* st) noexcept nogil:
+    """At a sequence's end: BPTT's errors of all its steps go back in one pass, if they are not truncated."""
+    if not net.trains_through_time or net.depth or not st.n_steps:
+        return
+    st.n_steps -= 1
+    memcpy(st.delta, st.past_injected + (st.n_steps % st.capacity) * net.n_units, net.n_units * sizeof(double))
+    go_back(net, st, st.n_steps + 1, True)
+    st.n_steps += 1
+
+
+cdef void force(const Net* net, State* st, const double* target) noexcept nogil:
+    """Teacher forcing: the next step sees the targets in the outputs' places, on which no weight has an influence."""
+    cdef Py_ssize_t k
+    cdef Py_ssize_t first = net.n_units - net.n_outputs
+    for k in range(net.n_outputs):
+        if not isnan(target[k]):
+            st.fed[first + k] = target[k]
+            memset(st.p + (first + k) * net.n_padded, 0, net.n_padded * sizeof(double))
+
+
+cdef void change_where(Net* net, bint at_once) noexcept nogil:
+    """Choose where changes are added. BPTT needs the recurrent weights as they were until its errors are back."""
+    net.w_change = net.w if at_once and not net.trains_through_time else net.w_sum
+    net.v_change = net.v if at_once else net.v_sum
+
+
+cdef bint all_finite(const double* a, Py_ssize_t n) noexcept nogil:
+    cdef double total = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        total += a[i] * 0
+    return isfinite(total)
+
+
+cdef bint weights_finite(const Net* net) noexcept nogil:
+    return (
+        all_finite(net.w, net.n_sources * net.n_units)
+        and all_finite(net.v, net.n_out_sources * net.n_outputs)
+    )
+
+
+# ---- the chunker -----------------------------------------------------------------------------------------------------
+
+cdef bint learn_late(const Net* net, State* st, const double* target, double rate) noexcept nogil:
+    """`learn_from` for the step before, which `feed_back` has ended; its input, y, o and p are still there."""
+    cdef bint found
+    st.n_steps -= 1
+    found = learn_from(net, st, target, rate, True)
+    st.n_steps += 1
+    return found
+
+
+cdef void pass_on(const Net* high, State* hi, Pair* pair, const double* x, int64_t time, double rate) noexcept nogil:
+    """An input that the automatizer did not expect goes to the chunker, with the time since the one before.
+
+    The chunker first learns that it is what came next, then steps. The time enters as 1 - 1/gap, which tells all gaps
+    apart and stays below 1.
+    """
+    cdef Py_ssize_t n = high.n_inputs - pair.timed
+    cdef Py_ssize_t first = high.n_outputs - n
+    cdef Py_ssize_t k
+    if hi.n_steps:
+        for k in range(first):
+            pair.target_high[k] = NAN
+        memcpy(pair.target_high + first, x, n * sizeof(double))
+        learn_late(high, hi, pair.target_high, rate)
+    hi.symbol = -1
+    memcpy(hi.x, x, n * sizeof(double))
+    if pair.timed:
+        hi.x[n] = 1 - 1 / <double> (time - pair.last)
+    pair.last = time
+    advance(high, hi)
+    feed_back(high, hi)
+    if pair.passed != NULL:
+        pair.passed[pair.n_passed] = time
+    pair.n_passed += 1
+
+
+cdef bint differs(const double* prediction, const double* x, Py_ssize_t n, double threshold) noexcept nogil:
+    """Whether any element was predicted worse than the threshold allows."""
+    cdef Py_ssize_t k
+    for k in range(n):
+        if not fabs(prediction[k] - x[k]) <= threshold:
+            return True
+    return False
+
+
+cdef void judge_prediction(
+    const Net* low, State* lo, const Net* high, State* hi, Pair* pair, double rate
+) noexcept nogil:
+    """The prediction of the input in `row`, made at the step before: learned from, and the input passed on if it is off."""
+    cdef Py_ssize_t n = low.n_inputs
+    cdef Py_ssize_t first = low.n_outputs - pair.n_imitated - n
+    cdef Py_ssize_t k
+    cdef bint surprise = differs(lo.o + first, pair.row, n, pair.threshold)
+    for k in range(low.n_outputs):
+        pair.target_low[k] = NAN
+    memcpy(pair.target_low + first, pair.row, n * sizeof(double))
+    learn_late(low, lo, pair.target_low, rate)
+    if surprise:
+        pass_on(high, hi, pair, pair.row, pair.clock + 1, rate)
+
+
+cdef void chunk_step(
+    const Net* low, State* lo, const Net* high, State* hi, Pair* pair, const Chunk* chunk, Py_ssize_t t,
+    const double* target, double rate, Tally* tally
+) noexcept nogil:
+    """One step of both nets; `target` is a row of the task's outputs, all NaN where there is none.
+
+    The automatizer's outputs are the task's, its next input (unless the task's targets are just that), the chunker's
+    units. The chunker's are the task's and its own next input, or that alone. Where the task's targets are the
+    next inputs, a target tells at once what comes next; else one knows at the next step, and a target that was missed
+    makes the chunker have this step's input too, and learn the target.
+    """
+    cdef Py_ssize_t n = low.n_inputs
+    cdef Py_ssize_t n_task = low.n_outputs - pair.n_imitated - (0 if pair.next_inputs else n)
+    cdef Py_ssize_t k
+    take_row(chunk, t, pair.row, n)
+    if pair.clock == 0:
+        pass_on(high, hi, pair, pair.row, 1, rate)
+    elif not (pair.next_inputs and pair.told):
+        judge_prediction(low, lo, high, hi, pair, rate)
+    set_input(low, lo, chunk, t)
+    advance(low, lo)
+    pair.told = not isnan(target[0])
+    add_to_tally(tally, lo.o, target, n_task)
+    for k in range(low.n_outputs):
+        pair.target_low[k] = NAN
+    memcpy(pair.target_low, target, n_task * sizeof(double))
+    k = low.n_outputs - pair.n_imitated
+    memcpy(pair.target_low + k, hi.y, high.n_units * sizeof(double))
+    if pair.n_imitated > high.n_units:
+        memcpy(pair.target_low + k + high.n_units, hi.o, high.n_outputs * sizeof(double))
+    learn_from(low, lo, pair.target_low, rate, True)
+    feed_back(low, lo)
+    if pair.told and pair.next_inputs:
+        if differs(lo.o, target, n, pair.threshold):
+            pass_on(high, hi, pair, target, pair.clock + 2, rate)
+    elif pair.told and differs(lo.o, target, n_task, pair.threshold):
+        if pair.last <= pair.clock:
+            pass_on(high, hi, pair, pair.row, pair.clock + 1, rate)
+        for k in range(high.n_outputs):
+            pair.target_high[k] = NAN
+        memcpy(pair.target_high, target, n_task * sizeof(double))
+        learn_late(high, hi, pair.target_high, rate)
+    pair.clock += 1
+
+
+cdef void reset_pair(const Net* low, State* lo, const Net* high, State* hi, Pair* pair) noexcept nogil:
+    reset(low, lo)
+    reset(high, hi)
+    pair.told = False
+    pair.clock = pair.last = 0
+
+
+# ---- sequences -------------------------------------------------------------------------------------------------------
+
+cdef const double* target_at(const Chunk* chunk, Py_ssize_t place, double* row, Py_ssize_t n) noexcept nogil:
+    """The targets in a place of the chunk as a row; NaN where there are none."""
+    cdef Py_ssize_t k
+    if chunk.targets != NULL:
+        return chunk.targets + place * n
+    for k in range(n):
+        row[k] = NAN if chunk.classes == NULL or chunk.classes[place] < 0 else 0
+    if chunk.classes != NULL and chunk.classes[place] >= 0:
+        row[chunk.classes[place]] = 1
+    return row
+
+
+cdef inline void add_error(Rule* rule, double error) noexcept nogil:
+    """error_sum += error, what rounding drops in error_rest (Neumaier)."""
+    cdef double total = rule.error_sum + error
+    if fabs(rule.error_sum) >= fabs(error):
+        rule.error_rest += (rule.error_sum - total) + error
+    else:
+        rule.error_rest += (error - total) + rule.error_sum
+    rule.error_sum = total
+
+
+cdef bint rule_holds(Rule* rule, double error, bint wrong) noexcept nogil:
+    """Enter a sequence into the window of `lstm97.Stop`; whether the rule holds now."""
+    cdef Py_ssize_t place = rule.n_seen % rule.window
+    if rule.n_seen >= rule.window:
+        rule.n_wrong -= rule.wrong[place]
+        add_error(rule, -rule.errors[place])
+    rule.errors[place] = error
+    rule.wrong[place] = wrong
+    rule.n_wrong += wrong
+    add_error(rule, error)
+    rule.n_seen += 1
+    return (
+        rule.n_seen >= rule.window
+        and rule.n_wrong <= rule.max_wrong
+        and rule.error_sum + rule.error_rest < rule.mean_error * rule.window
+    )
+
+
+cdef bint end_of_sequence(const Tally* tally, Py_ssize_t n_outputs, double* error, Rule* rule) noexcept nogil:
+    """Write down the sequence's mean error; whether the stop rule holds, if there is one."""
+    error[0] = NAN
+    if not tally.n_signals:
+        return False
+    error[0] = tally.error_sum / (tally.n_signals * n_outputs)
+    return rule.window and rule_holds(rule, error[0], tally.error_max > rule.tolerance)
+
+
+cdef class Loops:
+    """One net with its weights, a state for its stream and one for sequences. Arguments are packed and checked."""
+
+    cdef Net net
+    cdef State stream, apart
+    cdef readonly object w, v
+    cdef list arrays, past_of_stream, past_apart
+    cdef double* row
+
+    def __init__(self, topology, *, bint through_time, depth, bint forced):
+        """`depth`: how many steps BPTT goes back, None for all."""
+        cdef Net* net = &self.net
+        kinds = {"logistic": LOGISTIC, "tanh": TANH, "identity": IDENTITY}
+        self.arrays, self.past_of_stream, self.past_apart = [], [], []
+        net.n_inputs, net.n_units, net.n_outputs = topology.n_inputs, topology.n_units, topology.n_outputs
+        net.n_sources, net.n_out_sources = topology.n_sources, topology.n_output_sources
+        net.n_padded = (net.n_sources * net.n_units + BLOCK - 1) // BLOCK * BLOCK
+        net.separate = not topology.fully_recurrent
+        net.input_to_output, net.bias = topology.input_to_output, topology.bias
+        net.squash, net.output = kinds[topology.squash], kinds[topology.output]
+        net.trains_through_time, net.forced = through_time, forced
+        net.depth = 0 if depth is None else depth
+        self.w = np.zeros((net.n_sources, net.n_units))
+        self.v = np.zeros((net.n_out_sources, net.n_outputs))
+        net.w, net.v = address(self.w, self.arrays), address(self.v, self.arrays)
+        net.w_sum, net.v_sum = room(self.w.size, self.arrays), room(self.v.size, self.arrays)
+        seen = topology.sees
+        net.sees = NULL if seen.all() else address(np.ascontiguousarray(seen.T, np.float64), self.arrays)
+        self.row = room(net.n_outputs, self.arrays)
+        self.make_state(&self.stream, self.past_of_stream)
+        self.make_state(&self.apart, self.past_apart)
+
+    cdef int make_state(self, State* st, list past) except -1:
+        cdef Net* net = &self.net
+        cdef list arrays = self.arrays
+        st.x, st.fed, st.y = room(net.n_inputs, arrays), room(net.n_units, arrays), room(net.n_units, arrays)
+        st.o, st.e = room(net.n_outputs, arrays), room(net.n_outputs, arrays)
+        st.delta, st.delta_before = room(net.n_units, arrays), room(net.n_units, arrays)
+        reset(net, st)
+        if net.trains_through_time:
+            self.make_past(st, past, net.depth + 1 if net.depth else 64)
+        else:
+            st.p = room(net.n_units * net.n_padded, arrays)
+            st.block = room(net.n_units * BLOCK, arrays)
+
+    cdef int make_past(self, State* st, list past, int64_t capacity) except -1:
+        """Make the rings, or longer ones that hold the same: none that is full to the brim goes round."""
+        cdef Net* net = &self.net
+        cdef list arrays = []
+        cdef int32_t[::1] symbols = np.zeros(capacity, np.int32)
+        cdef double* past_x = room(capacity * net.n_inputs, arrays)
+        cdef double* past_y = room(capacity * net.n_units, arrays)
+        cdef double* past_injected = room(capacity * net.n_units, arrays)
+        if st.n_steps:
+            memcpy(&symbols[0], st.past_symbol, st.n_steps * sizeof(int32_t))
+            memcpy(past_x, st.past_x, st.n_steps * net.n_inputs * sizeof(double))
+            memcpy(past_y, st.past_y, st.n_steps * net.n_units * sizeof(double))
+            memcpy(past_injected, st.past_injected, st.n_steps * net.n_units * sizeof(double))
+        st.past_symbol, st.past_x, st.past_y, st.past_injected = &symbols[0], past_x, past_y, past_injected
+        st.capacity = capacity
+        past[:] = [*arrays, symbols]
+
+    cdef int expect(self, State* st, list past, int64_t n_steps) except -1:
+        """Have room for so many steps since the reset, where errors go back to it."""
+        if self.net.trains_through_time and not self.net.depth and n_steps > st.capacity:
+            self.make_past(st, past, max(n_steps, 2 * st.capacity))
+
+    @property
+    def n_bytes(self):
+        """Memory of weights and states."""
+        return sum([array.nbytes for array in [*self.arrays, *self.past_of_stream, *self.past_apart]])
+
+    def reset(self):
+        reset(&self.net, &self.stream)
+
+    def run(self, inputs, double[:, ::1] Y):
+        """Go on with the stream."""
+        cdef Chunk chunk
+        cdef Net* net = &self.net
+        cdef State* st = &self.stream
+        cdef Py_ssize_t t, n = len(inputs)
+        point(&chunk, inputs, None)
+        self.expect(st, self.past_of_stream, st.n_steps + n)
+        with nogil:
+            for t in range(n):
+                set_input(net, st, &chunk, t)
+                advance(net, st)
+                memcpy(&Y[t, 0], st.o, net.n_outputs * sizeof(double))
+                feed_back(net, st)
+
+    def predict(self, inputs, const int64_t[::1] offsets, double[:, ::1] Y):
+        """Run over sequences, each from a zero state."""
+        cdef Chunk chunk
+        cdef Net* net = &self.net
+        cdef State* st = &self.apart
+        cdef Py_ssize_t t, i
+        point(&chunk, inputs, None)
+        with nogil:
+            for i in range(offsets.shape[0] - 1):
+                reset(net, st)
+                for t in range(offsets[i], offsets[i + 1]):
+                    set_input(net, st, &chunk, t)
+                    forward(net, st)
+                    memcpy(&Y[t, 0], st.o, net.n_outputs * sizeof(double))
+                    feed_back(net, st)
+
+    def learn(self, inputs, targets, double rate, double[:, ::1] Y):
+        """Go on with the stream and learn; the weights are finite afterwards if it returns True."""
+        cdef Chunk chunk
+        cdef Net* net = &self.net
+        cdef State* st = &self.stream
+        cdef Py_ssize_t t, n = len(inputs)
+        cdef const double* target = NULL
+        point(&chunk, inputs, targets)
+        self.expect(st, self.past_of_stream, st.n_steps + n)
+        change_where(net, True)
+        with nogil:
+            for t in range(n):
+                set_input(net, st, &chunk, t)
+                advance(net, st)
+                memcpy(&Y[t, 0], st.o, net.n_outputs * sizeof(double))
+                target = target_at(&chunk, t, self.row, net.n_outputs)
+                learn_from(net, st, target, rate, True)
+                feed_back(net, st)
+                if net.forced:
+                    force(net, st, target)
+        return weights_finite(net)
+
+    def train(
+        self, inputs, const int64_t[::1] offsets, targets, bint target_per_sequence, const int64_t[::1] order,
+        double rate, bint at_once, history,
+    ):
+        """Train on sequences; the History is up to date however this ends."""
+        cdef Chunk chunk
+        cdef Rule rule
+        cdef Tally tally
+        cdef Net* net = &self.net
+        cdef State* st = &self.apart
+        cdef Py_ssize_t t, begin, end, i = 0, place = 0, n_steps = 0, cost = 0
+        cdef bint stopped = False, finite = True
+        cdef const double* target = NULL
+        cdef Py_ssize_t n = order.shape[0]
+        cdef double[::1] errors = history._room(n)
+        cdef Py_ssize_t step_cost = cost_of_step(net)
+        point(&chunk, inputs, targets)
+        enter_rule(&rule, history)
+        self.expect(st, self.past_apart, np.diff(offsets).max(initial=0))
+        change_where(net, at_once)
+        try:
+            while place < n and not stopped and finite:
+                cost = 0
+                with nogil:
+                    while place < n and not stopped and cost < SLICE:
+                        i = order[place]
+                        begin, end = offsets[i], offsets[i + 1]
+                        memset(&tally, 0, sizeof(Tally))
+                        reset(net, st)
+                        for t in range(begin, end):
+                            set_input(net, st, &chunk, t)
+                            advance(net, st)
+                            if not target_per_sequence or t == end - 1:
+                                target = target_at(&chunk, i if target_per_sequence else t, self.row, net.n_outputs)
+                                add_to_tally(&tally, st.o, target, net.n_outputs)
+                                learn_from(net, st, target, rate, at_once)
+                            feed_back(net, st)
+                            if net.forced and not target_per_sequence:
+                                force(net, st, target)
+                        if not at_once:
+                            collect(net, st)
+                            settle(net)
+                        n_steps += end - begin
+                        cost += step_cost * (end - begin) + net.n_sources * net.n_units
+                        stopped = end_of_sequence(&tally, net.n_outputs, &errors[place], &rule)
+                        place += 1
+                        finite = weights_finite(net)
+                        if not finite:
+                            break
+                PyErr_CheckSignals()
+        finally:
+            leave_rule(&rule, history)
+            history.sequences += place
+            history.steps += n_steps
+            history.stopped = bool(stopped)
+        if not finite:
+            raise_not_finite(i)
+
+
+cdef class PairLoops:
+    """The chunker: two `Loops`, the automatizer (low) and the net above it (high), and what they tell each other."""
+
+    cdef Loops low, high
+    cdef Pair stream, apart
+    cdef list arrays
+    cdef double* row
+    cdef Py_ssize_t n_task
+
+    def __init__(self, Loops low, Loops high, *, bint next_inputs, bint timed, bint outputs_too, double threshold):
+        cdef Pair* pair = &self.stream
+        self.low, self.high, self.arrays = low, high, []
+        pair.next_inputs, pair.timed, pair.threshold = next_inputs, timed, threshold
+        pair.n_imitated = high.net.n_units + outputs_too * high.net.n_outputs
+        pair.target_low = room(low.net.n_outputs, self.arrays)
+        pair.target_high = room(high.net.n_outputs, self.arrays)
+        pair.row = room(low.net.n_inputs, self.arrays)
+        self.apart = pair[0]
+        self.n_task = low.net.n_outputs - pair.n_imitated - (0 if next_inputs else low.net.n_inputs)
+        self.row = room(self.n_task, self.arrays)
+        self.reset()
+
+    def reset(self):
+        reset_pair(&self.low.net, &self.low.stream, &self.high.net, &self.high.stream, &self.stream)
+
+    def skip(self, Py_ssize_t n):
+        """The automatizer has done n steps of inference."""
+        self.stream.clock += n
+        self.stream.told = False
+
+    def learn(self, inputs, targets, double rate, double[:, ::1] Y):
+        """Go on with the stream and learn. Returns the times of the inputs passed on, or None if weights overflowed."""
+        cdef Chunk chunk
+        cdef Net* low = &self.low.net
+        cdef State* lo = &self.low.stream
+        cdef Tally tally
+        cdef Py_ssize_t t, n = len(inputs)
+        cdef int64_t[::1] passed = np.zeros(2 * n + 1, np.int64)
+        point(&chunk, inputs, targets)
+        change_where(low, True)
+        change_where(&self.high.net, True)
+        self.stream.passed, self.stream.n_passed = &passed[0], 0
+        with nogil:
+            for t in range(n):
+                memset(&tally, 0, sizeof(Tally))
+                chunk_step(
+                    low, lo, &self.high.net, &self.high.stream, &self.stream, &chunk, t,
+                    target_at(&chunk, t, self.row, self.n_task), rate, &tally,
+                )
+                memcpy(&Y[t, 0], lo.o, self.n_task * sizeof(double))
+        self.stream.passed = NULL
+        if not weights_finite(low) or not weights_finite(&self.high.net):
+            return None
+        return np.asarray(passed)[:self.stream.n_passed].copy()
+
+    def train(
+        self, inputs, const int64_t[::1] offsets, targets, bint target_per_sequence, const int64_t[::1] order,
+        double rate, history,
+    ):
+        """Train on sequences; the History is up to date however this ends."""
+        cdef Chunk chunk
+        cdef Rule rule
+        cdef Tally tally
+        cdef Net* low = &self.low.net
+        cdef Net* high = &self.high.net
+        cdef Pair* pair = &self.apart
+        cdef Py_ssize_t t, begin, end, i = 0, place = 0, n_steps = 0, cost = 0
+        cdef bint stopped = False, finite = True
+        cdef const double* target = NULL
+        cdef Py_ssize_t n = order.shape[0]
+        cdef double[::1] errors = history._room(n)
+        cdef double[::1] none = np.full(self.n_task, np.nan)
+        cdef Py_ssize_t step_cost = cost_of_step(low) + cost_of_step(high)
+        point(&chunk, inputs, targets)
+        enter_rule(&rule, history)
+        change_where(low, True)
+        change_where(high, True)
+        try:
+            while place < n and not stopped and finite:
+                cost = 0
+                with nogil:
+                    while place < n and not stopped and cost < SLICE:
+                        i = order[place]
+                        begin, end = offsets[i], offsets[i + 1]
+                        memset(&tally, 0, sizeof(Tally))
+                        reset_pair(low, &self.low.apart, high, &self.high.apart, pair)
+                        for t in range(begin, end):
+                            if target_per_sequence:
+                                target = target_at(&chunk, i, self.row, self.n_task) if t == end - 1 else &none[0]
+                            else:
+                                target = target_at(&chunk, t, self.row, self.n_task)
+                            chunk_step(
+                                low, &self.low.apart, high, &self.high.apart, pair, &chunk, t, target, rate, &tally
+                            )
+                        n_steps += end - begin
+                        cost += step_cost * (end - begin)
+                        stopped = end_of_sequence(&tally, self.n_task, &errors[place], &rule)
+                        place += 1
+                        finite = weights_finite(low) and weights_finite(high)
+                        if not finite:
+                            break
+                PyErr_CheckSignals()
+        finally:
+            leave_rule(&rule, history)
+            history.sequences += place
+            history.steps += n_steps
+            history.stopped = bool(stopped)
+        if not finite:
+            raise_not_finite(i)
+
+
+# ---- arrays ----------------------------------------------------------------------------------------------------------
+
+cdef double* address(array, list arrays) except NULL:
+    """Where an array's numbers are; they stay there for as long as the list has it."""
+    cdef double[::1] flat = array.reshape(-1) if array.size else np.zeros(1)
+    arrays.append(flat)
+    return &flat[0]
+
+
+cdef double* room(Py_ssize_t n, list arrays) except NULL:
+    """New memory for n numbers."""
+    return address(np.zeros(max(n, 1)), arrays)
+
+
+cdef int point(Chunk* chunk, inputs, targets) except -1:
+    """Point a chunk at packed arrays, which the caller keeps alive: 1-D int32 symbols or classes, or rows."""
+    cdef const double[:, ::1] rows
+    cdef const int32_t[::1] numbers
+    memset(chunk, 0, sizeof(Chunk))
+    if len(inputs):
+        if inputs.ndim == 1:
+            numbers = inputs
+            chunk.symbols = &numbers[0]
+        else:
+            rows = inputs
+            chunk.values = &rows[0, 0]
+    if targets is not None and len(targets):
+        if targets.ndim == 1:
+            numbers = targets
+            chunk.classes = &numbers[0]
+        else:
+            rows = targets
+            chunk.targets = &rows[0, 0]
+
+
+cdef int enter_rule(Rule* rule, history) except -1:
+    """Take over a history's stop rule, if it has one: else its window is 0."""
+    cdef double[::1] errors
+    cdef uint8_t[::1] wrong
+    memset(rule, 0, sizeof(Rule))
+    window = history._window
+    if window is not None:
+        errors, wrong = window.errors, window.wrong
+        rule.errors, rule.wrong = &errors[0], &wrong[0]
+        rule.window, rule.max_wrong = window.stop.window, window.stop.max_wrong
+        rule.tolerance, rule.mean_error = window.stop.tolerance, window.stop.mean_error
+        rule.n_seen, rule.n_wrong = window.n_seen, window.n_wrong
+        rule.error_sum, rule.error_rest = window.error_sum, window.error_rest
+
+
+cdef int leave_rule(const Rule* rule, history) except -1:
+    """Give it back."""
+    window = history._window
+    if window is not None:
+        window.n_seen, window.n_wrong = rule.n_seen, rule.n_wrong
+        window.error_sum, window.error_rest = rule.error_sum, rule.error_rest
+
+
+cdef Py_ssize_t cost_of_step(const Net* net) noexcept:
+    """Multiplications of a step, about."""
+    cdef Py_ssize_t n = net.n_units
+    cdef Py_ssize_t n_weights = n * net.n_sources
+    return n_weights * (2 if net.trains_through_time else 1 + n * n) + 2 * net.n_out_sources * net.n_outputs
+
+
+cdef object raise_not_finite(Py_ssize_t sequence):
+    raise FloatingPointError(f"weights overflowed in sequence {sequence}; try a smaller learning_rate")

@@ -1,0 +1,610 @@
+"""Recurrent cascade correlation: a net that grows self-recurrent hidden units, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lstm97 import History, Stop
+from lstm97._checks import integer, not_negative, positive
+from lstm97.methods._cascade import TrainingSet, quickprop, run
+from lstm97.methods.learner import Learner
+from lstm97.sequences import Sequences
+from lstm97.training import StopWindow
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+Activation = Literal["symmetric", "logistic"]
+Output = Literal["logistic", "identity"]
+Phase = Literal["outputs", "candidates", "full"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeTopology:
+    """A cascade: every hidden unit sees the inputs, all hidden units before it, and itself a step ago.
+
+    Outputs see the inputs and all hidden units. All units have a bias.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+        1 or more.
+    n_hidden : int, default 0
+        Hidden units installed so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+
+    Examples
+    --------
+    >>> CascadeTopology(n_inputs=7, n_outputs=7, n_hidden=2).n_weights
+    89
+    """
+
+    n_inputs: int
+    n_outputs: int
+    n_hidden: int = 0
+
+    def __post_init__(self) -> None:
+        for name, at_least in (("n_inputs", 1), ("n_outputs", 1), ("n_hidden", 0)):
+            object.__setattr__(self, name, integer(name, getattr(self, name), at_least))
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights: n_inputs + i + 2 of hidden unit i = 0, 1, ..., n_inputs + n_hidden + 1 of an output."""
+        return self.first_weight(self.n_hidden) + self.n_outputs * (self.n_inputs + self.n_hidden + 1)
+
+    def first_weight(self, unit: int) -> int:
+        """How many weights the hidden units before this one have."""
+        return unit * (self.n_inputs + 2) + unit * (unit - 1) // 2
+
+
+class RCC(Learner):
+    r"""Recurrent cascade correlation (Fahlman 1991).
+
+    The net begins without hidden units. Two phases take turns. In the first the output weights are trained, until the
+    error does not change any more. In the second a pool of candidates for a new hidden unit is trained, which see what
+    hidden units see but are not seen; when their score does not change any more the best is installed, its incoming
+    weights stay as they are for ever, and the outputs get weights to see it. Both phases use quickprop, and change
+    weights once per pass through the training set: see `train`.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+        1 or more.
+    seed : int, default 0
+        Of the initial weights of outputs and candidates.
+    init_range : float, default 1.0
+        They are uniform in [-init_range, init_range].
+    candidates : int, default 8
+        Size of the pool.
+    max_units : int, default 25
+        With so many hidden units the net is full: only the output weights are trained from there on.
+    output_epochs, candidate_epochs : int, default 200
+        The longest a phase may last.
+    patience : int, default 8
+        A phase ends when in so many epochs running nothing has changed much. 0: a phase lasts as long as it may.
+    output_threshold, candidate_threshold : float, default 0.01, 0.03
+        What counts as a change: of the squared error, and of the best candidate's score, relative to itself.
+    candidate_rate : float, default 1.0
+        Quickprop's epsilon for candidates; the `learning_rate` of `train` is that for outputs.
+    mu : float, default 2.0
+        Quickprop's greatest growth from one step to the next.
+    output_decay, candidate_decay : float, default 0.0001, 0.0
+        These times a weight are added to its slope.
+    prime_offset : float, default 0.1
+        Added to a logistic output's slope, so that errors of outputs near 0 and 1 are not forgotten.
+    activation : {"symmetric", "logistic"}, default "symmetric"
+        Range of the hidden units: [-1/2, 1/2] or [0, 1].
+    output : {"logistic", "identity"}, default "logistic"
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+
+    Notes
+    -----
+    Hidden unit :math:`i` and output :math:`o` are, with the logistic function :math:`f` (less 1/2 if symmetric),
+
+    .. math::
+
+        V_i(t) &= f\bigl(\textstyle\sum_m w_{im} x_m(t) + \sum_{j<i} w_{ij} V_j(t) + w_{ii} V_i(t-1) + b_i\bigr) \\
+        y_o(t) &= f\bigl(\textstyle\sum_m w_{om} x_m(t) + \sum_j w_{oj} V_j(t) + b_o\bigr).
+
+    With the residual errors :math:`E_o = (t_o - y_o)(f'_o + \text{prime\_offset})` of the steps that have a target, an
+    output's slopes are :math:`-\sum_t E_o(t) z_m(t)`, :math:`z` what it sees, and a candidate :math:`V` climbs
+
+    .. math::
+
+        S = \sum_o |C_o|, \qquad
+        C_o = \frac{\sum_t (V(t) - \bar V)(E_o(t) - \bar E_o)}{\sum_{t, o} E_o(t)^2}, \qquad
+        \frac{dV(t)}{dw_m} = f'(t) \Bigl(z_m(t) + w_{VV} \frac{dV(t-1)}{dw_m}\Bigr).
+
+    The gradient is exact: nothing is truncated, and the signs of the :math:`C_o` are those of this very pass, where
+    Fahlman's programs take the pass before. An output's first weight from a new unit is its :math:`C_o`, cut to
+    the range of initial weights. The outputs'
+    epsilon is divided by the number of steps with a target, the candidates' by the number of their sources, which
+    :math:`S`, by nature independent of the number of steps, asks for. (Fahlman divides the latter by both, and so needs
+    larger epsilons for larger sets.) Each phase begins without a memory of earlier steps.
+
+    A file has the weights and settings. Not in it: the phase and quickprop's memory (training goes on with outputs,
+    afresh) and where the random numbers are (candidates are drawn as after `seed`).
+
+    References
+    ----------
+    S. E. Fahlman, "The recurrent cascade-correlation architecture", Advances in Neural Information Processing Systems
+    3, 1991; Technical Report CMU-CS-91-100.
+    S. E. Fahlman and C. Lebiere, "The cascade-correlation learning architecture", Advances in Neural Information
+    Processing Systems 2, 1990.
+    S. E. Fahlman, "An empirical study of learning speed in back-propagation networks", Technical Report CMU-CS-88-162,
+    1988: quickprop.
+
+    Examples
+    --------
+    Was the first of two inputs the same as the second?
+
+    >>> inputs = np.array([[[a], [b]] for a in (0.0, 1.0) for b in (0.0, 1.0)])
+    >>> net = RCC(1, 1, seed=1)
+    >>> history = net.train(inputs, [[1.0], [0.0], [0.0], [1.0]], epochs=2000, stop=Stop(4, 0.4, np.inf))
+    >>> history.stopped, [int(Y[-1, 0] > 0.5) for Y in net.predict(inputs)]
+    (True, [1, 0, 0, 1])
+    """
+
+    method = "rcc"
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_outputs: int,
+        *,
+        seed: int = 0,
+        init_range: float = 1.0,
+        candidates: int = 8,
+        max_units: int = 25,
+        output_epochs: int = 200,
+        candidate_epochs: int = 200,
+        patience: int = 8,
+        output_threshold: float = 0.01,
+        candidate_threshold: float = 0.03,
+        candidate_rate: float = 1.0,
+        mu: float = 2.0,
+        output_decay: float = 0.0001,
+        candidate_decay: float = 0.0,
+        prime_offset: float = 0.1,
+        activation: Activation = "symmetric",
+        output: Output = "logistic",
+    ) -> None:
+        super().__init__()
+        self._topology = CascadeTopology(n_inputs=n_inputs, n_outputs=n_outputs)
+        self._seed = integer("seed", seed, at_least=0)
+        self._init_range = positive("init_range", init_range)
+        self._candidates = integer("candidates", candidates, at_least=1)
+        self._max_units = integer("max_units", max_units, at_least=0)
+        self._output_epochs = integer("output_epochs", output_epochs, at_least=1)
+        self._candidate_epochs = integer("candidate_epochs", candidate_epochs, at_least=1)
+        self._patience = integer("patience", patience, at_least=0)
+        self._output_threshold = not_negative("output_threshold", output_threshold)
+        self._candidate_threshold = not_negative("candidate_threshold", candidate_threshold)
+        self._candidate_rate = positive("candidate_rate", candidate_rate)
+        self._mu = positive("mu", mu)
+        self._output_decay = _finite("output_decay", output_decay)
+        self._candidate_decay = _finite("candidate_decay", candidate_decay)
+        self._prime_offset = _finite("prime_offset", prime_offset)
+        self._activation = _one_of("activation", activation, get_args(Activation))
+        self._output = _one_of("output", output, get_args(Output))
+        self._rng = np.random.default_rng(self._seed)
+        self._state = np.zeros(0)
+        self._block = self._drawn(1, self._topology.n_weights)[0]
+        self._training: _Training | None = None
+
+    # ---- what it is ----
+
+    @property
+    def topology(self) -> CascadeTopology:
+        """Its units; another one after each unit installed."""
+        return self._topology
+
+    @property
+    def units(self) -> int:
+        """Hidden units installed so far."""
+        return self._topology.n_hidden
+
+    @property
+    def phase(self) -> Phase:
+        """What the next epoch trains: "outputs", "candidates", or "full": outputs, for good."""
+        if self.units >= self._max_units:
+            return "full"
+        return "outputs" if self._training is None or self._training.pool is None else "candidates"
+
+    @property
+    def score(self) -> float:
+        """S of the best candidate in the latest epoch that trained candidates; NaN outside that phase."""
+        pool = None if self._training is None else self._training.pool
+        return np.nan if pool is None else pool.score
+
+    @property
+    def weights(self) -> dict[str, Floats]:
+        """The weights by layer: "hidden_1", "hidden_2", ..., shape (1, sources), and "output", (n_outputs, sources).
+
+        Sources are inputs, hidden units, a hidden unit's own activation a step ago, bias. Writable views, used from
+        the next step on, until a unit is installed: from then on they are views of what was. After a change by hand
+        training begins again with outputs.
+        """
+        n_inputs, n_hidden = self._topology.n_inputs, self.units
+        first = [self._topology.first_weight(unit) for unit in range(n_hidden + 1)]
+        layers = {f"hidden_{i + 1}": self._block[None, first[i] : first[i + 1]] for i in range(n_hidden)}
+        return layers | {"output": self._block[first[-1] :].reshape(-1, n_inputs + n_hidden + 1)}
+
+    # ---- training ----
+
+    def train(
+        self,
+        inputs: object,
+        targets: object,
+        learning_rate: float = 0.35,
+        *,
+        update: str | None = None,
+        epochs: int = 1,
+        order: ArrayLike | np.random.Generator | None = None,
+        stop: Stop | None = None,
+        callback: Callable[[History], object] | None = None,
+        history: History | None = None,
+    ) -> History:
+        """Go on with the training by so many epochs, of whichever phase.
+
+        An epoch is one pass through the training set, after which weights change once: those of the outputs or those of
+        the candidates. Where the last call stopped the next one goes on, in the middle of a phase too, if set and
+        weights are still the same; otherwise with outputs, afresh. The number of epochs a phase takes is up to the
+        training: make `epochs` large and end by `stop` or `callback`.
+
+        Parameters
+        ----------
+        inputs, targets, callback, history
+            As for `lstm97.train`.
+        learning_rate : float, default 0.35
+            Quickprop's epsilon for output weights: the size of the steps down the slope, divided by the number of steps
+            with a target. For candidates it is `candidate_rate`.
+        update : {"set"}, optional
+            When weights change: once per pass through the set, which is all this method can do.
+        epochs : int, default 1
+        order
+            As for `lstm97.train`: the sequences that make up the set, or a generator; their order makes no difference
+            but where the stop rule holds.
+        stop : Stop, optional
+            End when this rule holds, by the errors of the sequences in the order they come, epoch after epoch. In an
+            epoch that trains candidates these are errors of outputs that stand still. The weights are then those that
+            the errors are of.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as above.
+        FloatingPointError
+            If an error or a weight is not finite. The weights are those before the change that failed.
+        """
+        return super().train(
+            inputs,
+            targets,
+            learning_rate,
+            update=update,
+            epochs=epochs,
+            order=order,
+            stop=stop,
+            callback=callback,
+            history=history,
+        )
+
+    def _train(
+        self,
+        inputs: Sequences,
+        targets: Array,
+        target_per_sequence: bool,
+        order: Integers,
+        learning_rate: float,
+        update: str,
+        history: History,
+    ) -> None:
+        begin = perf_counter()
+        training = self._training
+        if training is None or not training.goes_on(inputs, targets, target_per_sequence, self._block):
+            training = self._begin(inputs, targets, target_per_sequence)
+        self._training = None  # until this epoch has come to its end
+        if training.pool is None:
+            slope = np.zeros_like(training.outputs.weights)
+            error, n = training.passes.output_pass(order, training.outputs.weights, self._prime_offset, slope)
+            if not np.isfinite(error):
+                raise FloatingPointError("error is not finite; try a smaller learning_rate")
+        done = enter(history, training.passes.errors[order], training.passes.worst[order])
+        history.steps += int(inputs.lengths[order[:done]].sum())
+        if not history.stopped:
+            if training.pool is not None:
+                self._train_candidates(training, training.pool, order)
+            elif n:
+                self._train_outputs(training, slope, error, learning_rate / n)
+            training.parameters = self._block.copy()
+        self._training = training
+        history.seconds += perf_counter() - begin
+
+    def _begin(self, inputs: Sequences, targets: Array, target_per_sequence: bool) -> _Training:
+        """Training that begins with outputs, on a copy of this set."""
+        weights = self.weights
+        linear, symmetric = self._output == "identity", self._activation == "symmetric"
+        topology, outputs = self._topology, self._begun_outputs()
+        training = _Training(inputs, targets, target_per_sequence, topology, outputs, symmetric, linear)
+        for unit in range(self.units):
+            training.passes.add_unit(weights[f"hidden_{unit + 1}"][0])
+        training.parameters = self._block.copy()
+        return training
+
+    def _begun_outputs(self) -> _Layer:
+        return _Layer(self.weights["output"], self._patience, self._output_threshold, self._output_epochs)
+
+    def _train_outputs(self, training: _Training, slope: Floats, error: float, epsilon: float) -> None:
+        """Change the output weights; if that was the phase's last epoch, make a pool of candidates."""
+        training.outputs.change(slope, epsilon, self._mu, self._output_decay)
+        if training.outputs.watch.ended(error) and self.units < self._max_units:
+            everything = np.arange(len(training.passes.errors))
+            training.passes.output_pass(everything, training.outputs.weights, self._prime_offset, np.zeros_like(slope))
+            weights = self._drawn(self._candidates, self._topology.n_inputs + self.units + 2)
+            training.pool = _Layer(weights, self._patience, self._candidate_threshold, self._candidate_epochs)
+
+    def _train_candidates(self, training: _Training, pool: _Layer, order: Integers) -> None:
+        """Change the candidates' weights; if that was the phase's last epoch, install the best of them."""
+        slope = np.zeros_like(pool.weights)
+        correlation = np.zeros((len(slope), self._topology.n_outputs))
+        n = training.passes.candidate_pass(order, pool.weights, correlation, slope)
+        if not n:
+            return
+        pool.change(slope, self._candidate_rate / slope.shape[1], self._mu, self._candidate_decay)
+        pool.score = float(np.abs(correlation).sum(axis=1).max())
+        if pool.watch.ended(pool.score):
+            training.passes.candidate_pass(order, pool.weights, correlation)
+            best = int(np.abs(correlation).sum(axis=1).argmax())
+            training.passes.add_unit(pool.weights[best])
+            # As the errors vanish, what is divided by their squares grows without bound
+            outgoing = np.clip(correlation[best], -self._init_range, self._init_range)
+            self._install(pool.weights[best], outgoing)
+            training.outputs = self._begun_outputs()
+            training.pool = None
+
+    def _install(self, incoming: Floats, outgoing: Floats) -> None:
+        """Add a hidden unit, with weights to it and from it."""
+        output = self.weights["output"]
+        seen = np.column_stack([output[:, :-1], outgoing, output[:, -1]])
+        hidden = self._block[: self._topology.first_weight(self.units)]
+        block = np.concatenate([hidden, incoming, seen.ravel()])
+        state = np.append(self._state, 0.0)
+        n_inputs, n_outputs = self._topology.n_inputs, self._topology.n_outputs
+        topology = CascadeTopology(n_inputs=n_inputs, n_outputs=n_outputs, n_hidden=self.units + 1)
+        self._topology, self._block, self._state = topology, block, state
+
+    def _drawn(self, *shape: int) -> Floats:
+        return self._rng.uniform(-self._init_range, self._init_range, shape)
+
+    # ---- what a learner does ----
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "n_inputs": self._topology.n_inputs,
+            "n_outputs": self._topology.n_outputs,
+            "units": self.units,
+            "seed": self._seed,
+            "init_range": self._init_range,
+            "candidates": self._candidates,
+            "max_units": self._max_units,
+            "output_epochs": self._output_epochs,
+            "candidate_epochs": self._candidate_epochs,
+            "patience": self._patience,
+            "output_threshold": self._output_threshold,
+            "candidate_threshold": self._candidate_threshold,
+            "candidate_rate": self._candidate_rate,
+            "mu": self._mu,
+            "output_decay": self._output_decay,
+            "candidate_decay": self._candidate_decay,
+            "prime_offset": self._prime_offset,
+            "activation": self._activation,
+            "output": self._output,
+        }
+
+    @classmethod
+    def _from_settings(cls, settings: dict[str, Any]) -> Self:
+        options = dict(settings)
+        units = integer("units", options.pop("units"), at_least=0)
+        learner = cls(**options)
+        if units > learner._max_units:
+            raise ValueError(f"units is {units}, but max_units is {learner._max_units}")
+        for unit in range(units):
+            learner._install(np.zeros(learner._topology.n_inputs + unit + 2), np.zeros(learner._topology.n_outputs))
+        return learner
+
+    def _reset(self) -> None:
+        self._state[:] = 0
+
+    def _run(self, inputs: Array, Y: Floats) -> None:
+        self._forward(inputs, np.array([0, len(inputs)]), self._state, False, Y)
+
+    def _predict(self, inputs: Sequences, Y: Floats) -> None:
+        self._forward(inputs.values, inputs.offsets, np.zeros(self.units), True, Y)
+
+    def _forward(self, inputs: Array, offsets: Integers, state: Floats, fresh: bool, Y: Floats) -> None:
+        linear, symmetric = self._output == "identity", self._activation == "symmetric"
+        run(inputs, offsets, self._block, self._topology.n_inputs, symmetric, linear, state, fresh, Y)
+
+    def _learn(self, inputs: Array, targets: Array | None, learning_rate: float, Y: Floats) -> None:
+        raise NotImplementedError("recurrent cascade correlation learns from whole training sets: use train")
+
+    def _checked_update(self, update: str | None) -> str:
+        if update not in (None, "set"):
+            raise ValueError(f"update is {update!r}, but this method changes weights once per pass over the set: 'set'")
+        return "set"
+
+
+class _Watch:
+    """Tells when a phase has lasted long enough: too long, or long enough without a change.
+
+    Parameters
+    ----------
+    patience : int
+        So many epochs without a change; 0: never mind.
+    threshold : float
+        What a change is, relative to the value at the last one.
+    longest : int
+        So many epochs in all.
+    """
+
+    def __init__(self, patience: int, threshold: float, longest: int) -> None:
+        self._patience, self._threshold, self._left = patience, threshold, longest
+        self._value: float | None = None
+        self._unchanged = 0
+
+    def ended(self, value: float) -> bool:
+        """Whether the epoch that led to this value was the last."""
+        self._left -= 1
+        self._unchanged += 1
+        if self._value is None or abs(value - self._value) > self._threshold * abs(self._value):
+            self._value, self._unchanged = value, 0
+        return self._left <= 0 or 0 < self._patience <= self._unchanged
+
+
+class _Layer:
+    """Weights in training by quickprop, which remembers the slopes and steps before."""
+
+    def __init__(self, weights: Floats, patience: int, threshold: float, longest: int) -> None:
+        self.weights = weights
+        self.watch = _Watch(patience, threshold, longest)
+        self.score = np.nan
+        self._before, self._last = np.zeros_like(weights), np.zeros_like(weights)
+
+    def change(self, slope: Floats, epsilon: float, mu: float, decay: float) -> None:
+        """Take a step by these slopes."""
+        changed = self.weights.copy()
+        if not quickprop(changed, slope, self._before, self._last, epsilon, mu, decay):
+            raise FloatingPointError("weight is not finite; try a smaller learning_rate or candidate_rate")
+        self.weights[...] = changed
+
+
+class _Training:
+    """A set and how far training on it is."""
+
+    def __init__(
+        self,
+        inputs: Sequences,
+        targets: Array,
+        per_sequence: bool,
+        topology: CascadeTopology,
+        outputs: _Layer,
+        symmetric: bool,
+        linear: bool,
+    ) -> None:
+        # Copies: the caller may write into the arrays between two calls
+        self._inputs, self._offsets, self._targets = inputs.values.copy(), inputs.offsets.copy(), targets.copy()
+        self._per_sequence = per_sequence
+        rows = _rows(self._targets, per_sequence, self._offsets, topology.n_outputs)
+        self.passes = TrainingSet(self._inputs, self._offsets, rows, topology.n_inputs, symmetric, linear)
+        self.outputs = outputs
+        self.pool: _Layer | None = None
+        self.parameters = np.empty(0)
+
+    def goes_on(self, inputs: Sequences, targets: Array, per_sequence: bool, parameters: Floats) -> bool:
+        """Whether set and weights are what they were."""
+        return (
+            per_sequence == self._per_sequence
+            and np.array_equal(parameters, self.parameters)
+            and np.array_equal(inputs.offsets, self._offsets)
+            and np.array_equal(inputs.values, self._inputs)
+            and np.array_equal(targets, self._targets, equal_nan=targets.ndim == 2)
+        )
+
+
+def enter(history: History, errors: Floats, worst: Floats) -> int:
+    """Enter the errors of sequences into a history, one by one, until its stop rule holds.
+
+    Parameters
+    ----------
+    history : History
+        Its `sequences`, `errors`, `stopped` and window go on.
+    errors, worst : ndarray, shape (n,)
+        The mean and the largest ``|t - y|`` of each sequence; NaN if it has no target.
+
+    Returns
+    -------
+    int
+        How many were entered: up to the one after which the rule holds.
+    """
+    n, window = len(errors), history._window
+    if window is not None:
+        for i, (error, largest) in enumerate(zip(errors.tolist(), worst.tolist(), strict=True)):
+            if error == error and _holds(window, error, largest > window.stop.tolerance):
+                n, history.stopped = i + 1, True
+                break
+    history._room(n)[:] = errors[:n]
+    history.sequences += n
+    return n
+
+
+def _holds(window: StopWindow, error: float, wrong: bool) -> bool:
+    """Enter a sequence into the window; whether its rule holds now."""
+    stop = window.stop
+    place = window.n_seen % stop.window
+    if window.n_seen >= stop.window:
+        window.n_wrong -= int(window.wrong[place])
+        _add(window, -float(window.errors[place]))
+    window.errors[place], window.wrong[place] = error, wrong
+    window.n_wrong += wrong
+    window.n_seen += 1
+    _add(window, error)
+    mean_holds = window.error_sum + window.error_rest < stop.mean_error * stop.window
+    return window.n_seen >= stop.window and window.n_wrong <= stop.max_wrong and mean_holds
+
+
+def _add(window: StopWindow, error: float) -> None:
+    """Add to the sum of the window's errors, keeping what rounding drops (Neumaier), as `lstm97.train` does."""
+    total = window.error_sum + error
+    if abs(window.error_sum) >= abs(error):
+        window.error_rest += (window.error_sum - total) + error
+    else:
+        window.error_rest += (error - total) + window.error_sum
+    window.error_sum = total
+
+
+def _rows(targets: Array, per_sequence: bool, offsets: Integers, n_outputs: int) -> Floats:
+    """One row of targets per step, NaN where there is none."""
+    if targets.ndim == 1:
+        rows = np.eye(n_outputs)[targets]
+        rows[targets < 0] = np.nan
+    else:
+        rows = targets
+    if not per_sequence:
+        return np.ascontiguousarray(rows, np.float64)
+    steps = np.full((offsets[-1], n_outputs), np.nan)
+    some = offsets[1:] > offsets[:-1]
+    steps[offsets[1:][some] - 1] = rows[some]
+    return steps
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def _finite(name: str, value: Any) -> float:
+    """``value`` as a finite float of at least 0."""
+    number = not_negative(name, value)
+    if number == np.inf:
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return number

@@ -1,0 +1,421 @@
+"""What all the methods have in common: the calls of `lstm97.Network` and of `lstm97.train`, on other nets."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as from_bytes
+from safetensors.numpy import save as to_bytes
+
+from lstm97 import History, Stop
+from lstm97._checks import integer, positive
+from lstm97.persistence import write_whole
+from lstm97.sequences import Sequences, as_input, as_sequences, as_stream, as_stream_targets, as_target, as_targets
+from lstm97.training import presented
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+FORMAT = "1"
+
+
+class Units(Protocol):
+    """What a learner's topology tells at least."""
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights, biases included."""
+
+
+class Learner(ABC):
+    """A net with a learning rule of its own, used as `lstm97.Network` is: streams, sequences, files."""
+
+    method: ClassVar[str]
+    """The name of the learning rule."""
+
+    @property
+    @abstractmethod
+    def topology(self) -> Units:
+        """Its units."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64."""
+        return np.dtype(np.float64)
+
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.topology.n_weights} weights, {self.topology}>"
+
+    # ---- weights ----
+
+    @property
+    @abstractmethod
+    def weights(self) -> dict[str, Floats]:
+        """The weights by layer, shape (units, sources) each: writable views, used from the next step on."""
+
+    @property
+    def parameters(self) -> Floats:
+        """All weights as one array, a copy in the order of `weights`; assigning sets them."""
+        return np.concatenate([weights.ravel() for weights in self.weights.values()])
+
+    @parameters.setter
+    def parameters(self, values: ArrayLike) -> None:
+        array = np.asarray(values, np.float64)
+        n = sum(weights.size for weights in self.weights.values())
+        if array.shape != (n,):
+            raise ValueError(f"parameters has shape {array.shape}, expected ({n},)")
+        if not np.isfinite(array).all():
+            raise ValueError("parameters must be finite")
+        begin = 0
+        with self._in_use():
+            for weights in self.weights.values():
+                weights[...] = array[begin : begin + weights.size].reshape(weights.shape)
+                begin += weights.size
+
+    # ---- streams ----
+
+    def reset(self) -> None:
+        """Set the stream's state to zero: activations and whatever the learning rule carries forward.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread uses this learner, as in all calls.
+        """
+        with self._in_use():
+            self._reset()
+
+    def step(self, x: ArrayLike) -> Floats:
+        """One step of inference.
+
+        Parameters
+        ----------
+        x : array_like, shape (n_inputs,), or int
+            The inputs, or a symbol's number instead of its one-hot row.
+
+        Returns
+        -------
+        ndarray, shape (n_outputs,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` is not as above.
+        FloatingPointError
+            If an output is not finite.
+        """
+        y: Floats = self._outputs_of(_one(as_input(x, self)))[0]
+        return y
+
+    def run(self, X: ArrayLike) -> Floats:
+        """Inference over many steps of a stream.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_steps, n_inputs), or integers of shape (n_steps,)
+            The inputs, or symbols.
+
+        Returns
+        -------
+        ndarray, shape (n_steps, n_outputs)
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError
+            As for `step`.
+        """
+        return self._outputs_of(as_stream("X", X, self))
+
+    def learn(self, x: ArrayLike, target: ArrayLike | None, learning_rate: float = 0.1) -> Floats:
+        """One step of a stream; then, if there is a target, the weights change.
+
+        Parameters
+        ----------
+        x
+            As for `step`.
+        target : array_like, shape (n_outputs,), or int, or None
+            What the outputs should be, or a class number; None, a row of NaN or class -1: no error signal.
+        learning_rate : float, default 0.1
+
+        Returns
+        -------
+        ndarray, shape (n_outputs,)
+            The outputs by the weights before the change.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as above.
+        FloatingPointError
+            If an output or a weight is not finite; the learner is of no use any more.
+        NotImplementedError
+            If this method learns from whole training sets only.
+        """
+        checked = as_target(target, self)
+        row = None if checked is None else _one(checked)
+        y: Floats = self._learned(_one(as_input(x, self)), row, learning_rate)[0]
+        return y
+
+    def learn_run(self, X: ArrayLike, targets: ArrayLike | None, learning_rate: float = 0.1) -> Floats:
+        """A chunk of a stream: as many `learn` calls in one.
+
+        Parameters
+        ----------
+        X
+            As for `run`.
+        targets : array_like, shape (n_steps, n_outputs), or integers of shape (n_steps,), or None
+            Targets or classes; rows of NaN and class -1 mean no error signal.
+        learning_rate : float, default 0.1
+
+        Returns
+        -------
+        ndarray, shape (n_steps, n_outputs)
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError, NotImplementedError
+            As for `learn`.
+        """
+        inputs = as_stream("X", X, self)
+        return self._learned(inputs, as_stream_targets(targets, len(inputs), self), learning_rate)
+
+    # ---- sequences ----
+
+    def train(
+        self,
+        inputs: object,
+        targets: object,
+        learning_rate: float = 0.5,
+        *,
+        update: str | None = None,
+        epochs: int = 1,
+        order: ArrayLike | np.random.Generator | None = None,
+        stop: Stop | None = None,
+        callback: Callable[[History], object] | None = None,
+        history: History | None = None,
+    ) -> History:
+        """Train on many sequences, each from a zero state of its own.
+
+        Parameters
+        ----------
+        inputs, targets, epochs, order, stop, callback, history
+            As for `lstm97.train`.
+        learning_rate : float, default 0.5
+        update : {"step", "sequence"}, optional
+            When weights change: at each error signal (the default of all methods that can), or once per sequence, by
+            the sum of its changes.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as above, or this method cannot do such updates.
+        FloatingPointError
+            If an output or a weight is not finite; the learner is of no use any more.
+        """
+        update = self._checked_update(update)
+        epochs = integer("epochs", epochs, at_least=0)
+        learning_rate = positive("learning_rate", learning_rate)
+        for name, value, kind in (("stop", stop, Stop), ("history", history, History)):
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
+        packed = as_sequences(inputs, self)
+        rows, per_sequence = as_targets(targets, packed, self)
+        presentation = presented(order, len(packed))
+        done = History() if history is None else history
+        done._begin(stop)
+        with self._in_use():
+            for _ in range(epochs):
+                if isinstance(order, np.random.Generator):
+                    presentation = order.permutation(len(packed))
+                self._train(packed, rows, per_sequence, presentation, learning_rate, update, done)
+                done.epochs += not done.stopped
+                if (callback is not None and callback(done)) or done.stopped:
+                    break
+        return done
+
+    def predict(self, inputs: object) -> list[Floats]:
+        """The outputs for many sequences, each from a zero state; the stream's state is left alone.
+
+        Parameters
+        ----------
+        inputs
+            As for `lstm97.train`.
+
+        Returns
+        -------
+        list of ndarray, shape (n_steps_i, n_outputs)
+            Views of one block of memory.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `inputs` is not as above.
+        FloatingPointError
+            If an output is not finite.
+        """
+        packed = as_sequences(inputs, self)
+        Y = np.empty((packed.n_steps, self.topology.n_outputs))
+        with self._in_use():
+            self._predict(packed, Y)
+        _finite(Y)
+        return [Y[begin:end] for begin, end in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)]
+
+    # ---- files ----
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write settings and weights to a safetensors file, which `lstm97.methods.load` reads. The state is not kept.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        with self._in_use():
+            tensors = {f"weights.{name}": np.array(values, order="C") for name, values in self.weights.items()}
+            metadata = {
+                "format": f"lstm97.methods {FORMAT}",
+                "method": self.method,
+                "settings": json.dumps(self._settings()),
+            }
+            data = to_bytes(tensors, metadata)
+        write_whole(path, data)
+
+    # ---- what a method does itself ----
+
+    @abstractmethod
+    def _settings(self) -> dict[str, Any]:
+        """What `_from_settings` makes the like of this learner from: plain values."""
+
+    @classmethod
+    @abstractmethod
+    def _from_settings(cls, settings: dict[str, Any]) -> Self:
+        """A learner with these settings and any weights; ValueError or TypeError if they are none."""
+
+    @abstractmethod
+    def _reset(self) -> None:
+        """Set the stream's state to zero."""
+
+    @abstractmethod
+    def _run(self, inputs: Array, Y: Floats) -> None:
+        """Go on with the stream over packed inputs, (n_steps, n_inputs) or int32 symbols, and write the outputs."""
+
+    @abstractmethod
+    def _learn(self, inputs: Array, targets: Array | None, learning_rate: float, Y: Floats) -> None:
+        """As `_run`, learning from packed targets, (n_steps, n_outputs) or int32 classes."""
+
+    @abstractmethod
+    def _train(
+        self,
+        inputs: Sequences,
+        targets: Array,
+        target_per_sequence: bool,
+        order: Integers,
+        learning_rate: float,
+        update: str,
+        history: History,
+    ) -> None:
+        """Train on these sequences in this order, until the history's stop rule holds; keep the history."""
+
+    @abstractmethod
+    def _predict(self, inputs: Sequences, Y: Floats) -> None:
+        """Write the outputs for sequences, each from a zero state that is not the stream's."""
+
+    def _checked_update(self, update: str | None) -> str:
+        if update not in (None, "step", "sequence"):
+            raise ValueError(f"update must be 'step' or 'sequence', got {update!r}")
+        return update or "step"
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """A claim on this learner, for one thread at a time."""
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError("this learner is in use by another thread, or by the call this one is made from")
+        try:
+            yield
+        finally:
+            self._busy.release()
+
+    def _outputs_of(self, inputs: Array) -> Floats:
+        Y = np.empty((len(inputs), self.topology.n_outputs))
+        with self._in_use():
+            self._run(inputs, Y)
+        return _finite(Y)
+
+    def _learned(self, inputs: Array, targets: Array | None, learning_rate: float) -> Floats:
+        learning_rate = positive("learning_rate", learning_rate)
+        Y = np.empty((len(inputs), self.topology.n_outputs))
+        with self._in_use():
+            self._learn(inputs, targets, learning_rate, Y)
+        return _finite(Y)
+
+
+def read(path: str | PathLike[str], methods: Mapping[str, type[Learner]]) -> Learner:
+    """Read what `Learner.save` wrote, as one of these methods; see `lstm97.methods.load`."""
+    name = os.fsdecode(path)
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        metadata, tensors = _parse(data)
+        if metadata.get("format") != f"lstm97.methods {FORMAT}":
+            raise ValueError(f"its format is {metadata.get('format')!r}, expected 'lstm97.methods {FORMAT}'")
+        if metadata.get("method") not in methods:
+            raise ValueError(f"its method is {metadata.get('method')!r}, expected one of {', '.join(methods)}")
+        learner = methods[metadata["method"]]._from_settings(json.loads(metadata["settings"]))
+        weights = learner.weights
+        if tensors.keys() != {f"weights.{kind}" for kind in weights}:
+            raise ValueError(f"it has the tensors {', '.join(sorted(tensors))}")
+        for kind, view in weights.items():
+            values = tensors[f"weights.{kind}"]
+            if values.shape != view.shape or not np.isfinite(values).all():
+                raise ValueError(f"weights.{kind} has shape {values.shape}, expected {view.shape} finite numbers")
+            view[...] = values
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SafetensorError) as error:
+        raise ValueError(f"{name} is not a file of lstm97.methods: {error}") from error
+    return learner
+
+
+def _parse(data: bytes) -> tuple[dict[str, str], dict[str, Floats]]:
+    """The metadata and the float64 tensors of a safetensors file."""
+    tensors = from_bytes(data)
+    for name, tensor in tensors.items():
+        if tensor.dtype != np.float64:
+            raise ValueError(f"{name} is not of dtype float64")
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return header.get("__metadata__", {}), tensors
+
+
+def _one(value: int | Array) -> Array:
+    """One step as packed steps: a symbol or class as int32 (1,), a row as (1, n)."""
+    return np.array([value], np.int32) if isinstance(value, int) else value[None]
+
+
+def _finite(Y: Floats) -> Floats:
+    if not np.isfinite(Y).all():
+        raise FloatingPointError("output is not finite; try a smaller learning_rate")
+    return Y

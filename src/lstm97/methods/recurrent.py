@@ -1,0 +1,272 @@
+"""Simple recurrent nets that follow the whole gradient, or one step of it: RTRL, BPTT, Elman nets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from time import perf_counter
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.random import BitGenerator, Generator, SeedSequence
+from numpy.typing import NDArray
+
+from lstm97 import History
+from lstm97._checks import integer, not_negative
+from lstm97.methods._recurrent import Loops
+from lstm97.methods.learner import Array, Floats, Integers, Learner
+from lstm97.methods.topology import RecurrentTopology
+from lstm97.sequences import Sequences
+
+Seed = int | SeedSequence | BitGenerator | Generator | None
+
+
+class RecurrentLearner(Learner):
+    """A net of `RecurrentTopology`; what its subclasses differ in is how its gradient is found."""
+
+    def __init__(
+        self,
+        topology: RecurrentTopology,
+        seed: Seed,
+        init_range: float,
+        *,
+        through_time: bool,
+        depth: int | None,
+        forced: bool,
+    ) -> None:
+        super().__init__()
+        if not isinstance(topology, RecurrentTopology):
+            raise TypeError(f"topology must be a RecurrentTopology, got {type(topology).__name__}")
+        self._topology = topology
+        self._loops = Loops(topology, through_time=through_time, depth=depth, forced=forced)
+        draw_weights(self.weights, seed, init_range)
+        self.weights["recurrent"][:, topology.n_inputs :][:, : topology.n_units] *= topology.sees
+
+    @property
+    def topology(self) -> RecurrentTopology:
+        """Who sees whom."""
+        return self._topology
+
+    @property
+    def weights(self) -> dict[str, Floats]:
+        """The weights "recurrent" and, where outputs are a layer of their own, "output": (units, sources) each.
+
+        Writable views, used from the next step on. The sources of the recurrent layer are the inputs, its own units at
+        the step before, the bias; those of outputs the inputs, the recurrent units, the bias, as far as they are there.
+        The weight of a connection that is not there is 0 and not learned.
+        """
+        return layers(self._loops)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory taken by weights and states."""
+        return self._loops.n_bytes
+
+    def _settings(self) -> dict[str, Any]:
+        return {"topology": asdict(self._topology)}
+
+    @classmethod
+    def _from_settings(cls, settings: dict[str, Any]) -> Self:
+        topology = RecurrentTopology(**settings["topology"])
+        return cls(topology, **{name: value for name, value in settings.items() if name != "topology"})
+
+    def _reset(self) -> None:
+        self._loops.reset()
+
+    def _run(self, inputs: Array, Y: Floats) -> None:
+        self._loops.run(inputs, Y)
+
+    def _learn(self, inputs: Array, targets: Array | None, learning_rate: float, Y: Floats) -> None:
+        if not self._loops.learn(inputs, targets, learning_rate, Y):
+            raise FloatingPointError("weights overflowed; try a smaller learning_rate")
+
+    def _train(
+        self,
+        inputs: Sequences,
+        targets: Array,
+        target_per_sequence: bool,
+        order: Integers,
+        learning_rate: float,
+        update: str,
+        history: History,
+    ) -> None:
+        begin = perf_counter()
+        try:
+            self._loops.train(
+                inputs.values,
+                inputs.offsets,
+                targets,
+                target_per_sequence,
+                order,
+                learning_rate,
+                update == "step",
+                history,
+            )
+        finally:
+            history.seconds += perf_counter() - begin
+
+    def _predict(self, inputs: Sequences, Y: Floats) -> None:
+        self._loops.predict(inputs.values, inputs.offsets, Y)
+
+
+class RTRL(RecurrentLearner):
+    """Real-time recurrent learning: the whole gradient, carried forward.
+
+    Parameters
+    ----------
+    topology : RecurrentTopology
+    seed : int, SeedSequence, BitGenerator, Generator or None, default 0
+        For the initial weights.
+    init_range : float, default 0.1
+        Initial weights are uniform in [-init_range, init_range].
+    teacher_forcing : bool, default False
+        While learning, a fully recurrent net sees the targets of the step before in its outputs' places, where there
+        were any.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+
+    Notes
+    -----
+    For every unit k and weight w_im of the recurrent layer the sensitivity is carried forward [1]_, [2]_::
+
+        dy_k/dw_im(t) = f'(net_k) (sum_l w_kl dy_l/dw_im(t-1) + [k = i] z_m(t))
+
+    and a weight changes by ``learning_rate * sum_k (error at y_k) dy_k/dw_im``. A step of n fully recurrent units costs
+    O(n^4), the memory is O(n^3), both independent of the stream's length. If weights change at every step, the
+    sensitivities are those along the weights there were, as the authors have it.
+
+    References
+    ----------
+    .. [1] A. J. Robinson and F. Fallside, "The utility driven dynamic error propagation network", report
+       CUED/F-INFENG/TR.1, Cambridge University, 1987.
+    .. [2] R. J. Williams and D. Zipser, "A learning algorithm for continually running fully recurrent neural networks",
+       Neural Computation 1(2), 1989.
+
+    Examples
+    --------
+    >>> net = RTRL(RecurrentTopology(n_inputs=2, n_outputs=1, n_hidden=3, fully_recurrent=True), seed=1)
+    >>> before = net.learn([0.0, 1.0], [1.0], learning_rate=0.5)
+    >>> net.reset()
+    >>> net.step([0.0, 1.0]) > before
+    array([ True])
+    """
+
+    method: ClassVar[str] = "rtrl"
+
+    def __init__(
+        self,
+        topology: RecurrentTopology,
+        seed: Seed = 0,
+        init_range: float = 0.1,
+        *,
+        teacher_forcing: bool = False,
+    ) -> None:
+        if not isinstance(teacher_forcing, (bool, np.bool_)):
+            raise TypeError(f"teacher_forcing must be True or False, got {teacher_forcing!r}")
+        self._teacher_forcing = bool(teacher_forcing)
+        super().__init__(topology, seed, init_range, through_time=False, depth=None, forced=self._teacher_forcing)
+        if teacher_forcing and not topology.fully_recurrent:
+            raise ValueError("teacher_forcing=True needs fully_recurrent=True: other nets never see their outputs")
+
+    def _settings(self) -> dict[str, Any]:
+        return super()._settings() | {"teacher_forcing": self._teacher_forcing}
+
+
+class BPTT(RecurrentLearner):
+    """Backpropagation through time: the whole gradient, or that of the latest steps, by going back over them.
+
+    Parameters
+    ----------
+    topology : RecurrentTopology
+    steps : int or None, default None
+        How many steps an error goes back, the one it comes up at included; None: to the sequence's (or stream's) start.
+    seed, init_range
+        As for `RTRL`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+
+    Notes
+    -----
+    With ``update="sequence"`` and no truncation, errors of all steps go back together once the sequence is over [1]_: a
+    step costs O(weights). If weights change at every error signal, each error goes back by itself over the kept
+    activations, by the weights there are then: BPTT(h) of [2]_ for h ``steps``. What is kept grows with the sequence,
+    or with ``steps``.
+
+    References
+    ----------
+    .. [1] P. J. Werbos, "Generalization of backpropagation with application to a recurrent gas market model", Neural
+       Networks 1, 1988.
+    .. [2] R. J. Williams and J. Peng, "An efficient gradient-based algorithm for on-line training of recurrent network
+       trajectories", Neural Computation 2(4), 1990.
+    """
+
+    method: ClassVar[str] = "bptt"
+
+    def __init__(
+        self, topology: RecurrentTopology, steps: int | None = None, seed: Seed = 0, init_range: float = 0.1
+    ) -> None:
+        self._steps = None if steps is None else integer("steps", steps, at_least=1)
+        super().__init__(topology, seed, init_range, through_time=True, depth=self._steps, forced=False)
+
+    @property
+    def steps(self) -> int | None:
+        """How many steps an error goes back; None: all."""
+        return self._steps
+
+    def _settings(self) -> dict[str, Any]:
+        return super()._settings() | {"steps": self._steps}
+
+
+class Elman(BPTT):
+    """An Elman net: context units hold a copy of the hidden layer, and errors go back through one step only.
+
+    Parameters
+    ----------
+    topology : RecurrentTopology
+        Whose outputs are a layer of their own.
+    seed, init_range
+        As for `RTRL`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+
+    Notes
+    -----
+    The context units are inputs like any other, so this is BPTT that goes back no further than the step itself [1]_.
+
+    References
+    ----------
+    .. [1] J. L. Elman, "Finding structure in time", Cognitive Science 14(2), 1990.
+    """
+
+    method: ClassVar[str] = "elman"
+
+    def __init__(self, topology: RecurrentTopology, seed: Seed = 0, init_range: float = 0.1) -> None:
+        super().__init__(topology, 1, seed, init_range)
+        if topology.fully_recurrent:
+            raise ValueError("an Elman net's outputs are a layer of their own: fully_recurrent must be False")
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: value for name, value in super()._settings().items() if name != "steps"}
+
+
+def layers(loops: Loops) -> dict[str, NDArray[np.float64]]:
+    """The weights of a net by layer, (units, sources) each: views."""
+    return {"recurrent": loops.w.T} | ({"output": loops.v.T} if loops.v.size else {})
+
+
+def draw_weights(weights: dict[str, Floats], seed: Seed, init_range: float) -> None:
+    """Draw initial weights, in this order."""
+    init_range = not_negative("init_range", init_range)
+    if not init_range < 1e300:
+        raise ValueError(f"init_range must be finite, got {init_range!r}")
+    rng = np.random.default_rng(seed)
+    for view in weights.values():
+        view[...] = rng.uniform(-init_range, init_range, view.shape)

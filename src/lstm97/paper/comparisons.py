@@ -1,0 +1,219 @@
+"""The methods the paper compares LSTM with, on its tasks: their rows of tables 1 and 2, and any other task by name.
+
+Nets and settings are the paper's where it states them: tables 1 and 2, the nets of tasks 2a and 2b. What it leaves open
+is stated here once for all other tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Literal
+
+from lstm97.methods import CascadeTopology, ChunkerTopology, RecurrentTopology, Squash
+from lstm97.paper.experiments import LITERAL, LSTM, Experiment, Figures, Method, StopByTests, lstm_topology
+from lstm97.paper.rows import ROWS
+
+METHODS: tuple[Method, ...] = ("rtrl", "bptt", "elman", "rcc", "chunker")
+"""The methods beside LSTM, in the order of the tables."""
+
+HIDDEN_UNITS = 10
+"""Of the nets on tasks for which the paper names none: they have more weights than its LSTM there."""
+
+LEARNING_RATE = 0.1
+"""On tasks for which the paper names none."""
+
+SET_SIZE = 1000
+"""Recurrent cascade correlation learns from a fixed set: of so many sequences where the task has no set of its own."""
+
+REBER_SET = 256
+"""Task 1 has one of so many strings."""
+
+PASSES_BETWEEN_TESTS = 10
+"""Of recurrent cascade correlation through its set."""
+
+MOST_UNITS = 15
+"""Units that recurrent cascade correlation may install."""
+
+LONG_CAP = 200_000
+"""In task 2a with 100 symbols, where the paper gives up after 5 million sequences, which would take days.
+
+Six times what the paper's chunker needs, 40 times what its LSTM does.
+"""
+
+SHORT_CAP = 100_000
+"""In the tasks of which the paper says no more than that other methods fail: more than its LSTM needs there."""
+
+FAILING_TRIALS = 5
+"""Trials of each method there."""
+
+WHOLE_STATE = "whole-state"
+"""The reading in which the chunker's automatizer learns to predict the outputs of the net above it too."""
+
+COMPARISON_READINGS: Mapping[str, str] = MappingProxyType(
+    {
+        LITERAL: "As the paper states the net, its weights and its learning rate.",
+        WHOLE_STATE: "The automatizer predicts all units of the net above it, as the chunker's own papers have it.",
+    }
+)
+"""What the readings of these rows mean."""
+
+_GRAMMAR = "embedded-reber"
+_ONE_UNIT = ("long-lag", "long-lag-random")  # one self-recurrent hidden unit, no biases
+_LINEAR = ("adding", "multiplication")  # logistic outputs would not do for LSTM either
+
+
+_UPDATES: Mapping[Method, Literal["sequence", "set"]] = MappingProxyType({"bptt": "sequence", "rcc": "set"})
+
+
+def with_method(row: Experiment, method: str) -> Experiment:
+    """Return a row of the paper's LSTM, learned by another method.
+
+    Parameters
+    ----------
+    row : Experiment
+        In the literal reading.
+    method : str
+        One of `METHODS`, or "lstm", which gives the row back.
+
+    Returns
+    -------
+    Experiment
+        With the net and settings that this module has for the task; the cap is the row's. `paper` is None.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method.
+
+    Notes
+    -----
+    BPTT goes back through the whole sequence and changes weights at its end; recurrent cascade correlation after each
+    pass over its training set; the others at every step.
+    """
+    if method == LSTM:
+        return row
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}, expected one of {', '.join(map(repr, (LSTM, *METHODS)))}")
+    chosen: Method = method
+    experiment = replace(
+        row,
+        row=f"{row.row}-{method}",
+        method=chosen,
+        topology=_net(row, chosen),
+        input_gate_bias=None,
+        output_gate_bias=None,
+        growth=None,
+        update=_UPDATES.get(chosen, "step"),
+        learning_rate=row.learning_rate if row.task in _ONE_UNIT else LEARNING_RATE,
+        paper=None,
+    )
+    return _on_a_set(experiment) if method == "rcc" else experiment
+
+
+def _net(row: Experiment, method: Method) -> RecurrentTopology | ChunkerTopology | CascadeTopology:
+    n_inputs, n_outputs = row.topology.n_inputs, row.topology.n_outputs
+    one_unit, grammar = row.task in _ONE_UNIT, row.task == _GRAMMAR
+    output: Squash = "identity" if row.task in _LINEAR else "logistic"
+    if method == "rcc":
+        return CascadeTopology(n_inputs=n_inputs, n_outputs=n_outputs)
+    if method == "chunker":
+        return ChunkerTopology(
+            n_inputs=n_inputs,
+            n_outputs=n_outputs,
+            n_hidden=1 if one_unit else HIDDEN_UNITS,
+            next_inputs=one_unit or grammar,
+            time=not one_unit,
+            imitated="hidden" if one_unit else "state",
+            bias=not one_unit,
+            output=output,
+        )
+    if grammar and method != "elman":
+        return RecurrentTopology(n_inputs=n_inputs, n_outputs=n_outputs, n_hidden=12, fully_recurrent=True)
+    return RecurrentTopology(
+        n_inputs=n_inputs,
+        n_outputs=n_outputs,
+        n_hidden=1 if one_unit else 15 if grammar else HIDDEN_UNITS,
+        input_to_output=one_unit,
+        bias=not (one_unit or grammar),
+        output=output,
+    )
+
+
+def _on_a_set(experiment: Experiment) -> Experiment:
+    """The same with a fixed training set, presented as a whole; tests come after so many passes as before sequences."""
+    size = REBER_SET if experiment.task == _GRAMMAR else SET_SIZE
+    stop = experiment.stop
+    if isinstance(stop, StopByTests):
+        stop = replace(stop, every=PASSES_BETWEEN_TESTS * size)
+    settings = {"max_units": MOST_UNITS, "output": "identity" if experiment.task in _LINEAR else "logistic"}
+    return replace(experiment, stop=stop, training_set=size, settings=settings, learning_rate=0.35, init_range=1.0)
+
+
+def _stated(
+    row: Experiment,
+    name: str,
+    paper: Figures,
+    *,
+    trials: int,
+    max_sequences: int,
+    n_hidden: int | None = None,
+    learning_rate: float | None = None,
+) -> Experiment:
+    """A row as the paper states it, where that is not what `with_method` gives."""
+    if n_hidden is not None:
+        assert isinstance(row.topology, RecurrentTopology)
+        row = replace(row, topology=replace(row.topology, n_hidden=n_hidden))
+    rate = row.learning_rate if learning_rate is None else learning_rate
+    return replace(row, row=name, learning_rate=rate, paper=paper, trials=trials, max_sequences=max_sequences)
+
+
+def _grammar_row(
+    method: Method, name: str, n_hidden: int | None, rate: float | None, paper: Figures, cap: int
+) -> Experiment:
+    row = with_method(ROWS[_GRAMMAR][0], method)
+    return _stated(row, name, paper, trials=30, max_sequences=cap, n_hidden=n_hidden, learning_rate=rate)
+
+
+def _long_lag_row(p: int, method: Method, rate: float, paper: Figures, cap: int) -> Experiment:
+    (row,) = ROWS["long-lag"]
+    topology = replace(lstm_topology(row), n_inputs=p + 1, n_outputs=p + 1)
+    row = with_method(replace(row, lag=p, topology=topology), method)
+    return _stated(row, f"2a-{p}-{method}-{rate:g}", paper, trials=18, max_sequences=cap, learning_rate=rate)
+
+
+_NEVER = Figures(solved=0.0)
+
+GRAMMAR_ROWS = (
+    _grammar_row("rtrl", "1-rtrl-3", 3, 0.05, Figures(sequences=173_000), 519_000),
+    _grammar_row("rtrl", "1-rtrl-12", 12, 0.1, Figures(sequences=25_000), 100_000),
+    _grammar_row("elman", "1-elman-15", 15, None, _NEVER, 200_000),
+    _grammar_row("rcc", "1-rcc", None, None, Figures(solved=0.5, sequences=182_000), 546_000),
+)
+"""Table 1: the embedded Reber grammar. Of RTRL the paper says that some fraction of the trials succeeded."""
+
+_CHUNKER_ROW = _long_lag_row(100, "chunker", 1.0, Figures(solved=0.33, sequences=32_400), LONG_CAP)
+assert isinstance(_CHUNKER_ROW.topology, ChunkerTopology)
+
+LONG_LAG_ROWS = (
+    _long_lag_row(4, "rtrl", 1.0, Figures(solved=0.78, sequences=1_043_000), 5_000_000),
+    _long_lag_row(4, "rtrl", 4.0, Figures(solved=0.56, sequences=892_000), 5_000_000),
+    _long_lag_row(4, "rtrl", 10.0, Figures(solved=0.22, sequences=254_000), 5_000_000),
+    *(_long_lag_row(10, "rtrl", rate, _NEVER, 5_000_000) for rate in (1.0, 4.0, 10.0)),
+    *(_long_lag_row(100, "rtrl", rate, _NEVER, LONG_CAP) for rate in (1.0, 4.0, 10.0)),
+    *(_long_lag_row(100, "bptt", rate, _NEVER, LONG_CAP) for rate in (1.0, 4.0, 10.0)),
+    _CHUNKER_ROW,
+    replace(_CHUNKER_ROW, reading=WHOLE_STATE, topology=replace(_CHUNKER_ROW.topology, imitated="state")),
+)
+"""Table 2: noise-free sequences with long time lags, p = 4, 10 and 100, and alpha where the paper has 1 to 10."""
+
+FAILING_ROWS = tuple(
+    _stated(with_method(row, method), f"{row.row}-{method}", _NEVER, trials=FAILING_TRIALS, max_sequences=SHORT_CAP)
+    for row in (ROWS["long-lag-random"][0], ROWS["two-sequences"][0], ROWS["adding"][0])
+    for method in METHODS
+)
+"""Task 2b, where the paper says that all other methods fail, and the first rows of 3a and 4."""
+
+COMPARISONS = (*GRAMMAR_ROWS, *LONG_LAG_ROWS, *FAILING_ROWS)
+"""All rows of the other methods, in the paper's order."""
