@@ -1,4 +1,4 @@
-"""Compiled modules: the loops of `_core.pyx` per float type and instruction set, `_engine.pyx`, their caller; `methods`."""
+"""Compiled modules: `_core.pyx` per float type and instruction set, its caller `_engine.pyx`, those of `methods`."""
 
 import os
 import sys

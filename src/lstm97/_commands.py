@@ -22,6 +22,10 @@ import click
 from tqdm import tqdm
 
 from lstm97 import paper
+from lstm97.paper.costs import Cost
+from lstm97.paper.costs import measure as measure_costs
+from lstm97.paper.costs import read as read_costs
+from lstm97.paper.costs import write as write_costs
 from lstm97.paper.tasks import SHORTEST_LAG
 
 _TEXT = paper.TextSettings()
@@ -435,7 +439,13 @@ def readings(
     show_default=True,
     help="The page, or Markdown if the name ends in .md.",
 )
-def report(files: tuple[Path, ...], out: Path) -> None:
+@click.option(
+    "--costs",
+    "costs_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What `costs` wrote: adds time and memory of learning by method, and how errors vanish.",
+)
+def report(files: tuple[Path, ...], out: Path, costs_file: Path | None) -> None:
     """Make a page about a rerun of the paper from the RECORDS that `reproduce` and `readings` wrote.
 
     The page needs nothing but itself. For its pictures of networks it trains three of them again.
@@ -448,12 +458,52 @@ def report(files: tuple[Path, ...], out: Path) -> None:
         raise click.UsageError(f"'{out}' holds records; name another file by --out.")
     try:
         trials, runs = paper.read_records(*files)
+        found = read_costs(costs_file)[0] if costs_file else []
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if not trials:
         raise click.UsageError("there is no trial in these files.")
-    out.write_text(markdown(trials, runs) if out.suffix == ".md" else page(trials, runs), encoding="utf-8")
+    make = markdown if out.suffix == ".md" else page
+    out.write_text(make(trials, runs, found), encoding="utf-8")
     click.echo(f"{len(trials):,} trials reported in {out}.")
+
+
+@lstm97.command()
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_existing_folder,
+    default="costs.json",
+    show_default=True,
+    help="Where to write them, for `report --costs`.",
+)
+def costs(out: Path) -> None:
+    """Measure time and memory of learning, by method, as the net and the sequence grow.
+
+    Takes a few minutes. Other programs on the machine make the times longer.
+    """
+    rows = [("method", "units", "weights", "steps", "ns/step", "ns/step/weight", "KiB")]
+    with _bar("{n} measured {postfix}", None) as bar:
+
+        def show(cost: Cost) -> None:
+            bar.set_postfix_str(f"{cost.method}, {cost.n_units} units, {cost.n_steps:,} steps", refresh=False)
+            bar.update()
+
+        measured = measure_costs(show)
+    for cost in measured:
+        rows.append(
+            (
+                cost.method,
+                str(cost.n_units),
+                f"{cost.n_weights:,}",
+                f"{cost.n_steps:,}",
+                f"{cost.nanoseconds:,.0f}",
+                f"{cost.nanoseconds / cost.n_weights:.2f}",
+                f"{cost.n_bytes / 1024:,.0f}",
+            )
+        )
+    write_costs(out, measured, paper.describe_run(shlex.join(["lstm97", *sys.argv[1:]])))
+    click.echo(_table(rows, left_aligned=1))
 
 
 def _select(names: Sequence[str], methods: Sequence[str] = (paper.LSTM,)) -> list[paper.Experiment]:

@@ -40,16 +40,16 @@ METHODS = MappingProxyType({method.method: method for method in (RTRL, BPTT, Elm
 """The methods by name."""
 
 
-def train(net: Learner | Network, inputs: object, targets: object, learning_rate: float = 0.5, **how: Any) -> History:
+def train(net: Learner | Network, inputs: object, targets: object, **how: Any) -> History:
     """Train a learner of any method, or an LSTM, on many sequences: `Learner.train` or `lstm97.train`.
 
     Parameters
     ----------
     net : Learner or lstm97.Network
-    inputs, targets, learning_rate
+    inputs, targets
         As for `lstm97.train`.
     **how
-        Whatever else the one or the other takes: update, epochs, order, stop, callback, history.
+        Whatever else the one or the other takes: learning_rate, update, epochs, order, stop, callback, history.
 
     Returns
     -------
@@ -61,8 +61,8 @@ def train(net: Learner | Network, inputs: object, targets: object, learning_rate
         As the one or the other.
     """
     if isinstance(net, Network):
-        return train_network(net, inputs, targets, learning_rate, **how)
-    return net.train(inputs, targets, learning_rate, **how)
+        return train_network(net, inputs, targets, **how)
+    return net.train(inputs, targets, **how)
 
 
 def predict(net: Learner | Network, inputs: object) -> Any:

@@ -188,6 +188,7 @@ cdef void forward(const Net* net, State* st) noexcept nogil:
 cdef void reset(const Net* net, State* st) noexcept nogil:
     st.n_steps = 0
     memset(st.y, 0, net.n_units * sizeof(double))
+    memset(st.o, 0, net.n_outputs * sizeof(double))
     memset(st.fed, 0, net.n_units * sizeof(double))
 
 
@@ -437,6 +438,26 @@ cdef void force(const Net* net, State* st, const double* target) noexcept nogil:
             memset(st.p + (first + k) * net.n_padded, 0, net.n_padded * sizeof(double))
 
 
+cdef void learn_step(
+    const Net* net, State* st, const double* target, double rate, bint at_once, Tally* tally
+) noexcept nogil:
+    """A step by the input that is set, and what its targets make of it; these and the tally may be NULL."""
+    advance(net, st)
+    if target != NULL:
+        if tally != NULL:
+            add_to_tally(tally, st.o, target, net.n_outputs)
+        learn_from(net, st, target, rate, at_once)
+    feed_back(net, st)
+    if net.forced and target != NULL:
+        force(net, st, target)
+
+
+cdef void forget_sums(const Net* net) noexcept nogil:
+    """Leave nothing behind of a sequence that was not finished."""
+    memset(net.w_sum, 0, net.n_sources * net.n_units * sizeof(double))
+    memset(net.v_sum, 0, net.n_out_sources * net.n_outputs * sizeof(double))
+
+
 cdef void change_where(Net* net, bint at_once) noexcept nogil:
     """Choose where changes are added. BPTT needs the recurrent weights as they were until its errors are back."""
     net.w_change = net.w if at_once and not net.trains_through_time else net.w_sum
@@ -507,7 +528,7 @@ cdef bint differs(const double* prediction, const double* x, Py_ssize_t n, doubl
 cdef void judge_prediction(
     const Net* low, State* lo, const Net* high, State* hi, Pair* pair, double rate
 ) noexcept nogil:
-    """The prediction of the input in `row`, made at the step before: learned from, and the input passed on if it is off."""
+    """Learn from the input in `row`, which was to be predicted at the step before, and pass it on if it was not."""
     cdef Py_ssize_t n = low.n_inputs
     cdef Py_ssize_t first = low.n_outputs - pair.n_imitated - n
     cdef Py_ssize_t k
@@ -644,7 +665,7 @@ cdef class Loops:
         net.input_to_output, net.bias = topology.input_to_output, topology.bias
         net.squash, net.output = kinds[topology.squash], kinds[topology.output]
         net.trains_through_time, net.forced = through_time, forced
-        net.depth = 0 if depth is None else depth
+        net.depth = 0 if depth is None else min(depth, 2**62)
         self.w = np.zeros((net.n_sources, net.n_units))
         self.v = np.zeros((net.n_out_sources, net.n_outputs))
         net.w, net.v = address(self.w, self.arrays), address(self.v, self.arrays)
@@ -663,13 +684,13 @@ cdef class Loops:
         st.delta, st.delta_before = room(net.n_units, arrays), room(net.n_units, arrays)
         reset(net, st)
         if net.trains_through_time:
-            self.make_past(st, past, net.depth + 1 if net.depth else 64)
+            self.make_past(st, past, 64)
         else:
             st.p = room(net.n_units * net.n_padded, arrays)
             st.block = room(net.n_units * BLOCK, arrays)
 
     cdef int make_past(self, State* st, list past, int64_t capacity) except -1:
-        """Make the rings, or longer ones that hold the same: none that is full to the brim goes round."""
+        """Make the rings, or longer ones that hold the same: none goes round before it is as long as it gets."""
         cdef Net* net = &self.net
         cdef list arrays = []
         cdef int32_t[::1] symbols = np.zeros(capacity, np.int32)
@@ -686,9 +707,11 @@ cdef class Loops:
         past[:] = [*arrays, symbols]
 
     cdef int expect(self, State* st, list past, int64_t n_steps) except -1:
-        """Have room for so many steps since the reset, where errors go back to it."""
-        if self.net.trains_through_time and not self.net.depth and n_steps > st.capacity:
-            self.make_past(st, past, max(n_steps, 2 * st.capacity))
+        """Have room for so many steps since the reset, or as many as errors go back and one more."""
+        cdef int64_t most = self.net.depth + 1 if self.net.depth else <int64_t> 1 << 62
+        cdef int64_t needed = min(n_steps, most)
+        if self.net.trains_through_time and needed > st.capacity:
+            self.make_past(st, past, min(max(needed, 2 * st.capacity), most))
 
     @property
     def n_bytes(self):
@@ -703,52 +726,65 @@ cdef class Loops:
         cdef Chunk chunk
         cdef Net* net = &self.net
         cdef State* st = &self.stream
-        cdef Py_ssize_t t, n = len(inputs)
+        cdef Py_ssize_t t = 0, n = len(inputs)
+        cdef Py_ssize_t cost
         point(&chunk, inputs, None)
         self.expect(st, self.past_of_stream, st.n_steps + n)
-        with nogil:
-            for t in range(n):
-                set_input(net, st, &chunk, t)
-                advance(net, st)
-                memcpy(&Y[t, 0], st.o, net.n_outputs * sizeof(double))
-                feed_back(net, st)
+        while t < n:
+            with nogil:
+                cost = 0
+                while t < n and cost < SLICE:
+                    set_input(net, st, &chunk, t)
+                    advance(net, st)
+                    memcpy(&Y[t, 0], st.o, net.n_outputs * sizeof(double))
+                    feed_back(net, st)
+                    cost += cost_of_step(net, 0)
+                    t += 1
+            PyErr_CheckSignals()
 
     def predict(self, inputs, const int64_t[::1] offsets, double[:, ::1] Y):
         """Run over sequences, each from a zero state."""
         cdef Chunk chunk
         cdef Net* net = &self.net
         cdef State* st = &self.apart
-        cdef Py_ssize_t t, i
+        cdef Py_ssize_t t = 0, i = 0, n = len(inputs)
+        cdef Py_ssize_t cost
         point(&chunk, inputs, None)
-        with nogil:
-            for i in range(offsets.shape[0] - 1):
-                reset(net, st)
-                for t in range(offsets[i], offsets[i + 1]):
+        while t < n:
+            with nogil:
+                cost = 0
+                while t < n and cost < SLICE:
+                    while t == offsets[i]:
+                        reset(net, st)
+                        i += 1
                     set_input(net, st, &chunk, t)
                     forward(net, st)
                     memcpy(&Y[t, 0], st.o, net.n_outputs * sizeof(double))
                     feed_back(net, st)
+                    cost += cost_of_step(net, 0)
+                    t += 1
+            PyErr_CheckSignals()
 
     def learn(self, inputs, targets, double rate, double[:, ::1] Y):
         """Go on with the stream and learn; the weights are finite afterwards if it returns True."""
         cdef Chunk chunk
         cdef Net* net = &self.net
         cdef State* st = &self.stream
-        cdef Py_ssize_t t, n = len(inputs)
-        cdef const double* target = NULL
+        cdef Py_ssize_t t = 0, n = len(inputs)
+        cdef Py_ssize_t cost
         point(&chunk, inputs, targets)
         self.expect(st, self.past_of_stream, st.n_steps + n)
         change_where(net, True)
-        with nogil:
-            for t in range(n):
-                set_input(net, st, &chunk, t)
-                advance(net, st)
-                memcpy(&Y[t, 0], st.o, net.n_outputs * sizeof(double))
-                target = target_at(&chunk, t, self.row, net.n_outputs)
-                learn_from(net, st, target, rate, True)
-                feed_back(net, st)
-                if net.forced:
-                    force(net, st, target)
+        while t < n:
+            with nogil:
+                cost = 0
+                while t < n and cost < SLICE:
+                    set_input(net, st, &chunk, t)
+                    learn_step(net, st, target_at(&chunk, t, self.row, net.n_outputs), rate, True, NULL)
+                    memcpy(&Y[t, 0], st.o, net.n_outputs * sizeof(double))
+                    cost += cost_of_step(net, st.n_steps)
+                    t += 1
+            PyErr_CheckSignals()
         return weights_finite(net)
 
     def train(
@@ -761,49 +797,52 @@ cdef class Loops:
         cdef Tally tally
         cdef Net* net = &self.net
         cdef State* st = &self.apart
-        cdef Py_ssize_t t, begin, end, i = 0, place = 0, n_steps = 0, cost = 0
+        cdef Py_ssize_t i = 0, t = 0, end = 0, place = -1, n_steps = 0
+        cdef Py_ssize_t cost
         cdef bint stopped = False, finite = True
-        cdef const double* target = NULL
+        cdef const double* target
         cdef Py_ssize_t n = order.shape[0]
         cdef double[::1] errors = history._room(n)
-        cdef Py_ssize_t step_cost = cost_of_step(net)
         point(&chunk, inputs, targets)
         enter_rule(&rule, history)
         self.expect(st, self.past_apart, np.diff(offsets).max(initial=0))
         change_where(net, at_once)
         try:
             while place < n and not stopped and finite:
-                cost = 0
                 with nogil:
-                    while place < n and not stopped and cost < SLICE:
-                        i = order[place]
-                        begin, end = offsets[i], offsets[i + 1]
-                        memset(&tally, 0, sizeof(Tally))
-                        reset(net, st)
-                        for t in range(begin, end):
+                    cost = 0
+                    while cost < SLICE:
+                        if t < end:
                             set_input(net, st, &chunk, t)
-                            advance(net, st)
+                            target = NULL
                             if not target_per_sequence or t == end - 1:
                                 target = target_at(&chunk, i if target_per_sequence else t, self.row, net.n_outputs)
-                                add_to_tally(&tally, st.o, target, net.n_outputs)
-                                learn_from(net, st, target, rate, at_once)
-                            feed_back(net, st)
-                            if net.forced and not target_per_sequence:
-                                force(net, st, target)
-                        if not at_once:
-                            collect(net, st)
-                            settle(net)
-                        n_steps += end - begin
-                        cost += step_cost * (end - begin) + net.n_sources * net.n_units
-                        stopped = end_of_sequence(&tally, net.n_outputs, &errors[place], &rule)
+                            learn_step(net, st, target, rate, at_once, &tally)
+                            cost += cost_of_step(net, st.n_steps if at_once else 0)
+                            t += 1
+                            n_steps += 1
+                            continue
+                        if place >= 0:
+                            if not at_once:
+                                collect(net, st)
+                                settle(net)
+                            finite = weights_finite(net)
+                            if not finite:
+                                break
+                            stopped = end_of_sequence(&tally, net.n_outputs, &errors[place], &rule)
                         place += 1
-                        finite = weights_finite(net)
-                        if not finite:
+                        if place == n or stopped:
                             break
+                        i = order[place]
+                        t, end = offsets[i], offsets[i + 1]
+                        memset(&tally, 0, sizeof(Tally))
+                        reset(net, st)
+                        cost += net.n_sources * net.n_units
                 PyErr_CheckSignals()
         finally:
+            forget_sums(net)
             leave_rule(&rule, history)
-            history.sequences += place
+            history.sequences += max(place, 0)
             history.steps += n_steps
             history.stopped = bool(stopped)
         if not finite:
@@ -837,8 +876,9 @@ cdef class PairLoops:
 
     def skip(self, Py_ssize_t n):
         """The automatizer has done n steps of inference."""
-        self.stream.clock += n
-        self.stream.told = False
+        if n:
+            self.stream.clock += n
+            self.stream.told = False
 
     def learn(self, inputs, targets, double rate, double[:, ::1] Y):
         """Go on with the stream and learn. Returns the times of the inputs passed on, or None if weights overflowed."""
@@ -846,21 +886,29 @@ cdef class PairLoops:
         cdef Net* low = &self.low.net
         cdef State* lo = &self.low.stream
         cdef Tally tally
-        cdef Py_ssize_t t, n = len(inputs)
+        cdef Py_ssize_t t = 0, n = len(inputs)
+        cdef Py_ssize_t cost
         cdef int64_t[::1] passed = np.zeros(2 * n + 1, np.int64)
         point(&chunk, inputs, targets)
         change_where(low, True)
         change_where(&self.high.net, True)
         self.stream.passed, self.stream.n_passed = &passed[0], 0
-        with nogil:
-            for t in range(n):
-                memset(&tally, 0, sizeof(Tally))
-                chunk_step(
-                    low, lo, &self.high.net, &self.high.stream, &self.stream, &chunk, t,
-                    target_at(&chunk, t, self.row, self.n_task), rate, &tally,
-                )
-                memcpy(&Y[t, 0], lo.o, self.n_task * sizeof(double))
-        self.stream.passed = NULL
+        try:
+            while t < n:
+                with nogil:
+                    cost = 0
+                    while t < n and cost < SLICE:
+                        memset(&tally, 0, sizeof(Tally))
+                        chunk_step(
+                            low, lo, &self.high.net, &self.high.stream, &self.stream, &chunk, t,
+                            target_at(&chunk, t, self.row, self.n_task), rate, &tally,
+                        )
+                        memcpy(&Y[t, 0], lo.o, self.n_task * sizeof(double))
+                        cost += cost_of_step(low, 0) + cost_of_step(&self.high.net, 0)
+                        t += 1
+                PyErr_CheckSignals()
+        finally:
+            self.stream.passed = NULL
         if not weights_finite(low) or not weights_finite(&self.high.net):
             return None
         return np.asarray(passed)[:self.stream.n_passed].copy()
@@ -876,45 +924,50 @@ cdef class PairLoops:
         cdef Net* low = &self.low.net
         cdef Net* high = &self.high.net
         cdef Pair* pair = &self.apart
-        cdef Py_ssize_t t, begin, end, i = 0, place = 0, n_steps = 0, cost = 0
+        cdef Py_ssize_t i = 0, t = 0, end = 0, place = -1, n_steps = 0
+        cdef Py_ssize_t cost
         cdef bint stopped = False, finite = True
-        cdef const double* target = NULL
+        cdef const double* target
         cdef Py_ssize_t n = order.shape[0]
         cdef double[::1] errors = history._room(n)
         cdef double[::1] none = np.full(self.n_task, np.nan)
-        cdef Py_ssize_t step_cost = cost_of_step(low) + cost_of_step(high)
         point(&chunk, inputs, targets)
         enter_rule(&rule, history)
         change_where(low, True)
         change_where(high, True)
         try:
             while place < n and not stopped and finite:
-                cost = 0
                 with nogil:
-                    while place < n and not stopped and cost < SLICE:
-                        i = order[place]
-                        begin, end = offsets[i], offsets[i + 1]
-                        memset(&tally, 0, sizeof(Tally))
-                        reset_pair(low, &self.low.apart, high, &self.high.apart, pair)
-                        for t in range(begin, end):
-                            if target_per_sequence:
-                                target = target_at(&chunk, i, self.row, self.n_task) if t == end - 1 else &none[0]
-                            else:
-                                target = target_at(&chunk, t, self.row, self.n_task)
+                    cost = 0
+                    while cost < SLICE:
+                        if t < end:
+                            target = &none[0]
+                            if not target_per_sequence or t == end - 1:
+                                target = target_at(&chunk, i if target_per_sequence else t, self.row, self.n_task)
                             chunk_step(
                                 low, &self.low.apart, high, &self.high.apart, pair, &chunk, t, target, rate, &tally
                             )
-                        n_steps += end - begin
-                        cost += step_cost * (end - begin)
-                        stopped = end_of_sequence(&tally, self.n_task, &errors[place], &rule)
+                            cost += cost_of_step(low, 0) + cost_of_step(high, 0)
+                            t += 1
+                            n_steps += 1
+                            continue
+                        if place >= 0:
+                            finite = weights_finite(low) and weights_finite(high)
+                            if not finite:
+                                break
+                            stopped = end_of_sequence(&tally, self.n_task, &errors[place], &rule)
                         place += 1
-                        finite = weights_finite(low) and weights_finite(high)
-                        if not finite:
+                        if place == n or stopped:
                             break
+                        i = order[place]
+                        t, end = offsets[i], offsets[i + 1]
+                        memset(&tally, 0, sizeof(Tally))
+                        reset_pair(low, &self.low.apart, high, &self.high.apart, pair)
+                        cost += low.n_sources
                 PyErr_CheckSignals()
         finally:
             leave_rule(&rule, history)
-            history.sequences += place
+            history.sequences += max(place, 0)
             history.steps += n_steps
             history.stopped = bool(stopped)
         if not finite:
@@ -979,11 +1032,12 @@ cdef int leave_rule(const Rule* rule, history) except -1:
         window.error_sum, window.error_rest = rule.error_sum, rule.error_rest
 
 
-cdef Py_ssize_t cost_of_step(const Net* net) noexcept:
-    """Multiplications of a step, about."""
-    cdef Py_ssize_t n = net.n_units
-    cdef Py_ssize_t n_weights = n * net.n_sources
-    return n_weights * (2 if net.trains_through_time else 1 + n * n) + 2 * net.n_out_sources * net.n_outputs
+cdef Py_ssize_t cost_of_step(const Net* net, int64_t n_back) noexcept nogil:
+    """Multiplications of a step, about, from which errors may go back so many steps."""
+    cdef Py_ssize_t n_weights = net.n_units * net.n_sources
+    cdef int64_t depth = min(n_back, net.depth) if net.depth else n_back
+    cdef Py_ssize_t recurrent = depth if net.trains_through_time else net.n_units * net.n_units
+    return n_weights * (1 + recurrent) + 2 * net.n_out_sources * net.n_outputs
 
 
 cdef object raise_not_finite(Py_ssize_t sequence):

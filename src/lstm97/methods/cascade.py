@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from lstm97 import History, Stop
 from lstm97._checks import integer, not_negative, positive
 from lstm97.methods._cascade import TrainingSet, quickprop, run
-from lstm97.methods.learner import Learner
+from lstm97.methods.learner import Learner, check_size
 from lstm97.sequences import Sequences
 from lstm97.training import StopWindow
 
@@ -131,11 +131,10 @@ class RCC(Learner):
         \frac{dV(t)}{dw_m} = f'(t) \Bigl(z_m(t) + w_{VV} \frac{dV(t-1)}{dw_m}\Bigr).
 
     The gradient is exact: nothing is truncated, and the signs of the :math:`C_o` are those of this very pass, where
-    Fahlman's programs take the pass before. An output's first weight from a new unit is its :math:`C_o`, cut to
-    the range of initial weights. The outputs'
-    epsilon is divided by the number of steps with a target, the candidates' by the number of their sources, which
-    :math:`S`, by nature independent of the number of steps, asks for. (Fahlman divides the latter by both, and so needs
-    larger epsilons for larger sets.) Each phase begins without a memory of earlier steps.
+    Fahlman's programs take the pass before. An output's first weight from a new unit is its :math:`C_o`, cut to the
+    range of initial weights. The outputs' epsilon is divided by the number of steps with a target, the candidates' by
+    the number of their sources only: :math:`S` does not grow with the number of steps. (Fahlman divides by both, and so
+    needs a larger epsilon for a larger set.) Each phase begins without a memory of earlier steps.
 
     A file has the weights and settings. Not in it: the phase and quickprop's memory (training goes on with outputs,
     afresh) and where the random numbers are (candidates are drawn as after `seed`).
@@ -421,9 +420,11 @@ class RCC(Learner):
         }
 
     @classmethod
-    def _from_settings(cls, settings: dict[str, Any]) -> Self:
+    def _from_settings(cls, settings: dict[str, Any], n_numbers: int) -> Self:
         options = dict(settings)
         units = integer("units", options.pop("units"), at_least=0)
+        sizes = {name: options[name] for name in ("n_inputs", "n_outputs")}
+        check_size(CascadeTopology(**sizes, n_hidden=units).n_weights, n_numbers)
         learner = cls(**options)
         if units > learner._max_units:
             raise ValueError(f"units is {units}, but max_units is {learner._max_units}")

@@ -11,7 +11,7 @@ import numpy as np
 from lstm97 import History
 from lstm97._checks import integer, not_negative
 from lstm97.methods._recurrent import Loops, PairLoops
-from lstm97.methods.learner import Array, Floats, Integers, Learner
+from lstm97.methods.learner import Array, Floats, Integers, Learner, check_size
 from lstm97.methods.recurrent import Seed, draw_weights, layers
 from lstm97.methods.topology import RecurrentTopology, Squash
 from lstm97.sequences import Sequences
@@ -130,8 +130,8 @@ class Chunker(Learner):
     error signal without delay for what the chunker found worth remembering, and takes the prediction over. Both learn
     by RTRL, at every step.
 
-    The outputs are the automatizer's. Inference runs the automatizer alone; what is skipped so is unknown to the
-    chunker.
+    The outputs are the automatizer's. Inference runs the automatizer alone: what comes then is not passed on, even if
+    it is the first input.
 
     If ``topology.next_inputs``, a step without target learns from the next input when it comes.
 
@@ -195,8 +195,10 @@ class Chunker(Learner):
         return {"topology": fields, "threshold": self._threshold}
 
     @classmethod
-    def _from_settings(cls, settings: dict[str, Any]) -> Self:
-        return cls(ChunkerTopology(**settings["topology"]), threshold=settings["threshold"])
+    def _from_settings(cls, settings: dict[str, Any], n_numbers: int) -> Self:
+        topology = ChunkerTopology(**settings["topology"])
+        check_size(topology.automatizer.n_numbers + topology.chunker.n_numbers, n_numbers)
+        return cls(topology, threshold=settings["threshold"])
 
     def _reset(self) -> None:
         self._pair.reset()

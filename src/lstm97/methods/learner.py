@@ -63,7 +63,7 @@ class Learner(ABC):
         return np.dtype(np.float64)
 
     def __init__(self) -> None:
-        self._busy = threading.Lock()
+        self._busy = threading.RLock()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.topology.n_weights} weights, {self.topology}>"
@@ -173,7 +173,7 @@ class Learner(ABC):
         NotImplementedError
             If this method learns from whole training sets only.
         """
-        checked = as_target(target, self)
+        checked = None if target is None else as_target(target, self)
         row = None if checked is None else _one(checked)
         y: Floats = self._learned(_one(as_input(x, self)), row, learning_rate)[0]
         return y
@@ -244,6 +244,8 @@ class Learner(ABC):
         for name, value, kind in (("stop", stop, Stop), ("history", history, History)):
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable, got {type(callback).__name__}")
         packed = as_sequences(inputs, self)
         rows, per_sequence = as_targets(targets, packed, self)
         presentation = presented(order, len(packed))
@@ -253,8 +255,9 @@ class Learner(ABC):
             for _ in range(epochs):
                 if isinstance(order, np.random.Generator):
                     presentation = order.permutation(len(packed))
+                before = done.sequences
                 self._train(packed, rows, per_sequence, presentation, learning_rate, update, done)
-                done.epochs += not done.stopped
+                done.epochs += done.sequences - before == len(presentation)
                 if (callback is not None and callback(done)) or done.stopped:
                     break
         return done
@@ -296,6 +299,10 @@ class Learner(ABC):
         OSError
             If the file cannot be written.
         """
+        write_whole(path, self._to_bytes())
+
+    def _to_bytes(self) -> bytes:
+        """What `save` writes."""
         with self._in_use():
             tensors = {f"weights.{name}": np.array(values, order="C") for name, values in self.weights.items()}
             metadata = {
@@ -303,8 +310,11 @@ class Learner(ABC):
                 "method": self.method,
                 "settings": json.dumps(self._settings()),
             }
-            data = to_bytes(tensors, metadata)
-        write_whole(path, data)
+            return to_bytes(tensors, metadata)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are the bytes of a file; as there, the state is not kept."""
+        return _from_bytes, (type(self), self._to_bytes())
 
     # ---- what a method does itself ----
 
@@ -314,8 +324,11 @@ class Learner(ABC):
 
     @classmethod
     @abstractmethod
-    def _from_settings(cls, settings: dict[str, Any]) -> Self:
-        """A learner with these settings and any weights; ValueError or TypeError if they are none."""
+    def _from_settings(cls, settings: dict[str, Any], n_numbers: int) -> Self:
+        """A learner with these settings and any weights; ValueError or TypeError if they are none.
+
+        Or if its weights would not be so many numbers: then no memory is taken for them.
+        """
 
     @abstractmethod
     def _reset(self) -> None:
@@ -353,9 +366,9 @@ class Learner(ABC):
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
-        """A claim on this learner, for one thread at a time."""
+        """A claim on this learner, for one thread at a time; its own calls, from a callback, go through."""
         if not self._busy.acquire(blocking=False):
-            raise RuntimeError("this learner is in use by another thread, or by the call this one is made from")
+            raise RuntimeError("this learner is in use by another thread")
         try:
             yield
         finally:
@@ -377,26 +390,34 @@ class Learner(ABC):
 
 def read(path: str | PathLike[str], methods: Mapping[str, type[Learner]]) -> Learner:
     """Read what `Learner.save` wrote, as one of these methods; see `lstm97.methods.load`."""
-    name = os.fsdecode(path)
     with open(path, "rb") as file:
         data = file.read()
     try:
         metadata, tensors = _parse(data)
-        if metadata.get("format") != f"lstm97.methods {FORMAT}":
-            raise ValueError(f"its format is {metadata.get('format')!r}, expected 'lstm97.methods {FORMAT}'")
         if metadata.get("method") not in methods:
             raise ValueError(f"its method is {metadata.get('method')!r}, expected one of {', '.join(methods)}")
-        learner = methods[metadata["method"]]._from_settings(json.loads(metadata["settings"]))
-        weights = learner.weights
-        if tensors.keys() != {f"weights.{kind}" for kind in weights}:
-            raise ValueError(f"it has the tensors {', '.join(sorted(tensors))}")
-        for kind, view in weights.items():
-            values = tensors[f"weights.{kind}"]
-            if values.shape != view.shape or not np.isfinite(values).all():
-                raise ValueError(f"weights.{kind} has shape {values.shape}, expected {view.shape} finite numbers")
-            view[...] = values
+        return _learner(methods[metadata["method"]], metadata, tensors)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SafetensorError) as error:
-        raise ValueError(f"{name} is not a file of lstm97.methods: {error}") from error
+        raise ValueError(f"{os.fsdecode(path)} is not a file of lstm97.methods: {error}") from error
+
+
+def _from_bytes(kind: type[Learner], data: bytes) -> Learner:
+    return _learner(kind, *_parse(data))
+
+
+def _learner(kind: type[Learner], metadata: dict[str, str], tensors: dict[str, Floats]) -> Learner:
+    """The learner that was written so."""
+    if metadata.get("format") != f"lstm97.methods {FORMAT}":
+        raise ValueError(f"its format is {metadata.get('format')!r}, expected 'lstm97.methods {FORMAT}'")
+    learner = kind._from_settings(json.loads(metadata["settings"]), sum(tensor.size for tensor in tensors.values()))
+    weights = learner.weights
+    if tensors.keys() != {f"weights.{layer}" for layer in weights}:
+        raise ValueError(f"it has the tensors {', '.join(sorted(tensors))}")
+    for layer, view in weights.items():
+        values = tensors[f"weights.{layer}"]
+        if values.shape != view.shape or not np.isfinite(values).all():
+            raise ValueError(f"weights.{layer} has shape {values.shape}, expected {view.shape} finite numbers")
+        view[...] = values
     return learner
 
 
@@ -408,6 +429,12 @@ def _parse(data: bytes) -> tuple[dict[str, str], dict[str, Floats]]:
             raise ValueError(f"{name} is not of dtype float64")
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return header.get("__metadata__", {}), tensors
+
+
+def check_size(n: int, n_numbers: int) -> None:
+    """Refuse settings whose weights are other than so many numbers."""
+    if n != n_numbers:
+        raise ValueError(f"it has {n_numbers} numbers, but its settings ask for {n}")
 
 
 def _one(value: int | Array) -> Array:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lstm97 import History
 from lstm97._checks import integer, not_negative
 from lstm97.methods._recurrent import Loops
-from lstm97.methods.learner import Array, Floats, Integers, Learner
+from lstm97.methods.learner import Array, Floats, Integers, Learner, check_size
 from lstm97.methods.topology import RecurrentTopology
 from lstm97.sequences import Sequences
 
@@ -52,7 +52,7 @@ class RecurrentLearner(Learner):
 
         Writable views, used from the next step on. The sources of the recurrent layer are the inputs, its own units at
         the step before, the bias; those of outputs the inputs, the recurrent units, the bias, as far as they are there.
-        The weight of a connection that is not there is 0 and not learned.
+        The weight of a connection that is not there is 0, unless it is written, and not learned.
         """
         return layers(self._loops)
 
@@ -65,8 +65,9 @@ class RecurrentLearner(Learner):
         return {"topology": asdict(self._topology)}
 
     @classmethod
-    def _from_settings(cls, settings: dict[str, Any]) -> Self:
+    def _from_settings(cls, settings: dict[str, Any], n_numbers: int) -> Self:
         topology = RecurrentTopology(**settings["topology"])
+        check_size(topology.n_numbers, n_numbers)
         return cls(topology, **{name: value for name, value in settings.items() if name != "topology"})
 
     def _reset(self) -> None:
@@ -134,8 +135,8 @@ class RTRL(RecurrentLearner):
         dy_k/dw_im(t) = f'(net_k) (sum_l w_kl dy_l/dw_im(t-1) + [k = i] z_m(t))
 
     and a weight changes by ``learning_rate * sum_k (error at y_k) dy_k/dw_im``. A step of n fully recurrent units costs
-    O(n^4), the memory is O(n^3), both independent of the stream's length. If weights change at every step, the
-    sensitivities are those along the weights there were, as the authors have it.
+    O(n^4), inference too, and the memory is O(n^3); both do not depend on the stream's length. If weights change at
+    every step, the sensitivities are those along the weights there were, as the authors have it.
 
     References
     ----------
@@ -194,8 +195,8 @@ class BPTT(RecurrentLearner):
     -----
     With ``update="sequence"`` and no truncation, errors of all steps go back together once the sequence is over [1]_: a
     step costs O(weights). If weights change at every error signal, each error goes back by itself over the kept
-    activations, by the weights there are then: BPTT(h) of [2]_ for h ``steps``. What is kept grows with the sequence,
-    or with ``steps``.
+    activations, by the weights there are then: BPTT(h) of [2]_ for h ``steps``. What is kept grows with the sequence or
+    stream, inference included, until it is ``steps``.
 
     References
     ----------

@@ -122,7 +122,12 @@ class RecurrentTopology:
         return np.array(self.recurrence, bool)
 
     @property
+    def n_numbers(self) -> int:
+        """Number of weights that are kept, those of absent connections included."""
+        return self.n_units * self.n_sources + self.n_outputs * self.n_output_sources
+
+    @property
     def n_weights(self) -> int:
         """Number of weights, biases included; a connection that is not there has none."""
         absent = int(np.count_nonzero(~self.sees))
-        return self.n_units * self.n_sources - absent + self.n_outputs * self.n_output_sources
+        return self.n_numbers - absent

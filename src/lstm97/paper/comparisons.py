@@ -48,13 +48,14 @@ SHORT_CAP = 100_000
 FAILING_TRIALS = 5
 """Trials of each method there."""
 
-WHOLE_STATE = "whole-state"
-"""The reading in which the chunker's automatizer learns to predict the outputs of the net above it too."""
+WHOLE_STATE, FOUR_UNITS = "whole-state", "four-units"
+"""Readings of the chunker."""
 
 COMPARISON_READINGS: Mapping[str, str] = MappingProxyType(
     {
         LITERAL: "As the paper states the net, its weights and its learning rate.",
         WHOLE_STATE: "The automatizer predicts all units of the net above it, as the chunker's own papers have it.",
+        FOUR_UNITS: "So it does, both nets have four hidden units, and initial weights are in [-1, 1].",
     }
 )
 """What the readings of these rows mean."""
@@ -193,8 +194,10 @@ GRAMMAR_ROWS = (
 )
 """Table 1: the embedded Reber grammar. Of RTRL the paper says that some fraction of the trials succeeded."""
 
-_CHUNKER_ROW = _long_lag_row(100, "chunker", 1.0, Figures(solved=0.33, sequences=32_400), LONG_CAP)
-assert isinstance(_CHUNKER_ROW.topology, ChunkerTopology)
+_CHUNKER = _long_lag_row(100, "chunker", 1.0, Figures(solved=0.33, sequences=32_400), LONG_CAP)
+assert isinstance(_CHUNKER.topology, ChunkerTopology)
+_IMITATING = replace(_CHUNKER, reading=WHOLE_STATE, topology=replace(_CHUNKER.topology, imitated="state"))
+assert isinstance(_IMITATING.topology, ChunkerTopology)
 
 LONG_LAG_ROWS = (
     _long_lag_row(4, "rtrl", 1.0, Figures(solved=0.78, sequences=1_043_000), 5_000_000),
@@ -203,8 +206,9 @@ LONG_LAG_ROWS = (
     *(_long_lag_row(10, "rtrl", rate, _NEVER, 5_000_000) for rate in (1.0, 4.0, 10.0)),
     *(_long_lag_row(100, "rtrl", rate, _NEVER, LONG_CAP) for rate in (1.0, 4.0, 10.0)),
     *(_long_lag_row(100, "bptt", rate, _NEVER, LONG_CAP) for rate in (1.0, 4.0, 10.0)),
-    _CHUNKER_ROW,
-    replace(_CHUNKER_ROW, reading=WHOLE_STATE, topology=replace(_CHUNKER_ROW.topology, imitated="state")),
+    _CHUNKER,
+    _IMITATING,
+    replace(_IMITATING, reading=FOUR_UNITS, topology=replace(_IMITATING.topology, n_hidden=4), init_range=1.0),
 )
 """Table 2: noise-free sequences with long time lags, p = 4, 10 and 100, and alpha where the paper has 1 to 10."""
 

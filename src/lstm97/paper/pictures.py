@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,15 +14,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from lstm97 import Network
-from lstm97.paper.experiments import Experiment
+from lstm97.paper.costs import LENGTHS_UNITS, STEPS, Cost
+from lstm97.paper.experiments import LSTM, Experiment
 from lstm97.paper.inside import Gate, look_inside, net_input_parts
 from lstm97.paper.runner import Trial
+from lstm97.paper.vanishing import Flow
 
 # Colours that differ in brightness too.
 LITERAL_COLOUR, CLOSEST_COLOUR = "#d55e00", "#0072b2"
+METHOD_COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")
 UNIT_COLOURS = ("#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 
 CURVES_DRAWN = 10
@@ -163,6 +168,70 @@ def gate_parts(
         every[-1, column].set_xlabel("step", fontsize=8)
     handles, labels = every[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def costs(measured: Sequence[Cost]) -> Figure:
+    """Draw time per step and weight against the number of units, and memory against the length of a sequence."""
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    by_units, by_steps = figure.subplots(1, 2)
+    names = list(dict.fromkeys(cost.method for cost in measured))
+    for name, colour, marker in zip(names, itertools.cycle(METHOD_COLOURS), "os^vDPX", strict=False):
+        units = [cost for cost in measured if cost.method == name and cost.n_steps == STEPS]
+        steps = [cost for cost in measured if cost.method == name and cost.n_units == LENGTHS_UNITS]
+        look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
+        by_units.plot(
+            [cost.n_units for cost in units],
+            [cost.nanoseconds / cost.n_weights for cost in units],
+            label=name,
+            **look,
+        )
+        by_steps.plot([cost.n_steps for cost in steps], [cost.n_bytes / 1024 for cost in steps], **look)
+    by_units.set_xlabel("hidden units (cells of LSTM)", fontsize=8)
+    by_units.set_ylabel("nanoseconds per step and weight", fontsize=8)
+    by_steps.set_xlabel(f"steps of the sequence, {LENGTHS_UNITS} units", fontsize=8)
+    by_steps.set_ylabel("KiB held by the learner", fontsize=8)
+    for axes in (by_units, by_steps):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.tick_params(labelsize=7)
+        axes.grid(visible=True, color="0.9", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    by_units.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    by_units.set_xticks(sorted({cost.n_units for cost in measured}))
+    by_units.xaxis.set_minor_locator(NullLocator())
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+def error_flow(flows: Sequence[Flow]) -> Figure:
+    """Draw what is left of an error against the number of steps it went back, for nets of each kind."""
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    shades = dict(
+        zip(dict.fromkeys(flow.init_range for flow in flows if flow.method != LSTM), METHOD_COLOURS[1:], strict=False)
+    )
+    for flow in flows:
+        lags = np.arange(flow.sizes.shape[1])
+        middle = np.median(flow.sizes, axis=0)
+        colour = METHOD_COLOURS[0] if flow.method == LSTM else shades[flow.init_range]
+        name = f"{flow.method}, initial weights within {flow.init_range:g}"
+        # RTRL and BPTT lie on each other: the one is wide and pale, the other thin.
+        wide = flow.method == "rtrl"
+        axes.plot(lags, middle, color=colour, linewidth=5 if wide else 1.4, alpha=0.3 if wide else 1, label=name)
+        if not wide:
+            axes.fill_between(
+                lags, flow.sizes.min(axis=0), flow.sizes.max(axis=0), color=colour, alpha=0.12, linewidth=0
+            )
+    axes.set_yscale("log")
+    axes.set_ylim(1e-20, 100)
+    axes.set_xlim(0, flows[0].sizes.shape[1] - 1)
+    axes.set_xlabel("steps back in time", fontsize=8)
+    axes.set_ylabel("error, as a share of that at the last step", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(visible=True, color="0.9", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
 
 

@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lstm97 import Network
-from lstm97.paper import pictures
-from lstm97.paper.experiments import LITERAL, Experiment, lstm_topology
-from lstm97.paper.findings import FINDINGS
+from lstm97.paper import costs as costs_of_learning
+from lstm97.paper import pictures, vanishing
+from lstm97.paper.comparisons import COMPARISON_READINGS, FAILING_ROWS, GRAMMAR_ROWS, LONG_LAG_ROWS
+from lstm97.paper.costs import Cost
+from lstm97.paper.experiments import LITERAL, LSTM, Experiment
+from lstm97.paper.findings import COMPARISON_FINDINGS, FINDINGS
 from lstm97.paper.inside import Gate, look_inside
 from lstm97.paper.problems import problem_of
 from lstm97.paper.readings import CLOSEST, READINGS, reading_of
-from lstm97.paper.rows import TABLES
+from lstm97.paper.result_lines import HEADER, Groups, Line, describe_row, group, reading_lines, row_lines
+from lstm97.paper.rows import ROWS, TABLES
 from lstm97.paper.runner import Trial, initial_network, run_trial
-from lstm97.paper.summary import Summary, summarise
 from lstm97.paper.tasks import TEMPORAL_ORDER
 
 TITLES = (
@@ -39,86 +42,6 @@ TITLES = (
     "Temporal order (tasks 6a, 6b)",
 )
 """What the paper's tables 1 to 9 are about."""
-
-Groups = Mapping[tuple[str, str], Sequence[Trial]]
-
-
-Source = Literal["paper", "literal", "closest", "other"]
-
-HEADER = (
-    "solved",
-    "95 % interval",
-    "mean",
-    "median",
-    "range",
-    "/ paper",
-    "first stage",
-    "wrong",
-    "test error",
-    "cap",
-)
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a table: a row of the paper in one reading, or the paper's own figures."""
-
-    source: Source
-    label: str
-    cells: tuple[str, ...]
-
-
-def group(trials: Iterable[Trial]) -> Groups:
-    """Sort trials of the paper's rows by row and reading.
-
-    Those with another cap than the row's count only where there are none with that; of several such caps, the highest.
-    """
-    caps = {row.row: row.max_sequences for table in TABLES for row in table}
-    groups: dict[tuple[str, str], list[Trial]] = {}
-    for trial in sorted(trials, key=lambda trial: (-trial.max_sequences, trial.seed)):
-        if trial.row in caps:
-            groups.setdefault((trial.row, trial.reading), []).append(trial)
-    for (row, reading), found in groups.items():
-        cap = caps[row] if any(trial.max_sequences == caps[row] for trial in found) else found[0].max_sequences
-        groups[row, reading] = [trial for trial in found if trial.max_sequences == cap]
-    return groups
-
-
-def row_lines(row: Experiment, groups: Groups) -> list[Line]:
-    """Return the paper's line and that of the literal and the closest reading, as far as there are trials."""
-    lines = [_paper_line(row)]
-    closest = reading_of(row.task, CLOSEST).name
-    for name in dict.fromkeys((LITERAL, closest)):
-        if trials := groups.get((row.row, name)):
-            source: Source = "literal" if name == LITERAL else "closest"
-            label = name if name == LITERAL else f"closest: {name}"
-            lines.append(Line(source, label, _cells_of(summarise(trials, row.paper))))
-    return lines
-
-
-def reading_lines(row: Experiment, groups: Groups) -> list[Line]:
-    """Return a line for every reading of a row that has trials."""
-    return [
-        Line("other", reading.name, _cells_of(summarise(trials, row.paper)))
-        for reading in READINGS[row.task]
-        if (trials := groups.get((row.row, reading.name)))
-    ]
-
-
-def describe_row(row: Experiment) -> str:
-    """Return what tells a row from others in words: settings of its network and task."""
-    blocks = lstm_topology(row).blocks
-    parts = [f"{len(blocks)} x {blocks[0]} cells", f"{row.topology.n_weights} weights", f"alpha {row.learning_rate:g}"]
-    match row.paper_task[0]:
-        case "2":
-            parts[:0] = [f"q={row.lag}, p={row.parameters['n_distractors']}"] if row.parameters else [f"p={row.lag}"]
-        case "3":
-            parts[:0] = [f"T={row.lag}, N={row.parameters['n_informative']}"]
-        case "4":
-            parts[:0] = [f"T={row.lag}"]
-        case "5":
-            parts[:0] = [f"n_seq={row.row.partition('-')[2]}"]
-    return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -147,39 +70,87 @@ def sections(groups: Groups) -> list[Section]:
     return found
 
 
-def markdown(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]]) -> str:
+@dataclass(frozen=True)
+class Comparison:
+    """A table of rows of several methods, LSTM's among them."""
+
+    name: str
+    title: str
+    rows: tuple[Experiment, ...]
+    """Of which there are trials, each in one reading."""
+
+
+def comparisons(groups: Groups) -> list[Comparison]:
+    """Return the tables of methods that there are trials of other methods than LSTM for."""
+    found = []
+    for name, title, rows in (
+        ("grammar", "The embedded Reber grammar, by method (table 1)", (*GRAMMAR_ROWS, *ROWS["embedded-reber"])),
+        ("long-lag", "Noise-free sequences with long time lags, by method (table 2)", _long_lag_rows()),
+        (
+            "failing",
+            "Where the paper says that all other methods fail (2b, and the first rows of 3a and 4)",
+            _failing_rows(),
+        ),
+    ):
+        once = {row.row: row for row in rows if row.reading == LITERAL}
+        shown = tuple(row for row in once.values() if len(row_lines(row, groups)) > 1)
+        if any(row.method != LSTM for row in shown):
+            found.append(Comparison(name, title, shown))
+    return found
+
+
+def _long_lag_rows() -> tuple[Experiment, ...]:
+    return (*LONG_LAG_ROWS, *ROWS["long-lag"])
+
+
+def _failing_rows() -> tuple[Experiment, ...]:
+    """Task by task, LSTM's row last."""
+    tasks = dict.fromkeys(row.task for row in FAILING_ROWS)
+    return tuple(row for task in tasks for row in (*FAILING_ROWS, ROWS[task][0]) if row.task == task)
+
+
+def markdown(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], costs: Sequence[Cost] = ()) -> str:
     """Return the report as Markdown, without pictures.
 
     Parameters
     ----------
     trials, runs
         What `read_records` returns; at least one trial.
+    costs : sequence of Cost
+        What `lstm97.paper.costs.measure` found, if the report is to have that too.
     """
     groups = group(trials)
     parts = ["# The rerun of the paper", *_overview(groups, runs)]
     for section in sections(groups):
         parts += [f"## {section.title}", *_notes(section.rows)]
-        lines = [
-            (f"**{row.row}** {describe_row(row)}" if i == 0 else "", line.label, *line.cells)
-            for row in section.rows
-            for i, line in enumerate(row_lines(row, groups))
-        ]
-        parts.append(_markdown_table(("row", "reading", *HEADER), lines))
+        parts.append(_markdown_table(("row", "reading", *HEADER), _labelled(section.rows, groups)))
         for row in section.swept:
             meanings = {reading.name: reading.meaning for reading in READINGS[row.task]}
             parts.append(f"Readings of row {row.row} ({describe_row(row)}):")
             lines = [(line.label, meanings[line.label], *line.cells) for line in reading_lines(row, groups)]
             parts.append(_markdown_table(("reading", "meaning", *HEADER), lines))
+    for comparison in comparisons(groups):
+        parts += [f"## {comparison.title}", *_comparison_notes(comparison)]
+        parts.append(_markdown_table(("row", "reading", *HEADER), _labelled(comparison.rows, groups)))
+    if costs:
+        parts += ["## The cost of learning, by method", _COSTS, *_cost_tables(costs)]
+        parts += ["## How errors vanish", _VANISHING, _flow_table()]
     return "\n\n".join(parts) + "\n"
 
 
-def page(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], *, networks: bool = True) -> str:
+def page(
+    trials: Sequence[Trial],
+    runs: Sequence[Mapping[str, Any]],
+    costs: Sequence[Cost] = (),
+    *,
+    networks: bool = True,
+) -> str:
     """Return the report as one HTML page that needs nothing else.
 
     Parameters
     ----------
-    trials, runs
-        What `read_records` returns; at least one trial.
+    trials, runs, costs
+        As for `markdown`.
     networks : bool, default True
         Train a network for each of three tasks again, and draw what goes on inside it.
     """
@@ -209,6 +180,30 @@ def page(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], *, networks
             table = _html_table(title, ("reading", "meaning", *HEADER), lines)
             parts.append(f"<details><summary>{_e(title)}</summary>{table}</details>")
         parts.append("</section>")
+    for comparison in comparisons(groups):
+        contents.append(f'<li><a href="#{comparison.name}">{_e(comparison.title)}</a></li>')
+        parts.append(f'<section id="{comparison.name}"><h2>{_e(comparison.title)}</h2>')
+        parts += [f"<p>{_e(text)}</p>" for text in _comparison_notes(comparison)]
+        parts.append(
+            _html_table(comparison.title, ("row", "reading", *HEADER), _html_rows(comparison.rows, groups))
+            + "</section>"
+        )
+    if costs:
+        contents.append(
+            '<li><a href="#costs">The cost of learning</a></li><li><a href="#flow">How errors vanish</a></li>'
+        )
+        parts.append(f'<section id="costs"><h2>The cost of learning, by method</h2><p>{_e(_COSTS)}</p>')
+        parts.append(_picture(pictures.costs(costs), "costs-picture", "Time and memory of learning, by method."))
+        parts.append(f'</section><section id="flow"><h2>How errors vanish</h2><p>{_e(_VANISHING)}</p>')
+        parts.append(
+            _picture(
+                pictures.error_flow(vanishing.measure()),
+                "flow-picture",
+                f"The error that reaches a step, as a share of that at the last step: median of {vanishing.SEEDS} nets "
+                "with random weights, and the range from the least to the most.",
+            )
+            + "</section>"
+        )
     if networks:
         contents.append('<li><a href="#inside">Inside the networks</a></li>')
         parts.append(_network_sections())
@@ -263,6 +258,72 @@ def _notes(rows: Sequence[Experiment]) -> list[str]:
     return notes
 
 
+def _labelled(rows: Sequence[Experiment], groups: Groups) -> list[tuple[str, ...]]:
+    """Lines of a Markdown table."""
+    return [
+        (f"**{row.row}** {describe_row(row)}" if i == 0 else "", line.label, *line.cells)
+        for row in rows
+        for i, line in enumerate(row_lines(row, groups))
+    ]
+
+
+def _comparison_notes(comparison: Comparison) -> list[str]:
+    """What the table's readings mean, and what was found out."""
+    notes = [COMPARISON_FINDINGS[comparison.name]]
+    if comparison.name == "long-lag":
+        notes += [f"Chunker, {name}: {meaning}" for name, meaning in COMPARISON_READINGS.items() if name != LITERAL]
+    return notes
+
+
+_COSTS = (
+    f"A step with {costs_of_learning.N_INPUTS} inputs and a target, over sequences of {costs_of_learning.STEPS} steps "
+    "while units grow, and the memory a learner holds while the sequence grows. RTRL carries n^3 sensitivities forward "
+    "and takes n^4 multiplications a step, n^2 a weight; backpropagation through time keeps the sequence, and if "
+    "weights change at every step goes back over it at every step. LSTM takes a time per weight and a memory that "
+    "depend on neither. (Recurrent cascade correlation: a pass for the outputs and one for eight candidates.)"
+)
+
+_VANISHING = (
+    f"What is left of an error after so many steps back, in layers of {vanishing.UNITS} logistic units that see each "
+    "other, with initial weights in a range (RTRL and backpropagation through time follow the same gradient), and at "
+    "the cells of an LSTM: read off the weight changes themselves."
+)
+
+
+def _cost_tables(costs: Sequence[Cost]) -> list[str]:
+    """Time by units, and memory by steps."""
+    by_units = [cost for cost in costs if cost.n_steps == costs_of_learning.STEPS]
+    sizes = sorted({cost.n_units for cost in by_units})
+    by_steps = [cost for cost in costs if cost.n_units == costs_of_learning.LENGTHS_UNITS]
+    lengths = sorted({cost.n_steps for cost in by_steps})
+    times = {(cost.method, cost.n_units): f"{cost.nanoseconds / cost.n_weights:.2g}" for cost in by_units}
+    memory = {(cost.method, cost.n_steps): f"{cost.n_bytes / 1024:,.0f}" for cost in by_steps}
+    names = dict.fromkeys(cost.method for cost in costs)
+    return [
+        "Nanoseconds per step and weight, by units:",
+        _markdown_table(
+            ("method", "", *(str(n) for n in sizes)),
+            [(name, "", *(times.get((name, n), "") for n in sizes)) for name in names],
+        ),
+        f"KiB held, {costs_of_learning.LENGTHS_UNITS} units, by steps of the sequence:",
+        _markdown_table(
+            ("method", "", *(f"{n:,}" for n in lengths)),
+            [(name, "", *(memory.get((name, n), "") for n in lengths)) for name in names],
+        ),
+    ]
+
+
+def _flow_table() -> str:
+    lags = (1, 2, 5, 10, 20, 50, vanishing.STEPS - 1)
+    return _markdown_table(
+        ("method", "initial weights", *(f"{lag} back" for lag in lags)),
+        [
+            (flow.method, f"±{flow.init_range:g}", *(f"{np.median(flow.sizes[:, lag]):.1e}" for lag in lags))
+            for flow in vanishing.measure()
+        ],
+    )
+
+
 def _drawn(rows: Sequence[Experiment], groups: Groups) -> list[tuple[Experiment, dict[str, Sequence[Trial]]]]:
     """Rows with their trials in the literal and the closest reading; once only where these are the same."""
     drawn = []
@@ -273,51 +334,6 @@ def _drawn(rows: Sequence[Experiment], groups: Groups) -> list[tuple[Experiment,
             found["closest"] = groups.get((row.row, closest), ())
         drawn.append((row, found))
     return drawn
-
-
-def _paper_line(row: Experiment) -> Line:
-    paper = row.paper
-    assert paper is not None
-    wrong = "" if paper.wrong is None else f"{paper.wrong}"
-    if paper.wrong_share is not None:
-        wrong = f"{paper.wrong_share * row.test_sequences:.1f}"
-    return Line(
-        "paper",
-        "paper",
-        (
-            "" if paper.solved is None else f"{paper.solved:.0%} of {row.trials}",
-            "",
-            f"{paper.sequences:,}",
-            "",
-            "",
-            "",
-            "" if paper.first_stage is None else f"{paper.first_stage:,}",
-            wrong,
-            "" if paper.test_error is None else f"{paper.test_error:.4f}",
-            "",
-        ),
-    )
-
-
-def _cells_of(summary: Summary) -> tuple[str, ...]:
-    low, high = summary.interval
-    share = f"{summary.solved / summary.trials:.0%} ({summary.solved} of {summary.trials})"
-    return (
-        share + (f", {summary.diverged} diverged" if summary.diverged else ""),
-        f"{low:.0%} - {high:.0%}",
-        _whole(summary.mean),
-        _whole(summary.median),
-        "" if math.isnan(summary.least) else f"{_whole(summary.least)} - {_whole(summary.most)}",
-        "" if math.isnan(summary.ratio) or 2 * summary.solved < summary.trials else f"{summary.ratio:.2f}",
-        _whole(summary.first_stage),
-        "" if math.isnan(summary.wrong) else f"{summary.wrong:.1f}",
-        "" if math.isnan(summary.test_error) else f"{summary.test_error:.4f}",
-        f"{summary.max_sequences:,}",
-    )
-
-
-def _whole(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:,.0f}"
 
 
 def _markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

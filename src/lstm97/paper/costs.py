@@ -1,0 +1,189 @@
+"""What a step of learning costs by each method as the net grows, and how much memory as the sequence grows."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm97 import Network, Topology
+from lstm97.methods import BPTT, RCC, RTRL, Chunker, ChunkerTopology, Elman, Learner, RecurrentTopology, train
+
+UNITS = (2, 4, 8, 16, 32, 64, 128)
+MOST_UNITS: Mapping[str, int] = {"rtrl": 64, "chunker": 64}
+"""Of methods whose cost grows too fast for more."""
+
+STEPS = 100
+"""Of a sequence, where units grow."""
+
+LENGTHS = (100, 1000, 10_000, 100_000)
+LENGTHS_UNITS = 8
+"""Units, where the sequence grows."""
+
+ROUNDS = 7
+SHORTEST = 0.02
+"""Seconds that a timing takes at least."""
+
+AT_LEAST = 10_000
+"""Steps of a call that is timed, over several sequences, so that a call's own cost does not count."""
+
+N_INPUTS = 4
+
+Make = Callable[[int], Learner | Network]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of one method: a step's time, and the memory that training took."""
+
+    method: str
+    n_units: int
+    """Hidden units; cells of LSTM."""
+    n_weights: int
+    n_steps: int
+    """Of the sequence, every step of which has a target."""
+    nanoseconds: float
+    """Per step: the median of `ROUNDS`."""
+    n_bytes: int
+    """Held by the learner after training on the sequence."""
+
+
+def _lstm(n: int) -> Network:
+    return Network(Topology(N_INPUTS, 1, blocks=(1,) * n))
+
+
+def _full(n: int) -> RecurrentTopology:
+    return RecurrentTopology(n_inputs=N_INPUTS, n_outputs=1, n_hidden=n - 1, fully_recurrent=True)
+
+
+def _layered(n: int) -> RecurrentTopology:
+    return RecurrentTopology(n_inputs=N_INPUTS, n_outputs=1, n_hidden=n)
+
+
+def _cascade(n: int) -> RCC:
+    """A cascade of n units, each trained for one pass: what they have learned is of no matter here."""
+    net = RCC(N_INPUTS, 1, max_units=n + 2 * ROUNDS, output_epochs=1, candidate_epochs=1)
+    inputs, targets = _data(STEPS)
+    while net.units < n:
+        net.train(inputs, targets, learning_rate=1e-6)
+    return net
+
+
+_METHODS: Mapping[str, tuple[Make, dict[str, Any]]] = {
+    "lstm": (_lstm, {"update": "step"}),
+    "rtrl": (lambda n: RTRL(_full(n)), {"update": "step"}),
+    "bptt": (lambda n: BPTT(_full(n)), {"update": "sequence"}),
+    "bptt, at every step": (lambda n: BPTT(_full(n)), {"update": "step"}),
+    "elman": (lambda n: Elman(_layered(n)), {"update": "step"}),
+    "rcc": (_cascade, {"epochs": 2}),  # a pass for the outputs, one for the candidates
+    "chunker": (lambda n: Chunker(ChunkerTopology(n_inputs=N_INPUTS, n_outputs=1, n_hidden=n)), {"update": "step"}),
+}
+METHODS = tuple(_METHODS)
+"""What is measured. "bptt" goes back once per sequence, "bptt, at every step" from every error signal on its own."""
+
+_AT_EVERY_STEP = "bptt, at every step"
+_LONGEST: Mapping[str, int] = {_AT_EVERY_STEP: 1000}  # its time grows with the square of the length
+
+
+def measure(progress: Callable[[Cost], object] | None = None) -> list[Cost]:
+    """Measure every method over `UNITS`, and over `LENGTHS`; a few minutes.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called with each cost as soon as it is known.
+    """
+    cases = [(name, n, STEPS) for name in METHODS for n in UNITS if n <= MOST_UNITS.get(name, n)]
+    cases += [
+        (name, LENGTHS_UNITS, length)
+        for name in METHODS
+        for length in LENGTHS
+        if length != STEPS and length <= _LONGEST.get(name, length)
+    ]
+    costs = []
+    for name, n_units, n_steps in cases:
+        costs.append(_cost(name, n_units, n_steps))
+        if progress is not None:
+            progress(costs[-1])
+    return costs
+
+
+def _data(n_steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(1, n_steps, N_INPUTS)), rng.uniform(size=(1, n_steps, 1))
+
+
+def _repeated(
+    inputs: NDArray[np.float64], targets: NDArray[np.float64], times: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return np.repeat(inputs, times, axis=0), np.repeat(targets, times, axis=0)
+
+
+def _cost(name: str, n_units: int, n_steps: int) -> Cost:
+    make, how = _METHODS[name]
+    inputs, targets = _data(n_steps)
+    how = {"learning_rate": 1e-6, **how}
+    tracemalloc.start()
+    try:
+        learner = make(n_units)
+        train(learner, inputs, targets, **how)
+        n_bytes = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    n_weights = learner.topology.n_weights
+    inputs, targets = _repeated(inputs, targets, -(-AT_LEAST // n_steps))
+
+    def once(repetitions: int) -> float:
+        began = time.perf_counter()
+        for _ in range(repetitions):
+            train(learner, inputs, targets, **how)
+        return time.perf_counter() - began
+
+    # A cascade grows by a unit with each repetition: the fewest do, over as many copies of the sequence.
+    if name == "rcc":
+        inputs, targets = _repeated(inputs, targets, max(1, int(SHORTEST / once(1))))
+        repetitions = 1
+    else:
+        repetitions = max(1, int(SHORTEST / once(1)))
+    n_trained = n_steps * len(inputs) * repetitions
+    seconds = statistics.median(once(repetitions) for _ in range(ROUNDS))
+    return Cost(
+        method=name,
+        n_units=n_units,
+        n_weights=n_weights,
+        n_steps=n_steps,
+        nanoseconds=round(seconds / n_trained * 1e9, 1),
+        n_bytes=n_bytes,
+    )
+
+
+def write(path: str | PathLike[str], costs: Sequence[Cost], run: Mapping[str, Any]) -> None:
+    """Write costs and what they depend on, as `describe_run` tells it, to a file."""
+    lines = ",\n".join(json.dumps(asdict(cost)) for cost in costs)
+    Path(path).write_text(f'{{"run": {json.dumps(dict(run))},\n"costs": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def read(path: str | PathLike[str]) -> tuple[list[Cost], dict[str, Any]]:
+    """Read what `write` wrote.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no such file.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        return [Cost(**cost) for cost in values["costs"]], dict(values["run"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: not a file of costs: {error}") from error
