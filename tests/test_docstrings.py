@@ -25,6 +25,7 @@ def test_examples(name):
 
 def test_there_are_examples():
     finder = doctest.DocTestFinder(exclude_empty=True)
-    modules = ("lstm97.topology", "lstm97.network", "lstm97.sequences", "lstm97.training")
+    names = ("topology", "network", "sequences", "training", "methods.topology", "methods.recurrent", "methods.cascade")
+    modules = [f"lstm97.{name}" for name in names]
     for name in modules:
         assert any(test.examples for test in finder.find(importlib.import_module(name))), name

@@ -21,7 +21,9 @@ COMMANDS = (
 )
 
 
-KEEPING_ALIVE = (ROOT / "docs" / "keeping-alive.md").read_text(encoding="utf-8")
+KEEPING_ALIVE, METHODS = (
+    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("keeping-alive.md", "methods.md")
+)
 
 
 def blocks(language, text=README):
@@ -45,7 +47,7 @@ def test_python_example_runs_as_is_and_prints_what_it_says(code, tmp_path):
     assert printed == promised
 
 
-@pytest.mark.parametrize("code", blocks("python", KEEPING_ALIVE))
+@pytest.mark.parametrize("code", [*blocks("python", KEEPING_ALIVE), *blocks("python", METHODS)])
 def test_examples_of_the_docs_run_too(code, tmp_path):
     promised, printed = run_example(code, tmp_path)
     assert printed == promised
@@ -71,7 +73,9 @@ def test_figures_are_those_that_the_command_prints():
     assert markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in README
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/speed.md", "docs/keeping-alive.md", "docs/the-paper.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/speed.md", "docs/keeping-alive.md", "docs/methods.md", "docs/the-paper.md"]
+)
 def test_links_to_files_lead_somewhere(page):
     path = ROOT / page
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8"))
