@@ -13,7 +13,7 @@ from lstm97 import Network, Stop
 from lstm97.methods import METHODS as LEARNERS
 from lstm97.methods import load
 from lstm97.paper import COMPARISONS, LITERAL, LSTM, METHODS, ROWS, run_trial, select_rows, with_method
-from lstm97.paper.comparisons import FAILING_ROWS, FOUR_UNITS, GRAMMAR_ROWS, LONG_LAG_ROWS, WHOLE_STATE
+from lstm97.paper.comparisons import BIASED, FAILING_ROWS, FOUR_UNITS, GRAMMAR_ROWS, LONG_LAG_ROWS, WHOLE_STATE
 from lstm97.paper.experiments import StopByTests
 from lstm97.paper.reproduction import is_quick, plan
 
@@ -69,6 +69,17 @@ def test_all_methods_are_run_where_the_paper_says_that_they_fail():
         f"{name}-{method}" for name in ("2b", "3a-100-3", "4-100") for method in METHODS
     ]
     assert {row.max_sequences for row in FAILING_ROWS} == {100_000}
+
+
+def test_a_biased_net_has_a_weight_more_for_each_unit():
+    assert EVERY["2a-4-rtrl-1", BIASED].topology.n_weights == 36 + 6
+    assert EVERY["2a-10-rtrl-10", BIASED].topology.n_weights == 144 + 12
+
+
+def test_biases_make_four_symbols_easy():
+    _, trial = run_trial(EVERY["2a-4-rtrl-1", BIASED], 1)
+    assert trial.solved
+    assert trial.sequences < 500_000
 
 
 def test_readings_of_the_chunker_change_what_they_say():

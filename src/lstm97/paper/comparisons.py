@@ -48,12 +48,13 @@ SHORT_CAP = 100_000
 FAILING_TRIALS = 5
 """Trials of each method there."""
 
+BIASED = "biased"
 WHOLE_STATE, FOUR_UNITS = "whole-state", "four-units"
-"""Readings of the chunker."""
 
 COMPARISON_READINGS: Mapping[str, str] = MappingProxyType(
     {
         LITERAL: "As the paper states the net, its weights and its learning rate.",
+        BIASED: "All units have biases.",
         WHOLE_STATE: "The automatizer predicts all units of the net above it, as the chunker's own papers have it.",
         FOUR_UNITS: "So it does, both nets have four hidden units, and initial weights are in [-1, 1].",
     }
@@ -199,11 +200,21 @@ assert isinstance(_CHUNKER.topology, ChunkerTopology)
 _IMITATING = replace(_CHUNKER, reading=WHOLE_STATE, topology=replace(_CHUNKER.topology, imitated="state"))
 assert isinstance(_IMITATING.topology, ChunkerTopology)
 
-LONG_LAG_ROWS = (
+
+def _biased(row: Experiment) -> Experiment:
+    assert isinstance(row.topology, RecurrentTopology)
+    return replace(row, reading=BIASED, topology=replace(row.topology, bias=True))
+
+
+_SHORT_LAG_ROWS = (
     _long_lag_row(4, "rtrl", 1.0, Figures(solved=0.78, sequences=1_043_000), 5_000_000),
     _long_lag_row(4, "rtrl", 4.0, Figures(solved=0.56, sequences=892_000), 5_000_000),
     _long_lag_row(4, "rtrl", 10.0, Figures(solved=0.22, sequences=254_000), 5_000_000),
     *(_long_lag_row(10, "rtrl", rate, _NEVER, 5_000_000) for rate in (1.0, 4.0, 10.0)),
+)
+
+LONG_LAG_ROWS = (
+    *(reading for row in _SHORT_LAG_ROWS for reading in (row, _biased(row))),
     *(_long_lag_row(100, "rtrl", rate, _NEVER, LONG_CAP) for rate in (1.0, 4.0, 10.0)),
     *(_long_lag_row(100, "bptt", rate, _NEVER, LONG_CAP) for rate in (1.0, 4.0, 10.0)),
     _CHUNKER,

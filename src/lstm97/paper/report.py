@@ -271,7 +271,7 @@ def _comparison_notes(comparison: Comparison) -> list[str]:
     """What the table's readings mean, and what was found out."""
     notes = [COMPARISON_FINDINGS[comparison.name]]
     if comparison.name == "long-lag":
-        notes += [f"Chunker, {name}: {meaning}" for name, meaning in COMPARISON_READINGS.items() if name != LITERAL]
+        notes += [f"Reading {name}: {meaning}" for name, meaning in COMPARISON_READINGS.items() if name != LITERAL]
     return notes
 
 
