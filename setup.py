@@ -16,7 +16,7 @@ SANITIZE = [f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=undefined"] if SA
 if SANITIZE:
     FLAGS += [*SANITIZE, "-g", "-fno-omit-frame-pointer"]
 LIBRARIES = [] if sys.platform == "win32" else ["m"]
-DEPENDS = [f"src/lstm97/{name}" for name in ("_core.pyx", "_abi.pxd", "_lanes.h", "_cpu.h")]
+DEPENDS = [f"src/lstm97/{name}" for name in ("_core.pyx", "_abi.pxd", "_stop_rule.pxd", "_lanes.h", "_cpu.h")]
 
 # Suffix of the modules' names: instruction set. macOS gets the baseline only: there AVX code has crashed imports.
 LEVELS = {"": None}

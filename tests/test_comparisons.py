@@ -12,7 +12,7 @@ from test_cli import run
 from lstm97 import Network, Stop
 from lstm97.methods import METHODS as LEARNERS
 from lstm97.methods import load
-from lstm97.paper import COMPARISONS, LITERAL, LSTM, METHODS, ROWS, run_trial, select_rows, with_method
+from lstm97.paper import COMPARISONS, LITERAL, LSTM, METHODS, ROWS, learned_by, run_trial, select_rows, with_method
 from lstm97.paper.comparisons import BIASED, FAILING_ROWS, FOUR_UNITS, GRAMMAR_ROWS, LONG_LAG_ROWS, WHOLE_STATE
 from lstm97.paper.experiments import StopByTests
 from lstm97.paper.reproduction import is_quick, plan
@@ -171,10 +171,39 @@ def test_the_command_runs_any_row_of_a_task():
     assert "31,000" in done.stdout
 
 
-def test_readings_are_for_lstm_only():
-    done = run("run", "adding", "--method", "rtrl", "--reading", "literal")
-    assert done.returncode == 2
-    assert "--method rtrl has none" in done.stderr
+def test_the_papers_own_rows_of_other_methods_are_found():
+    for task, method, name in (
+        ("embedded-reber", "rtrl", "1-rtrl-12"),
+        ("embedded-reber", "rcc", "1-rcc"),
+        ("long-lag", "chunker", "2a-100-chunker-1"),
+        ("adding", "elman", "4-100-elman"),
+    ):
+        assert learned_by(ROWS[task][0], method) is literal(name)
+    assert learned_by(ROWS["adding"][1], "elman").paper is None
+    done = run("run", "long-lag", "--method", "chunker", "--max-sequences", 20)
+    assert "32,400" in done.stdout
+    done = run("run", "long-lag", "--row", "2a-4-rtrl-1", "--reading", "biased", "--max-sequences", 20)
+    assert done.stdout.startswith("Task 2a (long-lag), lag 4, method rtrl, reading biased, seed 1\n")
+
+
+def test_readings_and_methods_that_a_row_does_not_have_are_refused():
+    for arguments, words in (
+        (("adding", "--method", "rtrl", "--reading", "swapped-ranges"), "row 4-100-rtrl has no reading"),
+        (("long-lag", "--row", "2a-4-rtrl-1", "--method", "elman"), "is learned by rtrl, not by elman"),
+        (("long-lag", "--reading", "four-units"), "reading is 'four-units'"),
+    ):
+        done = run("run", *arguments)
+        assert done.returncode == 2, arguments
+        assert words in done.stderr
+
+
+def test_cascades_are_judged_by_fresh_sequences():
+    for rows in ROWS.values():
+        row = with_method(rows[0], "rcc")
+        assert isinstance(row.stop, StopByTests)
+        assert row.stop.every % row.training_set == 0
+    assert literal("4-100-rcc").stop.n_sequences == 2000
+    assert literal("4-100-rcc").stop.stages[0].mean_error == 0.01
 
 
 def test_reproduce_runs_the_rows_of_methods(tmp_path):

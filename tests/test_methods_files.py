@@ -103,9 +103,14 @@ def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
         load(tmp_path / "nothing")
 
 
-def test_files_of_networks_and_of_learners_are_not_taken_for_each_other(make, path):
-    lstm97.Network(lstm97.Topology(2, 1, blocks=(1,))).save(path)
-    refused(path)
+def test_files_of_networks_are_read_too(path):
+    net = lstm97.Network(lstm97.Topology(2, 1, blocks=(1,)), dtype="float32", seed=3)
+    net.save(path)
+    assert isinstance(load(path), lstm97.Network)
+    assert np.array_equal(load(path).parameters, net.parameters)
+
+
+def test_files_of_learners_are_not_taken_for_those_of_networks(make, path):
     make().save(path)
     with pytest.raises(ValueError, match=r"learner\.safetensors"):
         lstm97.load(path)

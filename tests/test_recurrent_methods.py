@@ -425,3 +425,31 @@ def test_initial_weights_are_uniform_in_their_range_and_follow_from_the_seed():
     assert_close(np.sort(weights), np.linspace(-0.3, 0.3, len(weights)), 0.03)
     np.testing.assert_array_equal(BPTT(topology, seed=7, init_range=0.3).parameters, weights)
     assert (Elman(topology, seed=8, init_range=0.3).parameters != weights).all()
+
+
+@pytest.mark.parametrize("steps", [None, 3, 63, 64, 65, 200])
+def test_a_long_prediction_leaves_nothing_in_the_rings_of_a_shorter_training(steps):
+    topology = RecurrentTopology(n_inputs=2, n_outputs=1, n_hidden=2)
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.normal(size=(3, 100, 2)), rng.random((3, 100, 1))
+    net, fresh = (BPTT(topology, steps, seed=1, init_range=1.0) for _ in range(2))
+    net.predict(rng.normal(size=(1, 3000, 2)))
+    for learner in (net, fresh):
+        for update in ("step", "sequence"):
+            learner.train(inputs, targets, 0.5, update=update)
+    assert np.array_equal(net.parameters, fresh.parameters)
+
+
+@pytest.mark.parametrize("lengths", [(10, 130, 70, 500, 3)])
+@pytest.mark.parametrize("steps", [None, 100])
+def test_rings_that_grow_in_the_middle_of_a_stream_keep_what_they_had(lengths, steps):
+    topology = RecurrentTopology(n_inputs=2, n_outputs=1, n_hidden=2)
+    rng = np.random.default_rng(1)
+    X, targets = rng.normal(size=(sum(lengths), 2)), rng.random((sum(lengths), 1))
+    pieces, whole = (BPTT(topology, steps, seed=1, init_range=1.0) for _ in range(2))
+    begin = 0
+    for n in lengths:
+        pieces.learn_run(X[begin : begin + n], targets[begin : begin + n], 0.5)
+        begin += n
+    whole.learn_run(X, targets, 0.5)
+    assert np.array_equal(pieces.parameters, whole.parameters)

@@ -68,7 +68,7 @@ def list_() -> None:
             row.task,
             str(row.table) if row.table else "text",
             f"{row.lag:,}",
-            str(row.topology.n_weights),
+            str(paper.counted_weights(row) or "grows"),
             f"{row.learning_rate:g}",
             str(row.trials),
             f"{row.paper.sequences:,}" if row.paper and row.paper.sequences else "",
@@ -82,6 +82,8 @@ def list_() -> None:
     click.echo(_table([header, *rows[:n_lstm]], left_aligned=2))
     click.echo("\nThose of the methods it compares with (`lstm97 reproduce --methods all ROW`):\n")
     click.echo(_table([header, *rows[n_lstm:]], left_aligned=2))
+    click.echo("\nReadings of these rows, as far as a row has them:\n")
+    click.echo(_table(list(paper.COMPARISON_READINGS.items()), left_aligned=2))
     for readings, group in itertools.groupby(paper.READINGS.items(), key=lambda item: item[1]):
         tasks = [task for task, _ in group]
         click.echo(f"\nReadings of {', '.join(tasks)}, where the paper's text leaves room:\n")
@@ -94,8 +96,8 @@ def list_() -> None:
     singles = [
         ("adding", "The adding problem, task 4 of the paper, at any lag."),
         ("text", "One of ours: predict the next byte of a text online, in one pass."),
-        ("...", "Any other task of the paper by its name above; --method runs it with another method than LSTM."),
     ]
+    singles[1:1] = [(task, f"{about[0].upper()}{about[1:]}.") for task, about in _ABOUT.items() if task != "adding"]
     click.echo(_table(singles, left_aligned=2))
 
 
@@ -113,7 +115,8 @@ def _existing_folder(ctx: click.Context, param: click.Parameter, value: Path | N
 
 def _run_options(task: str) -> Callable[[_Command], _Command]:
     """Options of the command that runs a trial of a task."""
-    rows = [row.row for row in paper.ROWS[task]]
+    rows = [row.row for row in paper.select_rows([task], (paper.LSTM, *paper.METHODS)) if row.reading == paper.LITERAL]
+    readings = [reading.name for reading in paper.READINGS[task]]
     which = (
         click.option(
             "--lag",
@@ -126,9 +129,10 @@ def _run_options(task: str) -> Callable[[_Command], _Command]:
         else click.option(
             "--row",
             type=click.Choice(rows),
+            metavar="ROW",
             default=rows[0],
             show_default=True,
-            help="Which row of the paper's table, as `lstm97 list` shows them.",
+            help="Which row of the paper's table, as `lstm97 list` shows them; those of other methods imply --method.",
         )
     )
     options = (
@@ -143,14 +147,16 @@ def _run_options(task: str) -> Callable[[_Command], _Command]:
         click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Determines everything."),
         click.option(
             "--reading",
-            type=click.Choice([reading.name for reading in paper.READINGS[task]]),
-            help="How the paper's text is read, for LSTM; `lstm97 list` tells what each reading means. "
-            f"Default: {paper.reading_of(task, paper.CLOSEST).name}.",
+            type=click.Choice(list(dict.fromkeys([*readings, *paper.COMPARISON_READINGS]))),
+            metavar="READING",
+            help="How the paper's text is read; `lstm97 list` tells what each reading means. "
+            f"Default: {paper.reading_of(task, paper.CLOSEST).name} for LSTM, literal for other methods.",
         ),
         click.option(
             "--max-sequences",
             type=click.IntRange(min=1),
-            help="Give up after so many training sequences. Default: the row's own cap"
+            help="Give up after so many training sequences (recurrent cascade correlation: whole passes through its "
+            "set). Default: the row's own cap"
             + (
                 ", three times the paper's mean for this lag or for the nearest lag in the paper's table."
                 if task == "adding"
@@ -212,19 +218,33 @@ def _task_command(task: str) -> None:
         lag: int | None = None,
         row: str | None = None,
     ) -> None:
-        if method != paper.LSTM and reading is not None:
-            raise click.UsageError(f"readings are of LSTM's rows; --method {method} has none.")
-        name = reading or (paper.CLOSEST if method == paper.LSTM else paper.LITERAL)
         if lag is not None:
-            experiment = paper.experiment(task, lag, name)
+            base = paper.experiment(task, lag, paper.LITERAL)
         else:
-            (found,) = (one for one in paper.ROWS[task] if one.row == row)
-            experiment = paper.reading_of(task, name).apply(found)
-        _run_trial(ctx, paper.with_method(experiment, method), seed, max_sequences, out, as_json)
+            base = next(one for one in paper.select_rows([task], (paper.LSTM, *paper.METHODS)) if one.row == row)
+        try:
+            experiment = _read(base, method, reading)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        _run_trial(ctx, experiment, seed, max_sequences, out, as_json)
 
 
 for _task in paper.ROWS:
     _task_command(_task)
+
+
+def _read(row: paper.Experiment, method: str, reading: str | None) -> paper.Experiment:
+    """A row, or what another method makes of a row of LSTM, in a reading of the text."""
+    if row.method == method == paper.LSTM:
+        return paper.reading_of(row.task, reading or paper.CLOSEST).apply(row)
+    if row.method == paper.LSTM:
+        row = paper.learned_by(row, method)
+    elif method not in (paper.LSTM, row.method):
+        raise ValueError(f"row {row.row} is learned by {row.method}, not by {method}.")
+    readings = {one.reading: one for one in paper.COMPARISONS if one.row == row.row} or {row.reading: row}
+    if reading is not None and reading not in readings:
+        raise ValueError(f"row {row.row} has no reading {reading}, but {', '.join(readings)}.")
+    return readings[reading or paper.LITERAL]
 
 
 def _run_trial(
@@ -358,7 +378,8 @@ def _trial_options(default_out: str) -> Callable[[_Command], _Command]:
     "names",
     multiple=True,
     default=(paper.LITERAL, paper.CLOSEST),
-    help="literal, closest, or a reading's name; may be given several times. Default: literal and closest.",
+    help="literal, closest, or a reading's name; may be given several times. Default: literal and closest. Rows of "
+    "other methods than LSTM come in all their readings.",
 )
 @click.option(
     "--methods",
@@ -383,9 +404,10 @@ def reproduce(
 
     ROW is a row's name as `lstm97 list` shows it, the beginning of one (2c-1000), a task's number in the paper (2c, 3)
     or its name (adding); without any, everything is run. What is killed or interrupted goes on with --resume.
-    --methods adds the rows of the methods that the paper compares LSTM with.
+    --methods all adds the rows of the methods that the paper compares LSTM with, which take about as long again.
     """
-    chosen = _select(rows, (paper.LSTM, *paper.METHODS) if methods == "all" else methods.split(","))
+    learners = [name.strip() for name in methods.split(",")]
+    chosen = _select(rows, (paper.LSTM, *paper.METHODS) if "all" in learners else learners)
     if quick:
         chosen = [row for row in chosen if paper.is_quick(row)]
         trials = trials or paper.QUICK_TRIALS
@@ -638,7 +660,8 @@ def _print_trial(experiment: paper.Experiment, trial: paper.Trial) -> None:
     )
     click.echo(
         f"Task {experiment.paper_task} ({trial.task}), lag {trial.lag:,}, "
-        + (f"reading {trial.reading}" if experiment.method == paper.LSTM else f"method {experiment.method}")
+        + ("" if experiment.method == paper.LSTM else f"method {experiment.method}, ")
+        + f"reading {trial.reading}"
         + f", seed {trial.seed}\n"
         f"\n{_table(rows, left_aligned=1)}\n\n"
         f"{source}\n"

@@ -31,8 +31,9 @@ from cpython.pycapsule cimport PyCapsule_New
 from lstm97._abi cimport (
     AWAITING, C0, C1, C2, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, MINUS, NOT_LEARNING, OK,
     ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Batch, Chunk, Kernel, Member,
-    Net, Plan, Report, State, StopRule, Tally, word,
+    Net, Plan, Report, State, Tally, word,
 )
+from lstm97._stop_rule cimport rule_holds
 
 cdef extern from "_lanes.h" nogil:
     ctypedef double real        # float or double: the build's choice
@@ -1179,34 +1180,6 @@ cdef void measure(const Net* net, const State* st, Tally* tally) noexcept nogil:
         if error > tally.error_max:
             tally.error_max = error
     tally.n_signals += 1
-
-
-cdef inline void add_error(StopRule* rule, double error) noexcept nogil:
-    """Add to the sum of the window's errors, keeping what rounding drops (Neumaier): the terms may differ in size."""
-    cdef double total = rule.error_sum + error
-    if (rule.error_sum if rule.error_sum > 0 else -rule.error_sum) >= (error if error > 0 else -error):
-        rule.error_rest += (rule.error_sum - total) + error
-    else:
-        rule.error_rest += (error - total) + rule.error_sum
-    rule.error_sum = total
-
-
-cdef bint rule_holds(StopRule* rule, double error, bint wrong) noexcept nogil:
-    """Enter a sequence into the window; whether the rule holds now: window full, few wrong, mean error small."""
-    cdef Py_ssize_t place = rule.n_seen % rule.window
-    if rule.n_seen >= rule.window:
-        rule.n_wrong -= rule.wrong[place]
-        add_error(rule, -rule.errors[place])
-    rule.errors[place] = error
-    rule.wrong[place] = wrong
-    rule.n_wrong += wrong
-    add_error(rule, error)
-    rule.n_seen += 1
-    return (
-        rule.n_seen >= rule.window
-        and rule.n_wrong <= rule.max_wrong
-        and rule.error_sum + rule.error_rest < rule.mean_error * rule.window
-    )
 
 
 cdef void end_sequence(const Net* net, Plan* plan, const Tally* tally) noexcept nogil:

@@ -86,8 +86,8 @@ def predict(net: Learner | Network, inputs: object) -> Any:
     return predict_by_network(net, inputs) if isinstance(net, Network) else net.predict(inputs)
 
 
-def load(path: str | PathLike[str]) -> Learner:
-    """Read a learner from a file that `Learner.save` wrote; `lstm97.load` reads networks.
+def load(path: str | PathLike[str]) -> Learner | Network:
+    """Read a learner from a file that `Learner.save` wrote, or a network from one of `Network.save`.
 
     Nothing in the file is executed.
 
@@ -97,8 +97,8 @@ def load(path: str | PathLike[str]) -> Learner:
 
     Returns
     -------
-    Learner
-        With the saved settings and weights, its state zero.
+    Learner or lstm97.Network
+        A learner with the saved settings and weights, its state zero; a network as `lstm97.load` has it.
 
     Raises
     ------

@@ -3,6 +3,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm97.training import History
+
 _Array = NDArray[Any]
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
@@ -27,6 +29,7 @@ def quickprop(
     mu: float,
     decay: float,
 ) -> bool: ...
+def enter(history: History, errors: _Floats, worst: _Floats) -> int: ...
 
 @final
 class TrainingSet:

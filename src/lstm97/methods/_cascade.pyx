@@ -14,11 +14,14 @@ Sources are inputs, hidden units, the unit's own activation of t-1 (not of outpu
 outputs, i units, m sources, t steps, s sequences. No Python objects inside the loops.
 """
 
-from libc.math cimport NAN, exp, fabs, isfinite
+from libc.math cimport NAN, exp, fabs, isfinite, isnan
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
 import numpy as np
+
+from lstm97._abi cimport StopRule
+from lstm97._stop_rule cimport give_back_rule, rule_holds, take_rule
 
 cdef struct Data:
     Py_ssize_t n_inputs, n_hidden, n_outputs
@@ -139,7 +142,7 @@ cdef double learn_outputs(
         squares += error * error
         error = fabs(error)
         error_sum[0] += error
-        if error > worst[0]:
+        if error > worst[0] or isnan(error):  # which stays
             worst[0] = error
         w += bias + 1
         slope += bias + 1
@@ -424,3 +427,23 @@ cdef class TrainingSet:
                         &correlation[c, 0], &d[0], &slope[c, 0],
                     )
         return n
+
+
+def enter(history, const double[::1] errors, const double[::1] worst):
+    """Enter the errors of sequences into a History, one by one, until its stop rule holds; returns how many.
+
+    Errors are the mean, `worst` the largest ``|t - y|`` of each sequence; a NaN says that it has no target.
+    """
+    cdef StopRule rule
+    cdef Py_ssize_t i, n = errors.shape[0]
+    take_rule(&rule, history)
+    if rule.window:
+        for i in range(n):
+            if not isnan(errors[i]) and rule_holds(&rule, errors[i], not worst[i] <= rule.tolerance):
+                n = i + 1
+                history.stopped = True
+                break
+    give_back_rule(&rule, history)
+    history._room(n)[:] = errors[:n]
+    history.sequences += n
+    return n

@@ -19,10 +19,13 @@ Indices: j, k, u units, m sources, i weights or units, t steps. No Python object
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport NAN, exp, fabs, isfinite, isnan, tanh
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 import numpy as np
+
+from lstm97._abi cimport StopRule
+from lstm97._stop_rule cimport give_back_rule, rule_holds, take_rule
 
 cdef enum:
     LOGISTIC
@@ -67,12 +70,6 @@ cdef struct State:
     double *past_y
     double *past_injected           # the errors that reached the recurrent layer's activations directly
 
-cdef struct Rule:
-    Py_ssize_t window, max_wrong, n_seen, n_wrong
-    double tolerance, mean_error, error_sum, error_rest
-    double *errors
-    uint8_t *wrong
-
 cdef struct Tally:
     Py_ssize_t n_signals
     double error_sum, error_max
@@ -87,7 +84,7 @@ cdef struct Pair:                   # what the chunker's two nets know of each o
     bint next_inputs                # targets are the next inputs
     Py_ssize_t n_imitated           # the chunker's units that the automatizer predicts: hidden ones, then outputs
     bint timed                      # the chunker has an input for the time
-    bint told                       # the step before had a target, so its input has been judged already
+    bint told                       # this step's input was judged at the step before, by its target
     double threshold
     int64_t clock                   # steps since the reset
     int64_t last                    # time of the latest input that was passed on, the first input's being 1
@@ -289,7 +286,8 @@ cdef void go_back(const Net* net, State* st, int64_t depth, bint collect) noexce
         else:
             x = st.past_x + place * net.n_inputs
             for m in range(net.n_inputs):
-                add_row(net.w_change + m * n, st.delta, x[m], n)
+                if x[m] != 0:
+                    add_row(net.w_change + m * n, st.delta, x[m], n)
         if net.bias:
             add_row(net.w_change + (net.n_inputs + n) * n, st.delta, 1, n)
         if t > 0:
@@ -329,7 +327,7 @@ cdef void add_change(double* w, double* change, Py_ssize_t n) noexcept nogil:
     memset(change, 0, n * sizeof(double))
 
 
-cdef void settle(const Net* net) noexcept nogil:
+cdef void apply_sums(const Net* net) noexcept nogil:
     """Let the weights have the changes that were summed."""
     add_change(net.w, net.w_sum, net.n_sources * net.n_units)
     add_change(net.v, net.v_sum, net.n_out_sources * net.n_outputs)
@@ -345,7 +343,8 @@ cdef void change_outputs(const Net* net, const State* st) noexcept nogil:
             add_row(change + st.symbol * n, st.e, 1, n)
         else:
             for m in range(net.n_inputs):
-                add_row(change + m * n, st.e, st.x[m], n)
+                if st.x[m] != 0:
+                    add_row(change + m * n, st.e, st.x[m], n)
         change += net.n_inputs * n
     for m in range(net.n_units):
         add_row(change + m * n, st.e, st.y[m], n)
@@ -363,7 +362,7 @@ cdef void add_to_tally(Tally* tally, const double* o, const double* target, Py_s
     for k in range(n):
         error = fabs(target[k] - o[k])
         tally.error_sum += error
-        if not error <= tally.error_max:  # also if it is NaN
+        if error > tally.error_max or isnan(error):  # which stays
             tally.error_max = error
 
 
@@ -458,7 +457,7 @@ cdef void forget_sums(const Net* net) noexcept nogil:
     memset(net.v_sum, 0, net.n_out_sources * net.n_outputs * sizeof(double))
 
 
-cdef void change_where(Net* net, bint at_once) noexcept nogil:
+cdef void set_change_targets(Net* net, bint at_once) noexcept nogil:
     """Choose where changes are added. BPTT needs the recurrent weights as they were until its errors are back."""
     net.w_change = net.w if at_once and not net.trains_through_time else net.w_sum
     net.v_change = net.v if at_once else net.v_sum
@@ -607,57 +606,29 @@ cdef const double* target_at(const Chunk* chunk, Py_ssize_t place, double* row, 
     return row
 
 
-cdef inline void add_error(Rule* rule, double error) noexcept nogil:
-    """error_sum += error, what rounding drops in error_rest (Neumaier)."""
-    cdef double total = rule.error_sum + error
-    if fabs(rule.error_sum) >= fabs(error):
-        rule.error_rest += (rule.error_sum - total) + error
-    else:
-        rule.error_rest += (error - total) + rule.error_sum
-    rule.error_sum = total
-
-
-cdef bint rule_holds(Rule* rule, double error, bint wrong) noexcept nogil:
-    """Enter a sequence into the window of `lstm97.Stop`; whether the rule holds now."""
-    cdef Py_ssize_t place = rule.n_seen % rule.window
-    if rule.n_seen >= rule.window:
-        rule.n_wrong -= rule.wrong[place]
-        add_error(rule, -rule.errors[place])
-    rule.errors[place] = error
-    rule.wrong[place] = wrong
-    rule.n_wrong += wrong
-    add_error(rule, error)
-    rule.n_seen += 1
-    return (
-        rule.n_seen >= rule.window
-        and rule.n_wrong <= rule.max_wrong
-        and rule.error_sum + rule.error_rest < rule.mean_error * rule.window
-    )
-
-
-cdef bint end_of_sequence(const Tally* tally, Py_ssize_t n_outputs, double* error, Rule* rule) noexcept nogil:
+cdef bint end_of_sequence(const Tally* tally, Py_ssize_t n_outputs, double* error, StopRule* rule) noexcept nogil:
     """Write down the sequence's mean error; whether the stop rule holds, if there is one."""
     error[0] = NAN
     if not tally.n_signals:
         return False
     error[0] = tally.error_sum / (tally.n_signals * n_outputs)
-    return rule.window and rule_holds(rule, error[0], tally.error_max > rule.tolerance)
+    return rule.window and rule_holds(rule, error[0], not tally.error_max <= rule.tolerance)
 
 
 cdef class Loops:
     """One net with its weights, a state for its stream and one for sequences. Arguments are packed and checked."""
 
     cdef Net net
-    cdef State stream, apart
+    cdef State stream, sequence
     cdef readonly object w, v
-    cdef list arrays, past_of_stream, past_apart
+    cdef list arrays, stream_past, sequence_past
     cdef double* row
 
     def __init__(self, topology, *, bint through_time, depth, bint forced):
         """`depth`: how many steps BPTT goes back, None for all."""
         cdef Net* net = &self.net
         kinds = {"logistic": LOGISTIC, "tanh": TANH, "identity": IDENTITY}
-        self.arrays, self.past_of_stream, self.past_apart = [], [], []
+        self.arrays, self.stream_past, self.sequence_past = [], [], []
         net.n_inputs, net.n_units, net.n_outputs = topology.n_inputs, topology.n_units, topology.n_outputs
         net.n_sources, net.n_out_sources = topology.n_sources, topology.n_output_sources
         net.n_padded = (net.n_sources * net.n_units + BLOCK - 1) // BLOCK * BLOCK
@@ -669,44 +640,45 @@ cdef class Loops:
         self.w = np.zeros((net.n_sources, net.n_units))
         self.v = np.zeros((net.n_out_sources, net.n_outputs))
         net.w, net.v = address(self.w, self.arrays), address(self.v, self.arrays)
-        net.w_sum, net.v_sum = room(self.w.size, self.arrays), room(self.v.size, self.arrays)
+        net.w_sum, net.v_sum = zeros(self.w.size, self.arrays), zeros(self.v.size, self.arrays)
         seen = topology.sees
         net.sees = NULL if seen.all() else address(np.ascontiguousarray(seen.T, np.float64), self.arrays)
-        self.row = room(net.n_outputs, self.arrays)
-        self.make_state(&self.stream, self.past_of_stream)
-        self.make_state(&self.apart, self.past_apart)
+        self.row = zeros(net.n_outputs, self.arrays)
+        self.make_state(&self.stream, self.stream_past)
+        self.make_state(&self.sequence, self.sequence_past)
 
     cdef int make_state(self, State* st, list past) except -1:
         cdef Net* net = &self.net
         cdef list arrays = self.arrays
-        st.x, st.fed, st.y = room(net.n_inputs, arrays), room(net.n_units, arrays), room(net.n_units, arrays)
-        st.o, st.e = room(net.n_outputs, arrays), room(net.n_outputs, arrays)
-        st.delta, st.delta_before = room(net.n_units, arrays), room(net.n_units, arrays)
+        st.x, st.fed, st.y = zeros(net.n_inputs, arrays), zeros(net.n_units, arrays), zeros(net.n_units, arrays)
+        st.o, st.e = zeros(net.n_outputs, arrays), zeros(net.n_outputs, arrays)
+        st.delta, st.delta_before = zeros(net.n_units, arrays), zeros(net.n_units, arrays)
         reset(net, st)
         if net.trains_through_time:
             self.make_past(st, past, 64)
         else:
-            st.p = room(net.n_units * net.n_padded, arrays)
-            st.block = room(net.n_units * BLOCK, arrays)
+            st.p = zeros(net.n_units * net.n_padded, arrays)
+            st.block = zeros(net.n_units * BLOCK, arrays)
 
     cdef int make_past(self, State* st, list past, int64_t capacity) except -1:
         """Make the rings, or longer ones that hold the same: none goes round before it is as long as it gets."""
         cdef Net* net = &self.net
         cdef list arrays = []
         cdef int32_t[::1] symbols = np.zeros(capacity, np.int32)
-        cdef double* past_x = room(capacity * net.n_inputs, arrays)
-        cdef double* past_y = room(capacity * net.n_units, arrays)
-        cdef double* past_injected = room(capacity * net.n_units, arrays)
-        if st.n_steps:
-            memcpy(&symbols[0], st.past_symbol, st.n_steps * sizeof(int32_t))
-            memcpy(past_x, st.past_x, st.n_steps * net.n_inputs * sizeof(double))
-            memcpy(past_y, st.past_y, st.n_steps * net.n_units * sizeof(double))
-            memcpy(past_injected, st.past_injected, st.n_steps * net.n_units * sizeof(double))
+        cdef double* past_x = zeros(capacity * net.n_inputs, arrays)
+        cdef double* past_y = zeros(capacity * net.n_units, arrays)
+        cdef double* past_injected = zeros(capacity * net.n_units, arrays)
+        cdef int64_t n = min(st.n_steps, min(st.capacity, capacity))
+        if n:
+            memcpy(&symbols[0], st.past_symbol, n * sizeof(int32_t))
+            memcpy(past_x, st.past_x, n * net.n_inputs * sizeof(double))
+            memcpy(past_y, st.past_y, n * net.n_units * sizeof(double))
+            memcpy(past_injected, st.past_injected, n * net.n_units * sizeof(double))
         st.past_symbol, st.past_x, st.past_y, st.past_injected = &symbols[0], past_x, past_y, past_injected
         st.capacity = capacity
         past[:] = [*arrays, symbols]
 
-    cdef int expect(self, State* st, list past, int64_t n_steps) except -1:
+    cdef int ensure_capacity(self, State* st, list past, int64_t n_steps) except -1:
         """Have room for so many steps since the reset, or as many as errors go back and one more."""
         cdef int64_t most = self.net.depth + 1 if self.net.depth else <int64_t> 1 << 62
         cdef int64_t needed = min(n_steps, most)
@@ -716,7 +688,7 @@ cdef class Loops:
     @property
     def n_bytes(self):
         """Memory of weights and states."""
-        return sum([array.nbytes for array in [*self.arrays, *self.past_of_stream, *self.past_apart]])
+        return sum([array.nbytes for array in [*self.arrays, *self.stream_past, *self.sequence_past]])
 
     def reset(self):
         reset(&self.net, &self.stream)
@@ -728,8 +700,8 @@ cdef class Loops:
         cdef State* st = &self.stream
         cdef Py_ssize_t t = 0, n = len(inputs)
         cdef Py_ssize_t cost
-        point(&chunk, inputs, None)
-        self.expect(st, self.past_of_stream, st.n_steps + n)
+        point_at_arrays(&chunk, inputs, None)
+        self.ensure_capacity(st, self.stream_past, st.n_steps + n)
         while t < n:
             with nogil:
                 cost = 0
@@ -746,10 +718,10 @@ cdef class Loops:
         """Run over sequences, each from a zero state."""
         cdef Chunk chunk
         cdef Net* net = &self.net
-        cdef State* st = &self.apart
+        cdef State* st = &self.sequence
         cdef Py_ssize_t t = 0, i = 0, n = len(inputs)
         cdef Py_ssize_t cost
-        point(&chunk, inputs, None)
+        point_at_arrays(&chunk, inputs, None)
         while t < n:
             with nogil:
                 cost = 0
@@ -764,6 +736,7 @@ cdef class Loops:
                     cost += cost_of_step(net, 0)
                     t += 1
             PyErr_CheckSignals()
+        reset(net, st)
 
     def learn(self, inputs, targets, double rate, double[:, ::1] Y):
         """Go on with the stream and learn; the weights are finite afterwards if it returns True."""
@@ -772,9 +745,9 @@ cdef class Loops:
         cdef State* st = &self.stream
         cdef Py_ssize_t t = 0, n = len(inputs)
         cdef Py_ssize_t cost
-        point(&chunk, inputs, targets)
-        self.expect(st, self.past_of_stream, st.n_steps + n)
-        change_where(net, True)
+        point_at_arrays(&chunk, inputs, targets)
+        self.ensure_capacity(st, self.stream_past, st.n_steps + n)
+        set_change_targets(net, True)
         while t < n:
             with nogil:
                 cost = 0
@@ -793,20 +766,21 @@ cdef class Loops:
     ):
         """Train on sequences; the History is up to date however this ends."""
         cdef Chunk chunk
-        cdef Rule rule
+        cdef StopRule rule
         cdef Tally tally
         cdef Net* net = &self.net
-        cdef State* st = &self.apart
+        cdef State* st = &self.sequence
         cdef Py_ssize_t i = 0, t = 0, end = 0, place = -1, n_steps = 0
         cdef Py_ssize_t cost
         cdef bint stopped = False, finite = True
         cdef const double* target
         cdef Py_ssize_t n = order.shape[0]
         cdef double[::1] errors = history._room(n)
-        point(&chunk, inputs, targets)
-        enter_rule(&rule, history)
-        self.expect(st, self.past_apart, np.diff(offsets).max(initial=0))
-        change_where(net, at_once)
+        point_at_arrays(&chunk, inputs, targets)
+        take_rule(&rule, history)
+        reset(net, st)
+        self.ensure_capacity(st, self.sequence_past, np.diff(offsets).max(initial=0))
+        set_change_targets(net, at_once)
         try:
             while place < n and not stopped and finite:
                 with nogil:
@@ -818,14 +792,14 @@ cdef class Loops:
                             if not target_per_sequence or t == end - 1:
                                 target = target_at(&chunk, i if target_per_sequence else t, self.row, net.n_outputs)
                             learn_step(net, st, target, rate, at_once, &tally)
-                            cost += cost_of_step(net, st.n_steps if at_once else 0)
+                            cost += cost_of_step(net, st.n_steps if at_once or net.depth else 0)
                             t += 1
                             n_steps += 1
                             continue
                         if place >= 0:
                             if not at_once:
                                 collect(net, st)
-                                settle(net)
+                                apply_sums(net)
                             finite = weights_finite(net)
                             if not finite:
                                 break
@@ -841,7 +815,7 @@ cdef class Loops:
                 PyErr_CheckSignals()
         finally:
             forget_sums(net)
-            leave_rule(&rule, history)
+            give_back_rule(&rule, history)
             history.sequences += max(place, 0)
             history.steps += n_steps
             history.stopped = bool(stopped)
@@ -853,7 +827,7 @@ cdef class PairLoops:
     """The chunker: two `Loops`, the automatizer (low) and the net above it (high), and what they tell each other."""
 
     cdef Loops low, high
-    cdef Pair stream, apart
+    cdef Pair stream, sequence
     cdef list arrays
     cdef double* row
     cdef Py_ssize_t n_task
@@ -863,25 +837,25 @@ cdef class PairLoops:
         self.low, self.high, self.arrays = low, high, []
         pair.next_inputs, pair.timed, pair.threshold = next_inputs, timed, threshold
         pair.n_imitated = high.net.n_units + outputs_too * high.net.n_outputs
-        pair.target_low = room(low.net.n_outputs, self.arrays)
-        pair.target_high = room(high.net.n_outputs, self.arrays)
-        pair.row = room(low.net.n_inputs, self.arrays)
-        self.apart = pair[0]
+        pair.target_low = zeros(low.net.n_outputs, self.arrays)
+        pair.target_high = zeros(high.net.n_outputs, self.arrays)
+        pair.row = zeros(low.net.n_inputs, self.arrays)
+        self.sequence = pair[0]
         self.n_task = low.net.n_outputs - pair.n_imitated - (0 if next_inputs else low.net.n_inputs)
-        self.row = room(self.n_task, self.arrays)
+        self.row = zeros(self.n_task, self.arrays)
         self.reset()
 
     def reset(self):
         reset_pair(&self.low.net, &self.low.stream, &self.high.net, &self.high.stream, &self.stream)
 
-    def skip(self, Py_ssize_t n):
-        """The automatizer has done n steps of inference."""
-        if n:
-            self.stream.clock += n
+    def catch_up(self):
+        """The automatizer may have done steps of inference."""
+        if self.stream.clock != self.low.stream.n_steps:
+            self.stream.clock = self.low.stream.n_steps
             self.stream.told = False
 
     def learn(self, inputs, targets, double rate, double[:, ::1] Y):
-        """Go on with the stream and learn. Returns the times of the inputs passed on, or None if weights overflowed."""
+        """Go on with the stream and learn. Returns the times of inputs passed on, or None if weights overflowed."""
         cdef Chunk chunk
         cdef Net* low = &self.low.net
         cdef State* lo = &self.low.stream
@@ -889,9 +863,9 @@ cdef class PairLoops:
         cdef Py_ssize_t t = 0, n = len(inputs)
         cdef Py_ssize_t cost
         cdef int64_t[::1] passed = np.zeros(2 * n + 1, np.int64)
-        point(&chunk, inputs, targets)
-        change_where(low, True)
-        change_where(&self.high.net, True)
+        point_at_arrays(&chunk, inputs, targets)
+        set_change_targets(low, True)
+        set_change_targets(&self.high.net, True)
         self.stream.passed, self.stream.n_passed = &passed[0], 0
         try:
             while t < n:
@@ -919,11 +893,11 @@ cdef class PairLoops:
     ):
         """Train on sequences; the History is up to date however this ends."""
         cdef Chunk chunk
-        cdef Rule rule
+        cdef StopRule rule
         cdef Tally tally
         cdef Net* low = &self.low.net
         cdef Net* high = &self.high.net
-        cdef Pair* pair = &self.apart
+        cdef Pair* pair = &self.sequence
         cdef Py_ssize_t i = 0, t = 0, end = 0, place = -1, n_steps = 0
         cdef Py_ssize_t cost
         cdef bint stopped = False, finite = True
@@ -931,10 +905,10 @@ cdef class PairLoops:
         cdef Py_ssize_t n = order.shape[0]
         cdef double[::1] errors = history._room(n)
         cdef double[::1] none = np.full(self.n_task, np.nan)
-        point(&chunk, inputs, targets)
-        enter_rule(&rule, history)
-        change_where(low, True)
-        change_where(high, True)
+        point_at_arrays(&chunk, inputs, targets)
+        take_rule(&rule, history)
+        set_change_targets(low, True)
+        set_change_targets(high, True)
         try:
             while place < n and not stopped and finite:
                 with nogil:
@@ -945,7 +919,8 @@ cdef class PairLoops:
                             if not target_per_sequence or t == end - 1:
                                 target = target_at(&chunk, i if target_per_sequence else t, self.row, self.n_task)
                             chunk_step(
-                                low, &self.low.apart, high, &self.high.apart, pair, &chunk, t, target, rate, &tally
+                                low, &self.low.sequence, high, &self.high.sequence, pair, &chunk, t, target, rate,
+                                &tally,
                             )
                             cost += cost_of_step(low, 0) + cost_of_step(high, 0)
                             t += 1
@@ -962,11 +937,11 @@ cdef class PairLoops:
                         i = order[place]
                         t, end = offsets[i], offsets[i + 1]
                         memset(&tally, 0, sizeof(Tally))
-                        reset_pair(low, &self.low.apart, high, &self.high.apart, pair)
+                        reset_pair(low, &self.low.sequence, high, &self.high.sequence, pair)
                         cost += low.n_sources
                 PyErr_CheckSignals()
         finally:
-            leave_rule(&rule, history)
+            give_back_rule(&rule, history)
             history.sequences += max(place, 0)
             history.steps += n_steps
             history.stopped = bool(stopped)
@@ -983,12 +958,12 @@ cdef double* address(array, list arrays) except NULL:
     return &flat[0]
 
 
-cdef double* room(Py_ssize_t n, list arrays) except NULL:
+cdef double* zeros(Py_ssize_t n, list arrays) except NULL:
     """New memory for n numbers."""
     return address(np.zeros(max(n, 1)), arrays)
 
 
-cdef int point(Chunk* chunk, inputs, targets) except -1:
+cdef int point_at_arrays(Chunk* chunk, inputs, targets) except -1:
     """Point a chunk at packed arrays, which the caller keeps alive: 1-D int32 symbols or classes, or rows."""
     cdef const double[:, ::1] rows
     cdef const int32_t[::1] numbers
@@ -1007,29 +982,6 @@ cdef int point(Chunk* chunk, inputs, targets) except -1:
         else:
             rows = targets
             chunk.targets = &rows[0, 0]
-
-
-cdef int enter_rule(Rule* rule, history) except -1:
-    """Take over a history's stop rule, if it has one: else its window is 0."""
-    cdef double[::1] errors
-    cdef uint8_t[::1] wrong
-    memset(rule, 0, sizeof(Rule))
-    window = history._window
-    if window is not None:
-        errors, wrong = window.errors, window.wrong
-        rule.errors, rule.wrong = &errors[0], &wrong[0]
-        rule.window, rule.max_wrong = window.stop.window, window.stop.max_wrong
-        rule.tolerance, rule.mean_error = window.stop.tolerance, window.stop.mean_error
-        rule.n_seen, rule.n_wrong = window.n_seen, window.n_wrong
-        rule.error_sum, rule.error_rest = window.error_sum, window.error_rest
-
-
-cdef int leave_rule(const Rule* rule, history) except -1:
-    """Give it back."""
-    window = history._window
-    if window is not None:
-        window.n_seen, window.n_wrong = rule.n_seen, rule.n_wrong
-        window.error_sum, window.error_rest = rule.error_sum, rule.error_rest
 
 
 cdef Py_ssize_t cost_of_step(const Net* net, int64_t n_back) noexcept nogil:

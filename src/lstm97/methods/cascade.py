@@ -12,10 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstm97 import History, Stop
 from lstm97._checks import integer, not_negative, positive
-from lstm97.methods._cascade import TrainingSet, quickprop, run
+from lstm97.methods._cascade import TrainingSet, enter, quickprop, run
 from lstm97.methods.learner import Learner, check_size
 from lstm97.sequences import Sequences
-from lstm97.training import StopWindow
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -244,6 +243,12 @@ class RCC(Learner):
         layers = {f"hidden_{i + 1}": self._block[None, first[i] : first[i + 1]] for i in range(n_hidden)}
         return layers | {"output": self._block[first[-1] :].reshape(-1, n_inputs + n_hidden + 1)}
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory taken by weights, the state and, once there is one, the training set with what is known of it."""
+        own = int(self._block.nbytes + self._state.nbytes)
+        return own if self._training is None else own + self._training.n_bytes
+
     # ---- training ----
 
     def train(
@@ -327,7 +332,7 @@ class RCC(Learner):
             error, n = training.passes.output_pass(order, training.outputs.weights, self._prime_offset, slope)
             if not np.isfinite(error):
                 raise FloatingPointError("error is not finite; try a smaller learning_rate")
-        done = enter(history, training.passes.errors[order], training.passes.worst[order])
+        done: int = enter(history, training.passes.errors[order], training.passes.worst[order])
         history.steps += int(inputs.lengths[order[:done]].sum())
         if not history.stopped:
             if training.pool is not None:
@@ -520,6 +525,14 @@ class _Training:
         self.pool: _Layer | None = None
         self.parameters = np.empty(0)
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory taken."""
+        passes = self.passes
+        kept = (self._inputs, self._offsets, self._targets, self.parameters)
+        known = (passes.errors, passes.worst, passes.hidden, passes.residuals)
+        return sum(array.nbytes for array in (*kept, *known))
+
     def goes_on(self, inputs: Sequences, targets: Array, per_sequence: bool, parameters: Floats) -> bool:
         """Whether set and weights are what they were."""
         return (
@@ -529,57 +542,6 @@ class _Training:
             and np.array_equal(inputs.values, self._inputs)
             and np.array_equal(targets, self._targets, equal_nan=targets.ndim == 2)
         )
-
-
-def enter(history: History, errors: Floats, worst: Floats) -> int:
-    """Enter the errors of sequences into a history, one by one, until its stop rule holds.
-
-    Parameters
-    ----------
-    history : History
-        Its `sequences`, `errors`, `stopped` and window go on.
-    errors, worst : ndarray, shape (n,)
-        The mean and the largest ``|t - y|`` of each sequence; NaN if it has no target.
-
-    Returns
-    -------
-    int
-        How many were entered: up to the one after which the rule holds.
-    """
-    n, window = len(errors), history._window
-    if window is not None:
-        for i, (error, largest) in enumerate(zip(errors.tolist(), worst.tolist(), strict=True)):
-            if error == error and _holds(window, error, largest > window.stop.tolerance):
-                n, history.stopped = i + 1, True
-                break
-    history._room(n)[:] = errors[:n]
-    history.sequences += n
-    return n
-
-
-def _holds(window: StopWindow, error: float, wrong: bool) -> bool:
-    """Enter a sequence into the window; whether its rule holds now."""
-    stop = window.stop
-    place = window.n_seen % stop.window
-    if window.n_seen >= stop.window:
-        window.n_wrong -= int(window.wrong[place])
-        _add(window, -float(window.errors[place]))
-    window.errors[place], window.wrong[place] = error, wrong
-    window.n_wrong += wrong
-    window.n_seen += 1
-    _add(window, error)
-    mean_holds = window.error_sum + window.error_rest < stop.mean_error * stop.window
-    return window.n_seen >= stop.window and window.n_wrong <= stop.max_wrong and mean_holds
-
-
-def _add(window: StopWindow, error: float) -> None:
-    """Add to the sum of the window's errors, keeping what rounding drops (Neumaier), as `lstm97.train` does."""
-    total = window.error_sum + error
-    if abs(window.error_sum) >= abs(error):
-        window.error_rest += (window.error_sum - total) + error
-    else:
-        window.error_rest += (error - total) + window.error_sum
-    window.error_sum = total
 
 
 def _rows(targets: Array, per_sequence: bool, offsets: Integers, n_outputs: int) -> Floats:

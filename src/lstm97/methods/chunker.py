@@ -205,8 +205,10 @@ class Chunker(Learner):
 
     def _run(self, inputs: Array, Y: Floats) -> None:
         every = np.empty((len(inputs), self._topology.automatizer.n_outputs))
-        self._automatizer.run(inputs, every)
-        self._pair.skip(len(inputs))
+        try:
+            self._automatizer.run(inputs, every)
+        finally:
+            self._pair.catch_up()
         Y[...] = every[:, : self._topology.n_outputs]
 
     def _learn(self, inputs: Array, targets: Array | None, learning_rate: float, Y: Floats) -> None:

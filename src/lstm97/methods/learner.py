@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
-from lstm97 import History, Stop
+from lstm97 import History, Network, Stop
+from lstm97 import load as load_network
 from lstm97._checks import integer, positive
 from lstm97.persistence import write_whole
 from lstm97.sequences import Sequences, as_input, as_sequences, as_stream, as_stream_targets, as_target, as_targets
@@ -93,6 +94,11 @@ class Learner(ABC):
             for weights in self.weights.values():
                 weights[...] = array[begin : begin + weights.size].reshape(weights.shape)
                 begin += weights.size
+
+    @property
+    @abstractmethod
+    def n_bytes(self) -> int:
+        """Memory taken by weights and states, and by whatever else learning needs."""
 
     # ---- streams ----
 
@@ -314,7 +320,7 @@ class Learner(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are the bytes of a file; as there, the state is not kept."""
-        return _from_bytes, (type(self), self._to_bytes())
+        return _learner, (type(self), self._to_bytes())
 
     # ---- what a method does itself ----
 
@@ -325,9 +331,9 @@ class Learner(ABC):
     @classmethod
     @abstractmethod
     def _from_settings(cls, settings: dict[str, Any], n_numbers: int) -> Self:
-        """A learner with these settings and any weights; ValueError or TypeError if they are none.
+        """A learner with these settings, whose weights are so many numbers, any numbers.
 
-        Or if its weights would not be so many numbers: then no memory is taken for them.
+        Raises ValueError or TypeError if there is no such learner, without taking memory for its weights.
         """
 
     @abstractmethod
@@ -388,27 +394,29 @@ class Learner(ABC):
         return _finite(Y)
 
 
-def read(path: str | PathLike[str], methods: Mapping[str, type[Learner]]) -> Learner:
-    """Read what `Learner.save` wrote, as one of these methods; see `lstm97.methods.load`."""
+def read(path: str | PathLike[str], methods: Mapping[str, type[Learner]]) -> Learner | Network:
+    """Read what `Learner.save` wrote, as one of these methods, or `Network.save`; see `lstm97.methods.load`."""
     with open(path, "rb") as file:
         data = file.read()
     try:
-        metadata, tensors = _parse(data)
-        if metadata.get("method") not in methods:
-            raise ValueError(f"its method is {metadata.get('method')!r}, expected one of {', '.join(methods)}")
-        return _learner(methods[metadata["method"]], metadata, tensors)
+        metadata = _metadata(data)
+        if "lstm97_format" not in metadata:
+            if metadata.get("method") not in methods:
+                raise ValueError(f"its method is {metadata.get('method')!r}, expected one of {', '.join(methods)}")
+            return _learner(methods[metadata["method"]], data)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SafetensorError) as error:
         raise ValueError(f"{os.fsdecode(path)} is not a file of lstm97.methods: {error}") from error
+    return load_network(path)
 
 
-def _from_bytes(kind: type[Learner], data: bytes) -> Learner:
-    return _learner(kind, *_parse(data))
-
-
-def _learner(kind: type[Learner], metadata: dict[str, str], tensors: dict[str, Floats]) -> Learner:
+def _learner(kind: type[Learner], data: bytes) -> Learner:
     """The learner that was written so."""
+    metadata, tensors = _metadata(data), from_bytes(data)
     if metadata.get("format") != f"lstm97.methods {FORMAT}":
         raise ValueError(f"its format is {metadata.get('format')!r}, expected 'lstm97.methods {FORMAT}'")
+    for name, tensor in tensors.items():
+        if tensor.dtype != np.float64:
+            raise ValueError(f"{name} is not of dtype float64")
     learner = kind._from_settings(json.loads(metadata["settings"]), sum(tensor.size for tensor in tensors.values()))
     weights = learner.weights
     if tensors.keys() != {f"weights.{layer}" for layer in weights}:
@@ -421,14 +429,11 @@ def _learner(kind: type[Learner], metadata: dict[str, str], tensors: dict[str, F
     return learner
 
 
-def _parse(data: bytes) -> tuple[dict[str, str], dict[str, Floats]]:
-    """The metadata and the float64 tensors of a safetensors file."""
-    tensors = from_bytes(data)
-    for name, tensor in tensors.items():
-        if tensor.dtype != np.float64:
-            raise ValueError(f"{name} is not of dtype float64")
+def _metadata(data: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return header.get("__metadata__", {}), tensors
+    found: dict[str, str] = header.get("__metadata__", {})
+    return found
 
 
 def check_size(n: int, n_numbers: int) -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from lstm97.paper.comparisons import COMPARISONS, METHODS, with_method
+from lstm97.paper.comparisons import (
+    COMPARISON_READINGS,
+    COMPARISONS,
+    METHODS,
+    counted_weights,
+    learned_by,
+    with_method,
+)
 from lstm97.paper.experiments import LITERAL, LSTM, Experiment, Figures, Growth, Reading, Stage, StopByTests
 from lstm97.paper.readings import CLOSEST, READINGS, experiment, reading_of, select_rows
 from lstm97.paper.records import Key, Records, describe_run, read_records
@@ -26,6 +33,7 @@ from lstm97.paper.text import ByteModel, TextRecord, TextSettings, default_text,
 __all__ = [
     "CLOSEST",
     "COMPARISONS",
+    "COMPARISON_READINGS",
     "LITERAL",
     "LSTM",
     "METHODS",
@@ -49,6 +57,7 @@ __all__ = [
     "TextSettings",
     "Trial",
     "adding",
+    "counted_weights",
     "default_text",
     "describe_run",
     "distractors",
@@ -58,6 +67,7 @@ __all__ = [
     "initial_network",
     "is_quick",
     "learn_text",
+    "learned_by",
     "long_lag",
     "multiplication",
     "plan",

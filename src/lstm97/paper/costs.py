@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 import time
@@ -71,7 +72,7 @@ def _layered(n: int) -> RecurrentTopology:
 
 def _cascade(n: int) -> RCC:
     """A cascade of n units, each trained for one pass: what they have learned is of no matter here."""
-    net = RCC(N_INPUTS, 1, max_units=n + 2 * ROUNDS, output_epochs=1, candidate_epochs=1)
+    net = RCC(N_INPUTS, 1, max_units=n + 1, output_epochs=1, candidate_epochs=1)
     inputs, targets = _data(STEPS)
     while net.units < n:
         net.train(inputs, targets, learning_rate=1e-6)
@@ -143,19 +144,16 @@ def _cost(name: str, n_units: int, n_steps: int) -> Cost:
     inputs, targets = _repeated(inputs, targets, -(-AT_LEAST // n_steps))
 
     def once(repetitions: int) -> float:
+        # A cascade grows as it learns: a new one each time.
+        learners = [copy.copy(learner) if isinstance(learner, RCC) else learner for _ in range(repetitions)]
         began = time.perf_counter()
-        for _ in range(repetitions):
-            train(learner, inputs, targets, **how)
+        for trained in learners:
+            train(trained, inputs, targets, **how)
         return time.perf_counter() - began
 
-    # A cascade grows by a unit with each repetition: the fewest do, over as many copies of the sequence.
-    if name == "rcc":
-        inputs, targets = _repeated(inputs, targets, max(1, int(SHORTEST / once(1))))
-        repetitions = 1
-    else:
-        repetitions = max(1, int(SHORTEST / once(1)))
-    n_trained = n_steps * len(inputs) * repetitions
+    repetitions = max(1, int(SHORTEST / once(1)))
     seconds = statistics.median(once(repetitions) for _ in range(ROUNDS))
+    n_trained = n_steps * len(inputs) * repetitions
     return Cost(
         method=name,
         n_units=n_units,

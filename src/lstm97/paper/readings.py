@@ -280,7 +280,9 @@ def select_rows(names: Iterable[str], methods: Iterable[str] = (LSTM,)) -> list[
             or row.paper_task.rstrip("abc") == name
         }
         if not found:
-            raise ValueError(f"there is no row {name!r}, expected one of {', '.join(row.row for row in every)}")
+            raise ValueError(
+                f"there is no row {name!r}, expected one of {', '.join(dict.fromkeys(row.row for row in every))}"
+            )
         chosen |= found
     return [row for row in every if not names or row.row in chosen]
 

@@ -134,6 +134,7 @@ def markdown(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], costs: 
         parts.append(_markdown_table(("row", "reading", *HEADER), _labelled(comparison.rows, groups)))
     if costs:
         parts += ["## The cost of learning, by method", _COSTS, *_cost_tables(costs)]
+    if comparisons(groups):
         parts += ["## How errors vanish", _VANISHING, _flow_table()]
     return "\n\n".join(parts) + "\n"
 
@@ -189,12 +190,13 @@ def page(
             + "</section>"
         )
     if costs:
-        contents.append(
-            '<li><a href="#costs">The cost of learning</a></li><li><a href="#flow">How errors vanish</a></li>'
-        )
+        contents.append('<li><a href="#costs">The cost of learning</a></li>')
         parts.append(f'<section id="costs"><h2>The cost of learning, by method</h2><p>{_e(_COSTS)}</p>')
         parts.append(_picture(pictures.costs(costs), "costs-picture", "Time and memory of learning, by method."))
-        parts.append(f'</section><section id="flow"><h2>How errors vanish</h2><p>{_e(_VANISHING)}</p>')
+        parts.append("</section>")
+    if comparisons(groups):
+        contents.append('<li><a href="#flow">How errors vanish</a></li>')
+        parts.append(f'<section id="flow"><h2>How errors vanish</h2><p>{_e(_VANISHING)}</p>')
         parts.append(
             _picture(
                 pictures.error_flow(vanishing.measure()),
@@ -279,8 +281,10 @@ _COSTS = (
     f"A step with {costs_of_learning.N_INPUTS} inputs and a target, over sequences of {costs_of_learning.STEPS} steps "
     "while units grow, and the memory a learner holds while the sequence grows. RTRL carries n^3 sensitivities forward "
     "and takes n^4 multiplications a step, n^2 a weight; backpropagation through time keeps the sequence, and if "
-    "weights change at every step goes back over it at every step. LSTM takes a time per weight and a memory that "
-    "depend on neither. (Recurrent cascade correlation: a pass for the outputs and one for eight candidates.)"
+    "weights change at every step goes back over it at every step. LSTM's time per weight depends neither on the "
+    "number of units nor on the length of the sequence, and its memory not on the length. (LSTM's loops were built for "
+    "this processor's vector instructions, the others' for any; this moves a curve, not its slope. Recurrent cascade "
+    "correlation: a pass for the outputs and one for eight candidates.)"
 )
 
 _VANISHING = (

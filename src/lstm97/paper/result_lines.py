@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lstm97.methods import CascadeTopology, ChunkerTopology, RecurrentTopology
-from lstm97.paper.comparisons import COMPARISONS
+from lstm97.methods import ChunkerTopology, RecurrentTopology
+from lstm97.paper.comparisons import COMPARISONS, counted_weights
 from lstm97.paper.experiments import LITERAL, LSTM, Experiment, lstm_topology
 from lstm97.paper.readings import CLOSEST, READINGS, reading_of
 from lstm97.paper.rows import TABLES
@@ -110,18 +110,15 @@ def describe_row(row: Experiment) -> str:
 def _describe_other(row: Experiment) -> str:
     """What tells a row of another method from others: net, weights, alpha."""
     match row.topology:
-        case CascadeTopology():
-            return "grows"
         case RecurrentTopology() as net:
             n_hidden, wiring = net.n_hidden, ", fully recurrent" if net.fully_recurrent else ""
-            n_weights = net.n_weights
         case ChunkerTopology() as nets:
-            n_hidden, wiring, n_weights = nets.n_hidden, " in each net", nets.automatizer.n_weights
+            n_hidden, wiring = nets.n_hidden, " in each net"
         case _:
-            raise AssertionError(row.topology)
+            return "grows"
     task = f"p={row.lag}, " if row.task == "long-lag" else ""
     units = f"{n_hidden} hidden unit{'s' if n_hidden > 1 else ''}{wiring}"
-    return f"{task}{units}, {n_weights} weights, alpha {row.learning_rate:g}"
+    return f"{task}{units}, {counted_weights(row)} weights, alpha {row.learning_rate:g}"
 
 
 def _paper_line(row: Experiment) -> Line:
@@ -134,7 +131,7 @@ def _paper_line(row: Experiment) -> Line:
         "paper",
         "paper",
         (
-            "" if paper.solved is None else f"{paper.solved:.0%} of {row.trials}",
+            "" if paper.solved is None else f"{paper.solved:.0%}" + _of_trials(row),
             "",
             "" if paper.sequences is None else f"{paper.sequences:,}",
             "",
@@ -167,3 +164,8 @@ def _cells_of(summary: Summary) -> tuple[str, ...]:
 
 def _whole(value: float) -> str:
     return "" if math.isnan(value) else f"{value:,.0f}"
+
+
+def _of_trials(row: Experiment) -> str:
+    """How many trials a share of the paper is of; where it says that a method fails, it does not say in how many."""
+    return f" of {row.trials}" if row.method == LSTM or row.table else ""
