@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -322,7 +321,6 @@ class RCC(Learner):
         update: str,
         history: History,
     ) -> None:
-        begin = perf_counter()
         training = self._training
         if training is None or not training.goes_on(inputs, targets, target_per_sequence, self._block):
             training = self._begin(inputs, targets, target_per_sequence)
@@ -341,7 +339,6 @@ class RCC(Learner):
                 self._train_outputs(training, slope, error, learning_rate / n)
             training.parameters = self._block.copy()
         self._training = training
-        history.seconds += perf_counter() - begin
 
     def _begin(self, inputs: Sequences, targets: Array, target_per_sequence: bool) -> _Training:
         """Training that begins with outputs, on a copy of this set."""

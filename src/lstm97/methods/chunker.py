@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -227,11 +226,7 @@ class Chunker(Learner):
         update: str,
         history: History,
     ) -> None:
-        begin = perf_counter()
-        try:
-            self._pair.train(inputs.values, inputs.offsets, targets, target_per_sequence, order, learning_rate, history)
-        finally:
-            history.seconds += perf_counter() - begin
+        self._pair.train(inputs.values, inputs.offsets, targets, target_per_sequence, order, learning_rate, history)
 
     def _predict(self, inputs: Sequences, Y: Floats) -> None:
         every = np.empty((len(Y), self._topology.automatizer.n_outputs))

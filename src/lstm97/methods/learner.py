@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
+from time import perf_counter
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -261,8 +262,11 @@ class Learner(ABC):
             for _ in range(epochs):
                 if isinstance(order, np.random.Generator):
                     presentation = order.permutation(len(packed))
-                before = done.sequences
-                self._train(packed, rows, per_sequence, presentation, learning_rate, update, done)
+                before, begin = done.sequences, perf_counter()
+                try:
+                    self._train(packed, rows, per_sequence, presentation, learning_rate, update, done)
+                finally:
+                    done.seconds += perf_counter() - begin
                 done.epochs += done.sequences - before == len(presentation)
                 if (callback is not None and callback(done)) or done.stopped:
                     break

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from time import perf_counter
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -90,20 +89,16 @@ class RecurrentLearner(Learner):
         update: str,
         history: History,
     ) -> None:
-        begin = perf_counter()
-        try:
-            self._loops.train(
-                inputs.values,
-                inputs.offsets,
-                targets,
-                target_per_sequence,
-                order,
-                learning_rate,
-                update == "step",
-                history,
-            )
-        finally:
-            history.seconds += perf_counter() - begin
+        self._loops.train(
+            inputs.values,
+            inputs.offsets,
+            targets,
+            target_per_sequence,
+            order,
+            learning_rate,
+            update == "step",
+            history,
+        )
 
     def _predict(self, inputs: Sequences, Y: Floats) -> None:
         self._loops.predict(inputs.values, inputs.offsets, Y)

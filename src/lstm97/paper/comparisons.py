@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from lstm97.methods import CascadeTopology, ChunkerTopology, RecurrentTopology, Squash
 from lstm97.paper.experiments import LITERAL, LSTM, Experiment, Figures, Method, Stage, StopByTests, lstm_topology
@@ -159,6 +159,12 @@ def _on_a_set(experiment: Experiment) -> Experiment:
     return replace(experiment, stop=stop, training_set=size, settings=settings, learning_rate=0.35, init_range=1.0)
 
 
+def _with_net(row: Experiment, reading: str | None = None, **changed: Any) -> Experiment:
+    """A row with another net, which may make it another reading."""
+    topology = replace(row.topology, **changed)
+    return replace(row, topology=topology, reading=reading or row.reading)
+
+
 def _stated(
     row: Experiment,
     name: str,
@@ -171,8 +177,7 @@ def _stated(
 ) -> Experiment:
     """A row as the paper states it, where that is not what `with_method` gives."""
     if n_hidden is not None:
-        assert isinstance(row.topology, RecurrentTopology)
-        row = replace(row, topology=replace(row.topology, n_hidden=n_hidden))
+        row = _with_net(row, n_hidden=n_hidden)
     rate = row.learning_rate if learning_rate is None else learning_rate
     return replace(row, row=name, learning_rate=rate, paper=paper, trials=trials, max_sequences=max_sequences)
 
@@ -205,14 +210,6 @@ Caps are three times the paper's mean (four times with 12 units), and where it s
 """
 
 _CHUNKER = _long_lag_row(100, "chunker", 1.0, Figures(solved=0.33, sequences=32_400), LONG_CAP)
-assert isinstance(_CHUNKER.topology, ChunkerTopology)
-_IMITATING = replace(_CHUNKER, reading=WHOLE_STATE, topology=replace(_CHUNKER.topology, imitated="state"))
-assert isinstance(_IMITATING.topology, ChunkerTopology)
-
-
-def _biased(row: Experiment) -> Experiment:
-    assert isinstance(row.topology, RecurrentTopology)
-    return replace(row, reading=BIASED, topology=replace(row.topology, bias=True))
 
 
 _SHORT_LAG_ROWS = (
@@ -223,12 +220,12 @@ _SHORT_LAG_ROWS = (
 )
 
 LONG_LAG_ROWS = (
-    *(reading for row in _SHORT_LAG_ROWS for reading in (row, _biased(row))),
+    *(reading for row in _SHORT_LAG_ROWS for reading in (row, _with_net(row, BIASED, bias=True))),
     *(_long_lag_row(100, "rtrl", rate, _NEVER, LONG_CAP) for rate in (1.0, 4.0, 10.0)),
     *(_long_lag_row(100, "bptt", rate, _NEVER, LONG_CAP) for rate in (1.0, 4.0, 10.0)),
     _CHUNKER,
-    _IMITATING,
-    replace(_IMITATING, reading=FOUR_UNITS, topology=replace(_IMITATING.topology, n_hidden=4), init_range=1.0),
+    _with_net(_CHUNKER, WHOLE_STATE, imitated="state"),
+    replace(_with_net(_CHUNKER, FOUR_UNITS, imitated="state", n_hidden=4), init_range=1.0),
 )
 """Table 2: noise-free sequences with long time lags, p = 4, 10 and 100, and alpha where the paper has 1 to 10."""
 

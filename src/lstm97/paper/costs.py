@@ -20,7 +20,7 @@ from lstm97 import Network, Topology
 from lstm97.methods import BPTT, RCC, RTRL, Chunker, ChunkerTopology, Elman, Learner, RecurrentTopology, train
 
 UNITS = (2, 4, 8, 16, 32, 64, 128)
-MOST_UNITS: Mapping[str, int] = {"rtrl": 64, "chunker": 64}
+LARGEST: Mapping[str, int] = {"rtrl": 64, "chunker": 64}
 """Of methods whose cost grows too fast for more."""
 
 STEPS = 100
@@ -79,7 +79,7 @@ def _cascade(n: int) -> RCC:
     return net
 
 
-_METHODS: Mapping[str, tuple[Make, dict[str, Any]]] = {
+_HOW: Mapping[str, tuple[Make, dict[str, Any]]] = {
     "lstm": (_lstm, {"update": "step"}),
     "rtrl": (lambda n: RTRL(_full(n)), {"update": "step"}),
     "bptt": (lambda n: BPTT(_full(n)), {"update": "sequence"}),
@@ -88,7 +88,7 @@ _METHODS: Mapping[str, tuple[Make, dict[str, Any]]] = {
     "rcc": (_cascade, {"epochs": 2}),  # a pass for the outputs, one for the candidates
     "chunker": (lambda n: Chunker(ChunkerTopology(n_inputs=N_INPUTS, n_outputs=1, n_hidden=n)), {"update": "step"}),
 }
-METHODS = tuple(_METHODS)
+MEASURED = tuple(_HOW)
 """What is measured. "bptt" goes back once per sequence, "bptt, at every step" from every error signal on its own."""
 
 _AT_EVERY_STEP = "bptt, at every step"
@@ -103,10 +103,10 @@ def measure(progress: Callable[[Cost], object] | None = None) -> list[Cost]:
     progress : callable, optional
         Called with each cost as soon as it is known.
     """
-    cases = [(name, n, STEPS) for name in METHODS for n in UNITS if n <= MOST_UNITS.get(name, n)]
+    cases = [(name, n, STEPS) for name in MEASURED for n in UNITS if n <= LARGEST.get(name, n)]
     cases += [
         (name, LENGTHS_UNITS, length)
-        for name in METHODS
+        for name in MEASURED
         for length in LENGTHS
         if length != STEPS and length <= _LONGEST.get(name, length)
     ]
@@ -130,7 +130,7 @@ def _repeated(
 
 
 def _cost(name: str, n_units: int, n_steps: int) -> Cost:
-    make, how = _METHODS[name]
+    make, how = _HOW[name]
     inputs, targets = _data(n_steps)
     how = {"learning_rate": 1e-6, **how}
     tracemalloc.start()
