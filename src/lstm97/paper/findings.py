@@ -64,8 +64,27 @@ FINDINGS: Mapping[str, str] = {
 """By the task's name."""
 
 COMPARISON_FINDINGS: Mapping[str, str] = {
-    "grammar": "TO DO",
-    "long-lag": "TO DO",
-    "failing": "TO DO",
+    "grammar": (
+        "As the paper reports of RTRL, some fraction of its trials is solved, and twelve units need far fewer "
+        "strings than three. Elman nets, whose errors go back one step, solve none. Recurrent cascade correlation "
+        "solves fewer trials than in the paper, those in somewhat fewer presentations; Fahlman's settings for this "
+        "grammar are not known here. In the closest reading LSTM is solved more often than any of them and in "
+        "fewer strings. In the literal text it is not: RTRL with twelve units is solved more often."
+    ),
+    "long-lag": (
+        "With ten symbols or more neither RTRL nor backpropagation through time solves a trial, whatever alpha, as "
+        "the paper says; it took more sequences to say so there. With four, the paper's nets, which have no "
+        "biases, need a larger alpha and more sequences than the paper's; with biases every trial is solved, in "
+        "fewer. Ten symbols are not solved with biases either. The chunker soon passes on just the first and the "
+        "last symbol. But in the paper's net the one hidden unit of the upper net tells the lower one hardly "
+        "anything, since the upper net's outputs see their inputs directly and do without it; so the lower net "
+        "does not take over. It does when it learns to predict the upper net's outputs as well and both have four "
+        "hidden units."
+    ),
+    "failing": (
+        "The gradient methods and the chunker solve no trial, each with one setting, which was not tuned. "
+        "Recurrent cascade correlation can do task 3a now and then: a self-recurrent unit can hold a bit through a "
+        "hundred steps, and a pool of candidates begins with many random weights."
+    ),
 }
 """By the name of the table of methods."""
