@@ -90,7 +90,7 @@ def measured():
         patch.setattr(costs, "LENGTHS", (100, 1000))
         patch.setattr(costs, "ROUNDS", 2)
         patch.setattr(costs, "SHORTEST", 1e-4)
-        patch.setattr(costs, "AT_LEAST", 100)
+        patch.setattr(costs, "AT_MOST", 100)
         return costs.measure()
 
 
@@ -109,7 +109,7 @@ def test_memory_grows_with_the_sequence_where_it_is_kept(measured):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(costs, "ROUNDS", 1)
         patch.setattr(costs, "SHORTEST", 1e-4)
-        patch.setattr(costs, "AT_LEAST", 100)
+        patch.setattr(costs, "AT_MOST", 100)
         short = {name: costs._cost(name, costs.LENGTHS_UNITS, 100).n_bytes for name in long}
     kept_per_step = 8 * (costs.N_INPUTS + 2 * costs.LENGTHS_UNITS)
     assert long["bptt"] - short["bptt"] > 800 * kept_per_step

@@ -34,8 +34,8 @@ ROUNDS = 7
 SHORTEST = 0.02
 """Seconds that a timing takes at least."""
 
-AT_LEAST = 10_000
-"""Steps of a call that is timed, over several sequences, so that a call's own cost does not count."""
+AT_MOST = 10_000
+"""Steps of a call that is timed, over several sequences of a cheap method, so that a call's own cost does not count."""
 
 N_INPUTS = 4
 
@@ -123,12 +123,6 @@ def _data(n_steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return rng.normal(size=(1, n_steps, N_INPUTS)), rng.uniform(size=(1, n_steps, 1))
 
 
-def _repeated(
-    inputs: NDArray[np.float64], targets: NDArray[np.float64], times: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return np.repeat(inputs, times, axis=0), np.repeat(targets, times, axis=0)
-
-
 def _cost(name: str, n_units: int, n_steps: int) -> Cost:
     make, how = _HOW[name]
     inputs, targets = _data(n_steps)
@@ -141,7 +135,6 @@ def _cost(name: str, n_units: int, n_steps: int) -> Cost:
     finally:
         tracemalloc.stop()
     n_weights = learner.topology.n_weights
-    inputs, targets = _repeated(inputs, targets, -(-AT_LEAST // n_steps))
 
     def once(repetitions: int) -> float:
         # A cascade grows as it learns: a new one each time.
@@ -151,6 +144,8 @@ def _cost(name: str, n_units: int, n_steps: int) -> Cost:
             train(trained, inputs, targets, **how)
         return time.perf_counter() - began
 
+    copies = max(1, min(int(SHORTEST / once(1)), AT_MOST // n_steps))
+    inputs, targets = np.repeat(inputs, copies, axis=0), np.repeat(targets, copies, axis=0)
     repetitions = max(1, int(SHORTEST / once(1)))
     seconds = statistics.median(once(repetitions) for _ in range(ROUNDS))
     n_trained = n_steps * len(inputs) * repetitions
