@@ -502,7 +502,7 @@ def report(files: tuple[Path, ...], out: Path, costs_file: Path | None) -> None:
 def costs(out: Path) -> None:
     """Measure time and memory of learning, by method, as the net and the sequence grow.
 
-    Takes a few minutes. Other programs on the machine make the times longer.
+    Takes half a minute. Other programs on the machine make the times longer.
     """
     rows = [("method", "units", "weights", "steps", "ns/step", "ns/step/weight", "KiB")]
     with _bar("{n} measured {postfix}", None) as bar:

@@ -300,7 +300,7 @@ def _cost_tables(costs: Sequence[Cost]) -> list[str]:
     sizes = sorted({cost.n_units for cost in by_units})
     by_steps = [cost for cost in costs if cost.n_units == costs_of_learning.LENGTHS_UNITS]
     lengths = sorted({cost.n_steps for cost in by_steps})
-    times = {(cost.method, cost.n_units): f"{cost.nanoseconds / cost.n_weights:.2g}" for cost in by_units}
+    times = {(cost.method, cost.n_units): _two_digits(cost.nanoseconds / cost.n_weights) for cost in by_units}
     memory = {(cost.method, cost.n_steps): f"{cost.n_bytes / 1024:,.0f}" for cost in by_steps}
     names = dict.fromkeys(cost.method for cost in costs)
     return [
@@ -315,6 +315,10 @@ def _cost_tables(costs: Sequence[Cost]) -> list[str]:
             [(name, "", *(memory.get((name, n), "") for n in lengths)) for name in names],
         ),
     ]
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _flow_table() -> str:
