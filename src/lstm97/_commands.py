@@ -404,7 +404,7 @@ def reproduce(
 
     ROW is a row's name as `lstm97 list` shows it, the beginning of one (2c-1000), a task's number in the paper (2c, 3)
     or its name (adding); without any, everything is run. What is killed or interrupted goes on with --resume.
-    --methods all adds the rows of the methods that the paper compares LSTM with, which take about as long again.
+    --methods all adds the rows of the methods the paper compares LSTM with, which take more than half as long again.
     """
     learners = [name.strip() for name in methods.split(",")]
     chosen = _select(rows, (paper.LSTM, *paper.METHODS) if "all" in learners else learners)

@@ -19,7 +19,7 @@ METHODS: tuple[Method, ...] = ("rtrl", "bptt", "elman", "rcc", "chunker")
 """The methods beside LSTM, in the order of the tables."""
 
 HIDDEN_UNITS = 10
-"""Of the nets on tasks for which the paper names none: they have more weights than its LSTM there."""
+"""Of the nets on tasks for which the paper names none: they have about as many weights as its LSTM there, or more."""
 
 LEARNING_RATE = 0.1
 """On tasks for which the paper names none."""
@@ -37,7 +37,7 @@ MOST_UNITS = 15
 """Units that recurrent cascade correlation may install."""
 
 LONG_CAP = 200_000
-"""In task 2a with 100 symbols, where the paper gives up after 5 million sequences, which would take days.
+"""In task 2a with 100 symbols. The paper gives up after 5 million sequences, which would take about a day of a core.
 
 Six times what the paper's chunker needs, 40 times what its LSTM does.
 """
