@@ -15,6 +15,7 @@ from itertools import repeat
 from statistics import mode
 
 import numpy as np
+from bound import Bound
 
 import lstm97
 from lstm97 import Network, Sequences, Topology
@@ -55,6 +56,18 @@ def single_steps(blocks, dtype):
     }
 
 
+def bound_steps(blocks, dtype):
+    """Per call of lstm97.cython_api, made from Python: what that takes is objects."""
+    net = Network(Topology(2, 1, blocks=blocks, output="identity"), dtype=dtype)
+    x, target = np.array([0.1, 0.2], dtype), np.array([0.3], dtype)
+    with Bound(net.state) as bound:
+        return {
+            "learn": per_call(lambda: bound.learn(x, target, 0.1)),
+            "learn without target": per_call(lambda: bound.learn(x, None, 0.1)),
+            "step": per_call(lambda: bound.step(x)),
+        }
+
+
 def runs(n_steps):
     """One call over n_steps."""
     net = Network(Topology(2, 1, output="identity"))
@@ -85,6 +98,8 @@ found = {
     "a mapping": per_call(lambda: mmap.mmap(-1, 4096)),
     "small net": {dtype: single_steps((2, 2), dtype) for dtype in ("float64", "float32")},
     "large net": {dtype: single_steps((1,) * 40, dtype) for dtype in ("float64", "float32")},
+    "bound small net": {dtype: bound_steps((2, 2), dtype) for dtype in ("float64", "float32")},
+    "bound large net": {dtype: bound_steps((1,) * 40, dtype) for dtype in ("float64", "float32")},
     "runs": [runs(n_steps) for n_steps in (10, 1_100, 100_000)],
     "training": [training(n_sequences) for n_sequences in (1_100, 10_000)],
 }

@@ -50,7 +50,7 @@ def test_the_counter_sees_what_is_there_to_see(c_library, objects_too):
         assert objects_too[name] == [2, 2]
 
 
-@pytest.mark.parametrize("size", ["small net", "large net"])
+@pytest.mark.parametrize("size", ["small net", "large net", "bound small net", "bound large net"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_step_allocates_nothing(c_library, size, dtype):
     assert c_library[size][dtype] == {name: [0, 0] for name in ("learn", "learn without target", "step")}

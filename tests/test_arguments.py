@@ -408,6 +408,12 @@ CALLS = {
         lambda self, kind, values: self.weights.__setitem__(kind, values), (KeyError, TypeError, ValueError),
     ),
     "load": Call({"path": one_of("net", Path("net"), wrong=("junk", *UNUSABLE))}),
+    "export_c": Call({
+        "net": NET, "path": one_of("new", Path("net"), wrong=UNUSABLE),
+        "learn": one_of(True, False, wrong=(1, None, "yes", np.bool_(True))),
+        "dtype": one_of("float64", None, "f4", np.float32, wrong=("float16", "no", ">f8", int, 5, "i4,(2,")),
+        "name": one_of("a", "Net_2", wrong=("", "2", "a b", "int", "a-b", "_a", None, 1, b"a", "\u00e4")),
+    }, None, ("files",)),
     "train": Call({
         "net": NET, "inputs": MANY, "targets": MANY_TARGETS, "learning_rate": RATE, "epochs": count(0), "order": ORDER,
         "update": one_of("sequence", "step", wrong=("epoch", None, 1, ["step"])), "batch_size": count(1),
@@ -434,7 +440,7 @@ CALLS = {
     "Stop": Call({"window": count(1), "tolerance": BOUND, "mean_error": BOUND, "max_wrong": count(0)}),
     "Checkpoint": Call({"path": one_of("run", Path("run"), wrong=NO_PATH), "sequences": count(1), "seconds": RATE}),
 }
-FOR_OTHERS_TO_CALL = {"Config", "State", "Sequences.place"}
+FOR_OTHERS_TO_CALL = {"Config", "State", "Sequences.place", "export_onnx"}
 # fmt: on
 
 

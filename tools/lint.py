@@ -15,12 +15,14 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKS: dict[str, list[str]] = {
     "lint": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "."],
-    "Cython lint": ["cython_lint.cython_lint", "src"],
+    "Cython lint": ["cython_lint.cython_lint", "src", "examples"],
     "types": ["mypy", "--strict", "src/lstm97"],
     "types of benchmarks and tools": ["mypy", "--strict", "benchmarks", "tools/lint.py"],
+    "types of the wheels' recipe": ["mypy", "--strict", "wheels"],
     "stubs against the built module": [
         "mypy.stubtest",
         "lstm97._engine",
+        "lstm97.cython_api",
         "lstm97.methods._cascade",
         "lstm97.methods._recurrent",
         "--allowlist",

@@ -205,3 +205,8 @@ cdef struct Kernel:             # one build of the loops
     void (*train)(Net*, State*, const Chunk*, Plan*, Py_ssize_t) noexcept nogil
     void (*train_batches)(Net*, const Chunk*, Plan*, Batch*, Py_ssize_t) noexcept nogil
     void (*settle)(const Net*, State*) noexcept nogil
+
+cdef struct Binding:            # what compiled code outside the package needs of a network and one of its states
+    const Kernel *kernel
+    Net *net
+    State *st

@@ -27,6 +27,7 @@ from lstm97.paper.costs import measure as measure_costs
 from lstm97.paper.costs import read as read_costs
 from lstm97.paper.costs import write as write_costs
 from lstm97.paper.tasks import SHORTEST_LAG
+from lstm97.persistence import load
 
 _TEXT = paper.TextSettings()
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -526,6 +527,70 @@ def costs(out: Path) -> None:
         )
     write_costs(out, measured, paper.describe_run(shlex.join(["lstm97", *sys.argv[1:]])))
     click.echo(_table(rows, left_aligned=1))
+
+
+@lstm97.group()
+def export() -> None:
+    """Write a network as a file for other programs."""
+
+
+@export.command("c")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--learn", is_flag=True, help="With the learning rule, not only the step.")
+@click.option("--dtype", type=click.Choice(["float64", "float32"]), help="What it computes in. Default: the network's.")
+@click.option("--name", default="lstm97", show_default=True, help="What all identifiers of the file begin with.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_existing_folder,
+    help="The C file. Default: FILE with the suffix .c.",
+)
+def export_c(file: Path, learn: bool, dtype: str | None, name: str, out: Path | None) -> None:
+    """Write the network in FILE as one C99 file that needs nothing but math.h.
+
+    FILE is what Network.save or --out of `lstm97 run` wrote.
+    """
+    from lstm97.adapters import c_source
+
+    out = out or file.with_suffix(".c")
+    if out.resolve() == file.resolve():
+        raise click.UsageError(f"'{out}' holds the network; name another file by --out.")
+    try:
+        net = load(file)
+        c_source.export_c(net, out, learn=learn, dtype=dtype, name=name)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    weights, state = c_source.struct_bytes(net.topology, learn, dtype or net.dtype)
+    click.echo(f"{out} written: {weights:,} bytes of weights, {state:,} bytes of state for each stream.")
+
+
+@export.command("onnx")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--sequence", is_flag=True, help="A model of whole sequences instead of one of a single step.")
+@click.option("--dtype", type=click.Choice(["float64", "float32"]), help="Of the model. Default: the network's.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_existing_folder,
+    help="The model. Default: FILE with the suffix .onnx.",
+)
+def export_onnx(file: Path, sequence: bool, dtype: str | None, out: Path | None) -> None:
+    """Write the network in FILE as an ONNX model: its inference, for ONNX Runtime and others.
+
+    The state goes in and comes out at every call. FILE is what Network.save or --out of `lstm97 run` wrote.
+    """
+    from lstm97.adapters import onnx_model
+
+    out = out or file.with_suffix(".onnx")
+    if out.resolve() == file.resolve():
+        raise click.UsageError(f"'{out}' holds the network; name another file by --out.")
+    try:
+        net = load(file)
+        onnx_model.export_onnx(net, out, sequence=sequence, dtype=dtype)
+    except (ModuleNotFoundError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    what = "whole sequences" if sequence else "one step"
+    click.echo(f"{out} written: {what}, {net.topology.n_weights:,} weights.")
 
 
 def _select(names: Sequence[str], methods: Sequence[str] = (paper.LSTM,)) -> list[paper.Experiment]:

@@ -9,7 +9,7 @@ from cpython.buffer cimport (
     PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
@@ -17,8 +17,8 @@ from libc.string cimport memset
 from numpy import empty, ndarray, zeros
 
 from lstm97._abi cimport (
-    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, OK, OUTPUT_NOT_FINITE, Batch, Chunk, Kernel,
-    Member, Net, Plan, Report, State, StopRule, Tally, real, word,
+    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, OK, OUTPUT_NOT_FINITE, Batch, Binding, Chunk,
+    Kernel, Member, Net, Plan, Report, State, StopRule, Tally, real, word,
 )
 
 from lstm97 import sequences
@@ -37,6 +37,7 @@ cdef enum:
     CHANGING = 1    # a call that learns is under way
     TRAINING = 2    # between the calls of one `train`
     READING = 3     # being read by somebody who wants them whole
+    BOUND = 4       # learning in compiled code that has bound states; the third number counts them
 
 # Work is counted in weights times steps, at most a few nanoseconds each. A call over many steps looks for signals after
 # every slice of work; a single step hands the GIL over only if its work is worth more than the handing over.
@@ -57,6 +58,8 @@ cdef dict _NOT_FINITE = {
 cdef str STATE_IN_USE = "this state is in use by another thread; give each thread its own: new_state()"
 cdef str NETWORK_IN_USE = "this network is being trained by another thread"
 cdef str NETWORK_BEING_READ = "this network is being saved or copied by another thread"
+cdef str STATE_BOUND = "this state is bound by compiled code (lstm97.cython_api)"
+cdef str NETWORK_BOUND = "this network is bound by compiled code that learns (lstm97.cython_api)"
 cdef str STREAM = "reset the state"
 cdef str LEARNING = "try a smaller learning_rate, or forget_gates=True for streams without reset"
 
@@ -194,7 +197,7 @@ cdef class Engine:
         Sizes and dtype.
     network, state : dict of str to ndarray
         ``layout.network_arrays()`` and ``layout.state_arrays()``; kept alive here.
-    lock : ndarray, shape (2,), int64
+    lock : ndarray, shape (3,), int64
         Shared by all engines of a network: zeros while nobody changes the weights or reads them as a whole.
     is_own : bool
         Whether the state is the network's own.
@@ -206,7 +209,9 @@ cdef class Engine:
     cdef Batch batch               # if begin_batches() was called
     cdef int64_t* lock             # the network's
     cdef int64_t before            # what it said before this engine's call that learns
-    cdef bint busy                 # a call on this state is under way
+    cdef bint busy                 # a call on this state is under way, or compiled code has bound it
+    cdef Binding binding           # if so
+    cdef bint is_bound
     cdef bint is_own
     cdef char format
     cdef readonly object layout
@@ -279,6 +284,8 @@ cdef class Engine:
         cdef int64_t before = self.lock[0]
         if before == READING:
             raise RuntimeError(NETWORK_BEING_READ)
+        if before == BOUND:
+            raise RuntimeError(NETWORK_BOUND)
         if before == CHANGING or (before == TRAINING and self.lock[1] != this_thread()):
             raise RuntimeError(NETWORK_IN_USE)
         self.lock[0] = purpose
@@ -287,11 +294,15 @@ cdef class Engine:
     cdef int enter(self, bint learns) except -1:
         """Claim the state, and the weights if they are to change."""
         if self.busy:
-            raise RuntimeError(STATE_IN_USE)
+            self.refuse()
         if learns:
             self.before = self.claim(CHANGING)
         self.busy = True
         return 0
+
+    cdef int refuse(self) except -1:
+        """Say why the state is not to be had."""
+        raise RuntimeError(STATE_BOUND if self.is_bound else STATE_IN_USE)
 
     cdef void leave(self, bint learns) noexcept:
         """Give back what `enter` claimed."""
@@ -306,6 +317,31 @@ cdef class Engine:
     def training(self):
         """A context in which only this thread changes the weights."""
         return Hold(self, True, False, TRAINING)
+
+    def bind(self, *, bint learns):
+        """Claim the state, and the weights if they are to change, until `unbind`: a capsule with the Binding.
+
+        States of the same network may be bound to learn at the same time.
+        """
+        if self.busy:
+            self.refuse()
+        if learns:
+            if self.lock[0] == TRAINING:  # by this thread, too: the claim would be granted, and given back too early
+                raise RuntimeError("this network is being trained")
+            if self.lock[0] != BOUND:
+                self.claim(BOUND)
+            self.lock[2] += 1
+        self.busy = self.is_bound = True
+        self.binding = Binding(kernel=self.kernel, net=&self.net, st=&self.st)
+        return PyCapsule_New(&self.binding, "lstm97.binding", NULL)
+
+    def unbind(self, *, bint learns):
+        """Give back what `bind` claimed."""
+        self.busy = self.is_bound = False
+        if learns:
+            self.lock[2] -= 1
+            if self.lock[2] == 0:
+                self.lock[0] = FREE
 
     cdef double rate(self, object learning_rate) except -1:
         """The learning rate in the network's dtype; what is not positive and finite there is refused."""
@@ -636,7 +672,7 @@ cdef class Hold:
 
     def __enter__(self):
         if self.state and self.engine.busy:
-            raise RuntimeError(STATE_IN_USE)
+            self.engine.refuse()
         if self.weights:
             self.before = self.engine.claim(self.purpose)
             if self.purpose == TRAINING and self.before == FREE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -67,7 +68,7 @@ class Layout:
         lanes = ROW_BYTES // self.dtype.itemsize
         return -(-n // lanes) * lanes
 
-    @property
+    @cached_property
     def lanes(self) -> dict[Kind, slice]:
         """Where the kinds of hidden-layer units stand in a row, in the order of ``LANE_ORDER``."""
         places: dict[Kind, slice] = {}
@@ -91,7 +92,7 @@ class Layout:
         reals += sum(map(math.prod, self._state_shapes(BLOCK, symbols=False).values()))
         return self.dtype.itemsize * reals
 
-    @property
+    @cached_property
     def sizes(self) -> dict[str, int]:
         """Every number of ``Net`` in _abi.pxd."""
         t = self.topology

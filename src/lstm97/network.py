@@ -17,7 +17,7 @@ from lstm97 import _dispatch, persistence
 from lstm97._checks import integer, not_negative
 from lstm97._engine import Engine
 from lstm97._layout import RECORDS, Layout, Record
-from lstm97.sequences import apart, as_numbers, as_stream, as_stream_targets, checked_out
+from lstm97.sequences import UNREADABLE, apart, as_numbers, as_stream, as_stream_targets, checked_out
 from lstm97.topology import GATES, Kind, Topology
 
 Array = NDArray[Any]
@@ -35,11 +35,13 @@ class State:
         self._network: Callable[[], Network | None] = weakref.ref(network) if is_own else lambda: network
         self._layout = network._layout
         self._network_arrays = network._arrays
-        arrays = self._layout.state_arrays()
-        self._arrays: dict[str, Array] = {name: array[0] for name, array in arrays.items()}
-        self._engine = Engine(
-            _dispatch.kernel(self._layout.dtype), self._layout, network._arrays, arrays, network._lock, is_own
-        )
+        self._set_of_one = self._layout.state_arrays()
+        self._engine = Engine(network._kernel, self._layout, network._arrays, self._set_of_one, network._lock, is_own)
+
+    @property
+    def _arrays(self) -> dict[str, Array]:
+        """The arrays, by their names in _abi.pxd; made anew, as there may be thousands of states."""
+        return {name: array[0] for name, array in self._set_of_one.items()}
 
     def __copy__(self) -> State:
         """One more state of the same network, at the same place of its stream."""
@@ -188,7 +190,8 @@ class Network:
         biases = {kind: _gate_biases(kind, bias, topology, self.dtype, n) for kind, bias in given if bias is not None}
         self._layout = Layout(topology, self.dtype)
         self._arrays = self._layout.network_arrays()
-        self._lock = np.zeros(2, np.int64)
+        self._lock = np.zeros(3, np.int64)
+        self._kernel = _dispatch.kernel(self.dtype)
         self._weights = self._layout.weight_views(self._arrays)
         self._state = State(self, is_own=True)
         self._engine = self._state._engine
@@ -585,7 +588,7 @@ def _gate_biases(kind: Kind, bias: ArrayLike, topology: Topology, dtype: np.dtyp
         raise ValueError(f"{name} is given but the gates have no bias; use a topology with bias other than 'none'")
     try:
         values = np.asarray(bias)
-    except Exception as error:
+    except UNREADABLE as error:
         raise TypeError(f"{name} must be a number or one per block, got {bias!r}") from error
     if values.dtype.kind not in "buif":
         raise TypeError(f"{name} must be a number or one per block, got {bias!r}")

@@ -377,11 +377,15 @@ def apart(array: Array, out: Array) -> Array:
 # ---- arrays ----
 
 
+# What conversions raise themselves. What comes from elsewhere, such as a signal's handler, passes through.
+UNREADABLE = (TypeError, ValueError, ArithmeticError, LookupError, BufferError, RecursionError)
+
+
 def as_numbers(name: str, value: object) -> Array:
     """Any real array_like as an array of bools, integers or floats."""
     try:
         array = np.asarray(value)
-    except Exception as error:
+    except UNREADABLE as error:
         raise ValueError(f"{name} cannot be read as one array of numbers: {error}") from error
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name} has dtype {array.dtype}, expected real numbers")

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstm97._checks import integer, not_negative, positive
 from lstm97.checkpoints import Checkpoint, Progress, describe_run
-from lstm97.sequences import Sequences, as_sequences, as_targets, checked_out
+from lstm97.sequences import UNREADABLE, Sequences, as_sequences, as_targets, checked_out
 
 if TYPE_CHECKING:
     from lstm97.network import Network
@@ -340,7 +340,7 @@ def presented(order: ArrayLike | np.random.Generator | None, n_sequences: int) -
         return np.arange(n_sequences)
     try:
         numbers = np.asarray(order)
-    except Exception as error:
+    except UNREADABLE as error:
         raise ValueError(f"order cannot be read as one array of numbers: {error}") from error
     if not numbers.size:
         numbers = numbers.astype(np.int64)

@@ -1,0 +1,1 @@
+"""Bridges to other ecosystems, each imported only where it is used."""
