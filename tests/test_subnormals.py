@@ -15,29 +15,7 @@ from benchmarks.compiling import compiler
 import lstm97
 from lstm97 import _dispatch
 
-# The bits of the control register that make the processor flush subnormals: results, operands.
-REGISTER = """
-#if defined(__x86_64__)
-#include <immintrin.h>
-enum { FLUSH_RESULTS = 1 << 15, FLUSH_OPERANDS = 1 << 6 };
-int flushing(void) { return _mm_getcsr() & (FLUSH_RESULTS | FLUSH_OPERANDS); }
-void flush(void) { _mm_setcsr(_mm_getcsr() | FLUSH_RESULTS | FLUSH_OPERANDS); }
-#elif defined(__aarch64__)
-enum { FLUSH = 1 << 24 };
-int flushing(void)
-{
-    unsigned long fpcr;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
-    return (int)(fpcr & FLUSH);
-}
-void flush(void)
-{
-    unsigned long fpcr;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
-    __asm__ volatile("msr fpcr, %0" : : "r"(fpcr | FLUSH));
-}
-#endif
-"""
+REGISTER = (Path(__file__).parent / "register.c").read_text(encoding="utf-8")
 # What linking with -ffast-math adds to a library: code that runs when it is loaded.
 CULPRIT = REGISTER + "__attribute__((constructor)) static void set_fast_math(void) { flush(); }\n"
 
@@ -102,7 +80,7 @@ def libraries(tmp_path_factory):
     for name, source in {"register": REGISTER, "culprit": CULPRIT}.items():
         (folder / f"{name}.c").write_text(source)
         made[name] = folder / f"{name}.so"
-        files = [str(folder / f"{name}.c"), "-o", str(made[name])]
+        files = [str(folder / f"{name}.c"), "-o", str(made[name]), "-lm"]
         subprocess.run([*compiler(), "-O1", "-shared", "-fPIC", *files], check=True)
     return made
 

@@ -1,0 +1,72 @@
+"""A host that ends while a network is in use: ``python host_exit.py HOW``.
+
+HOW is the call that a daemon thread is in when the main thread ends (learn, small learn, learn_run, train), or where
+the end comes from: callback, callback, at once, or atexit.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+
+import numpy as np
+from host_common import LARGE, constant, is_learning
+
+import lstm97
+
+X, TARGETS = constant(200_000)  # with LARGE a second or more
+how = sys.argv[1]
+net = lstm97.Network(lstm97.Topology(2, 1) if how == "small learn" else LARGE)
+bystander = lstm97.Network(lstm97.Topology(2, 1))
+begun = threading.Event()
+
+
+def keep_learning():
+    """Call after call, from before the main thread ends until there is no process any more."""
+    while True:
+        for x, target in zip(X, TARGETS, strict=True):
+            net.learn(x, target, 1e-4)
+            begun.set()
+
+
+def forever(call):
+    """Long calls: the first has begun, or is about to, when the main thread hears of it."""
+    while True:
+        begun.set()
+        call()
+
+
+def in_a_thread(work, *arguments):
+    """Begin, and come back in the midst of it: not before a large network is in a call with the GIL handed over."""
+    threading.Thread(target=work, args=arguments, daemon=True).start()
+    begun.wait()
+    while net.topology == LARGE and not is_learning(net):
+        pass
+
+
+def use_the_bystander():
+    """At exit, whatever else goes on."""
+    print("used" if np.isfinite(bystander.learn([0.1, 0.2], [0.3])).all() else "broken")
+
+
+def leave(_):
+    """A callback of `train` that ends the program."""
+    if how == "callback":
+        sys.exit(3)
+    os._exit(4)
+
+
+match how:
+    case "learn" | "small learn":
+        in_a_thread(keep_learning)
+    case "learn_run":
+        in_a_thread(forever, lambda: net.learn_run(X, TARGETS, 1e-4))
+    case "train":
+        in_a_thread(forever, lambda: lstm97.train(net, [X], [TARGETS], 1e-4))
+    case "atexit":
+        atexit.register(use_the_bystander)
+        in_a_thread(forever, lambda: lstm97.train(net, [X], [TARGETS], 1e-4))
+    case _:
+        lstm97.train(net, [X[:10]], [TARGETS[:10]], 1e-4, epochs=3, callback=leave)
