@@ -22,6 +22,7 @@ SANITIZERS = os.environ.get("LSTM97_SANITIZE")
 SANITIZE = [f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=undefined"] if SANITIZERS else []
 if SANITIZE:
     FLAGS += [*SANITIZE, "-g", "-fno-omit-frame-pointer"]
+STRIP = ["-s"] if sys.platform == "linux" else []  # of the names of what is in the module
 ON_WINDOWS = sys.platform == "win32"
 LIBRARIES = [] if ON_WINDOWS else ["m"]
 # The loops need the vectors of GCC and clang, which Windows' own compiler lacks.
@@ -43,7 +44,7 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
         define_macros=list((LIMITED_API | (macros or {})).items()),
         py_limited_api=ABI3,
         extra_compile_args=FLAGS + ([f"-march={level}"] if level else []),
-        extra_link_args=SANITIZE,
+        extra_link_args=SANITIZE or STRIP,
         libraries=LIBRARIES,
     )
 

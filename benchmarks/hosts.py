@@ -207,12 +207,12 @@ def sizes() -> Iterator[Size]:
 
 
 def _code_bytes(thing: Path, least: int) -> int:
-    """Return the bytes of code and of constants other than the weights, which are `least` at least."""
+    """Return the bytes of code and of constants without the weights, which are `least` bytes of them."""
     listed = subprocess.check_output(["size", "--format=sysv", str(thing)], text=True).splitlines()
     parts = {words[0]: int(words[1]) for words in map(str.split, listed) if words and words[0].startswith(".")}
     if parts[".rodata"] < least:
         raise ValueError(f"{thing} does not hold its weights: {parts}")
-    return sum(size for part, size in parts.items() if part.startswith(".text"))
+    return sum(size for part, size in parts.items() if part.startswith((".text", ".rodata"))) - least
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def markdown(figures: dict[str, Any]) -> str:
                 ),
             ),
             markdown_table(
-                "Bytes of an exported file that learns, code compiled with -Os:",
+                "Bytes of an exported file that learns, code and constants, compiled with -Os:",
                 ("network", *(f"code, {target}" for target in code), "weights", "each state"),
                 (
                     (

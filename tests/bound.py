@@ -9,7 +9,7 @@ from benchmarks.hosts import c_function
 
 from lstm97 import cython_api
 
-STATUS = ("ok", "cell state", "output", "change", "input", "learning rate", "not awaiting")  # by their numbers
+STATUS = ("ok", "cell state", "output", "change", "input", "learning rate", "not awaiting", "not learning")  # by number
 
 _POINTER, _SIZE, _INT, _DOUBLE = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_double
 _NEEDS_THE_GIL = ("lstm97_bind", "lstm97_unbind")

@@ -19,8 +19,8 @@ LISTS = X.tolist(), TARGETS.tolist()
 ENOUGH = 20
 
 
-class Ended(BaseException):
-    """What the handler raises. An Exception that comes while a list is converted is told as the list's ValueError."""
+class Ended(Exception):  # noqa: N818
+    """What the handler raises; it comes out as it is, also where a list is being converted."""
 
 
 def learn(net):

@@ -24,7 +24,8 @@ def count(tmp_path_factory):
 
     def run(allocator):
         preloaded = f"{library} {os.environ.get('LD_PRELOAD', '')}".strip()
-        environment = {**os.environ, "LD_PRELOAD": preloaded, "PYTHONMALLOC": allocator}
+        path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "LD_PRELOAD": preloaded, "PYTHONMALLOC": allocator, "PYTHONPATH": path}
         command = [sys.executable, "-W", "error", str(HERE / "allocations.py"), str(library)]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         return json.loads(done.stdout)

@@ -91,12 +91,13 @@ def test_what_is_refused_changes_nothing(dtype):
             assert bound.learn(X, [bad], 0.1) == "input"
             assert bound.learn([bad, 0.0], None, 0.1) == "input"
             assert bound.step([bad, 0.0]) == "input"
+        assert bound.learn([np.nan, 0.0], None, 0.0) == "input"
         rates = [0.0, -0.1, np.nan, np.inf, *([1e300, 1e-300] if dtype == "float32" else [])]
         for rate in rates:
             assert bound.learn(X, TARGET, rate) == "learning rate"
         assert bound.correct(TARGET, 0.1) == "not awaiting"
         assert np.array_equal(bound.y, y)
-        assert bound.learn(X, None, 0.1) == "ok"
+        assert bound.learn(X, None, 0.0) == "ok"  # without a target there is nothing to learn at a rate
         assert bound.correct([np.nan], 0.1) == "input"
         assert bound.correct(TARGET, -1.0) == "learning rate"
         assert bound.correct(TARGET, 0.1) == "ok"
@@ -119,6 +120,13 @@ def test_what_is_not_finite_leaves_the_weights():
         assert bound.correct(TARGET, 0.1) == "not awaiting"
         bound.reset()
         assert bound.learn([0.0, 1.0], [1e308], 100.0) == "change"
+        assert bound.correct(TARGET, 0.1) == "not awaiting"
+    assert np.array_equal(net.parameters, before)
+    net = Network(Topology(2, 1, (), n_hidden=8, output="identity", bias="none", recurrent=False))
+    net.weights["output"][...] = 1.5e308
+    before = net.parameters
+    with Bound(net.state) as bound:
+        assert bound.step(X) == bound.learn(X, TARGET, 0.1) == "output"
         assert bound.correct(TARGET, 0.1) == "not awaiting"
     assert np.array_equal(net.parameters, before)
 
@@ -158,6 +166,9 @@ def test_bound_for_inference_others_may_learn():
         bound.reset()
         assert bound.step(X) == "ok"
         assert not np.array_equal(bound.y, before[1])
+        weights = net.parameters
+        assert bound.learn(X, TARGET, 0.1) == bound.learn(X, None, 0.1) == bound.correct(TARGET, 0.1) == "not learning"
+        assert np.array_equal(net.parameters, weights)
 
 
 def test_what_cannot_be_bound_is_refused():

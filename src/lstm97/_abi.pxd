@@ -11,7 +11,7 @@ cdef extern from "_lanes.h" nogil:
 cdef enum:
     MAX_RECORDS = 6
 
-cdef enum Status:
+cdef enum Status:       # cython_api.pxd gives these numbers to others
     OK = 0
     CELL_STATE_NOT_FINITE = 1
     OUTPUT_NOT_FINITE = 2

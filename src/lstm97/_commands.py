@@ -22,6 +22,7 @@ import click
 from tqdm import tqdm
 
 from lstm97 import paper
+from lstm97.adapters import c_source, onnx_model
 from lstm97.paper.costs import Cost
 from lstm97.paper.costs import measure as measure_costs
 from lstm97.paper.costs import read as read_costs
@@ -543,15 +544,13 @@ def export() -> None:
     "--out",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     callback=_existing_folder,
-    help="The C file. Default: FILE with the suffix .c.",
+    help="The C file, replaced if it is there. Default: FILE with the suffix .c.",
 )
 def export_c(file: Path, learn: bool, dtype: str | None, name: str, out: Path | None) -> None:
     """Write the network in FILE as one C99 file that needs nothing but math.h.
 
     FILE is what Network.save or --out of `lstm97 run` wrote.
     """
-    from lstm97.adapters import c_source
-
     out = out or file.with_suffix(".c")
     if out.resolve() == file.resolve():
         raise click.UsageError(f"'{out}' holds the network; name another file by --out.")
@@ -572,15 +571,13 @@ def export_c(file: Path, learn: bool, dtype: str | None, name: str, out: Path | 
     "--out",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     callback=_existing_folder,
-    help="The model. Default: FILE with the suffix .onnx.",
+    help="The model, replaced if it is there. Default: FILE with the suffix .onnx.",
 )
 def export_onnx(file: Path, sequence: bool, dtype: str | None, out: Path | None) -> None:
     """Write the network in FILE as an ONNX model: its inference, for ONNX Runtime and others.
 
     The state goes in and comes out at every call. FILE is what Network.save or --out of `lstm97 run` wrote.
     """
-    from lstm97.adapters import onnx_model
-
     out = out or file.with_suffix(".onnx")
     if out.resolve() == file.resolve():
         raise click.UsageError(f"'{out}' holds the network; name another file by --out.")

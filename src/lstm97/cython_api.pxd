@@ -17,6 +17,7 @@ cdef extern from *:
     ctypedef struct lstm97_stream   # a bound state; opaque
 
 cdef enum:
+    # The first four are the Status of _abi.pxd.
     LSTM97_OK = 0
     # Weights are those before the call; reset the stream.
     LSTM97_CELL_STATE_NOT_FINITE = 1
@@ -26,17 +27,20 @@ cdef enum:
     LSTM97_INPUT_NOT_FINITE = 4     # x or target has NaN or infinity
     LSTM97_BAD_LEARNING_RATE = 5    # not positive and finite in the network's dtype
     LSTM97_NOT_AWAITING = 6         # the last step was not a learn step without target
+    LSTM97_NOT_LEARNING = 7         # the stream is bound for inference
 
 # Bind a State (of lstm97.Network.state or new_state()), which this keeps alive, with its network. Until `lstm97_unbind`
-# Python's calls on the state are refused and, if it is bound to learn, calls that learn on the network. States of a
-# network may be bound together, also several to learn. Takes the size of a number, sizeof(double) or sizeof(float).
+# Python's calls on the state are refused and, if it is bound to learn, all calls that change the network's weights or
+# read them as a whole (save, copies). States of a network may be bound together, also several to learn. Takes the size
+# of a number, sizeof(double) or sizeof(float).
 # TypeError: not a State, or its numbers have another size. RuntimeError: it is in use, or cannot learn now.
 cdef lstm97_stream* lstm97_bind(object state, size_t real_bytes, bint learns) except NULL
 
 # Give the state back. The pointer is dead then; NULL is allowed.
 cdef int lstm97_unbind(lstm97_stream* stream) except -1
 
-# The calls. They allocate nothing, take no lock and know nothing of Python. One call at a time on a stream, and while a
+# The calls. They allocate nothing, take no lock and know nothing of Python. Arrays are contiguous and as long as the
+# topology says, which nobody checks here. One call at a time on a stream, and while a
 # call learns, no other call that learns on the same network: that is for the caller to see to.
 
 # One step of inference: x (n_inputs,), y (n_outputs,). As Network.step.
@@ -47,7 +51,7 @@ cdef int lstm97_learn(
     lstm97_stream* stream, const void* x, const void* target, double learning_rate, void* y
 ) noexcept nogil
 
-# The error signal of the last learn step, when its target comes late. As Network.correct.
+# The error signal of the last learn step, when its target, not NULL, comes late. As Network.correct.
 cdef int lstm97_correct(lstm97_stream* stream, const void* target, double learning_rate) noexcept nogil
 
 # State to zero. As State.reset.

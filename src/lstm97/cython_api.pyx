@@ -54,11 +54,13 @@ cdef inline bint finite(const Binding* to, const void* numbers, Py_ssize_t n) no
     return to.kernel.first_not_finite(<const real*> numbers, n) < 0
 
 
-cdef inline bint usable(const Binding* to, double learning_rate) noexcept nogil:
-    """Whether the learning rate is positive and finite in the network's dtype."""
+cdef inline int check(const Binding* to, const void* target, double learning_rate) noexcept nogil:
+    """Whether one can learn this at this rate, which has to be positive and finite in the network's dtype."""
+    if not finite(to, target, to.net.n_outputs):
+        return LSTM97_INPUT_NOT_FINITE
     if to.kernel.real_bytes == sizeof(float):
         learning_rate = <float> learning_rate
-    return 0 < learning_rate < INFINITY
+    return LSTM97_OK if 0 < learning_rate < INFINITY else LSTM97_BAD_LEARNING_RATE
 
 
 cdef int lstm97_step(lstm97_stream* stream, const void* x, void* y) noexcept nogil:
@@ -79,10 +81,15 @@ cdef int lstm97_learn(
     cdef Binding* to = &(<Stream*> stream).to
     cdef Chunk chunk
     cdef Report report
-    if not finite(to, x, to.net.n_inputs) or (target != NULL and not finite(to, target, to.net.n_outputs)):
+    cdef int status = LSTM97_OK
+    if not (<Stream*> stream).learns:
+        return LSTM97_NOT_LEARNING
+    if not finite(to, x, to.net.n_inputs):
         return LSTM97_INPUT_NOT_FINITE
-    if not usable(to, learning_rate):
-        return LSTM97_BAD_LEARNING_RATE
+    if target != NULL:
+        status = check(to, target, learning_rate)
+        if status != LSTM97_OK:
+            return status
     memset(&chunk, 0, sizeof(Chunk))
     chunk.values = <const real*> x
     chunk.targets = <const real*> target
@@ -92,10 +99,12 @@ cdef int lstm97_learn(
 
 cdef int lstm97_correct(lstm97_stream* stream, const void* target, double learning_rate) noexcept nogil:
     cdef Binding* to = &(<Stream*> stream).to
-    if not finite(to, target, to.net.n_outputs):
-        return LSTM97_INPUT_NOT_FINITE
-    if not usable(to, learning_rate):
-        return LSTM97_BAD_LEARNING_RATE
+    cdef int status
+    if not (<Stream*> stream).learns:
+        return LSTM97_NOT_LEARNING
+    status = check(to, target, learning_rate)
+    if status != LSTM97_OK:
+        return status
     if to.st.phase != AWAITING:
         return LSTM97_NOT_AWAITING
     return to.kernel.correct(to.net, to.st, <const real*> target, -1, learning_rate)

@@ -1,1 +1,1 @@
-"""Bridges to other ecosystems, each imported only where it is used."""
+"""Bridges to other ecosystems. What they need beside NumPy is imported only when they are called."""

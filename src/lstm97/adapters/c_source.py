@@ -36,11 +36,6 @@ _SQUASHING: dict[Squash, tuple[str, str]] = {
 }
 """What a squashing function of a does, and its slope as a function of its value y."""
 
-_KEYWORDS = """
-    auto break case char const continue default do double else enum extern float for goto if inline int long register
-    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-"""
-
 
 def export_c(
     net: Network,
@@ -63,7 +58,8 @@ def export_c(
     dtype : {"float64", "float32"}, optional
         What the file computes in, ``double`` or ``float``; by default the network's.
     name : str, default "lstm97"
-        What all identifiers of the file begin with, so that a program can have several networks.
+        What all identifiers of the file begin with, so that a program can have several networks; macros and constants
+        with its upper case, so two names must differ in more than that.
 
     Raises
     ------
@@ -119,8 +115,8 @@ def _check_name(name: str) -> None:
     """Whether identifiers may begin with this name."""
     if not isinstance(name, str):
         raise TypeError(f"name must be a string, got {name!r}")
-    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or name in _KEYWORDS.split():
-        raise ValueError(f"name must be a C identifier that begins with a letter, and no keyword, got {name!r}")
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):
+        raise ValueError(f"name must be a C identifier that begins with a letter, got {name!r}")
 
 
 # ---- what a network has ----
