@@ -30,7 +30,7 @@ PARTS = ("x86_64", "aarch64", "container")
 TESTED = ("3.11", "3.12", "3.13")
 # What judges the compiled loops, and of the rest what another processor might do in its own way.
 KERNEL_TESTS = ("kernel", "network", "training", "batches", "not_finite", "golden", "persistence", "cython_api")
-EMULATED_TESTS = (*KERNEL_TESTS, "recurrent_methods", "cascade", "chunker", "subnormals", "allocations", "threads")
+EMULATED_TESTS = (*KERNEL_TESTS, "recurrent_methods", "cascade", "subnormals", "arguments")
 # What each emulated CPU should choose; the emulator knows no AVX-512.
 EMULATED = {"Nehalem": "baseline", "Haswell": "v3"}
 
@@ -132,10 +132,12 @@ def make_wheels(source: Path, architecture: str, pythons: Mapping[str, Path]) ->
             command = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", made, source)
             run(pythons[version], *command, environment=environment)
             (wheel,) = Path(made).glob("*.whl")
-            repair = ("-m", "auditwheel", "repair", "--plat", f"manylinux2014_{architecture}", "--wheel-dir", WHEELS)
-            before = set(WHEELS.glob("*.whl"))
-            run(sys.executable, *repair, wheel)
-            wheels += sorted(set(WHEELS.glob("*.whl")) - before)
+            # auditwheel names the oldest system on which it runs
+            run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", f"{made}/repaired", wheel)
+            (repaired,) = Path(made, "repaired").glob("*.whl")
+            if f"manylinux_2_17_{architecture}" not in repaired.name:
+                sys.exit(f"{repaired.name} should run with glibc 2.17")
+            wheels.append(Path(shutil.copy(repaired, WHEELS)))
     return wheels
 
 
