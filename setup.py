@@ -13,7 +13,8 @@ from setuptools import Extension, setup
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"]
 # One wheel for every CPython from 3.11 on; a call then takes about 0.2 microseconds more than in one built for that
 # CPython. (A free-threaded one has no such ABI.)
-ABI3 = os.environ.get("LSTM97_ABI3") == "1" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+ABI3 = os.environ.get("LSTM97_ABI3") == "1" and not FREE_THREADED
 LIMITED_API = {"Py_LIMITED_API": "0x030B0000"} if ABI3 else {}
 # What is declared inline is inlined, so that an argument that is constant in a call is a constant of its loops.
 INLINE = {"CYTHON_INLINE": "__inline__ __attribute__((always_inline))"}
@@ -24,10 +25,14 @@ if SANITIZE:
     FLAGS += [*SANITIZE, "-g", "-fno-omit-frame-pointer"]
 STRIP = ["-s"] if sys.platform == "linux" else []  # of the names of what is in the module
 ON_WINDOWS = sys.platform == "win32"
+# There both kinds of Python share their headers, which therefore don't say it; elsewhere they do.
+NO_GIL = {"Py_GIL_DISABLED": "1"} if ON_WINDOWS and FREE_THREADED else {}
 LIBRARIES = [] if ON_WINDOWS else ["m"]
 # The loops need the vectors of GCC and clang, which Windows' own compiler lacks.
 BUILD_EXT = {"parallel": os.cpu_count()} | ({"compiler": "mingw32"} if ON_WINDOWS else {})
-DEPENDS = [f"src/lstm97/{name}" for name in ("_core.pyx", "_abi.pxd", "_stop_rule.pxd", "_lanes.h", "_cpu.h")]
+DEPENDS = [
+    f"src/lstm97/{name}" for name in ("_core.pyx", "_abi.pxd", "_stop_rule.pxd", "_lanes.h", "_cpu.h", "_claims.h")
+]
 
 # Suffix of the modules' names: instruction set. macOS gets the baseline only: there AVX code has crashed imports.
 LEVELS = {"": None}
@@ -41,7 +46,7 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
         f"lstm97.{name}",
         [f"src/lstm97/{name.replace('.', '/')}.pyx"],
         depends=DEPENDS,
-        define_macros=list((LIMITED_API | (macros or {})).items()),
+        define_macros=list((LIMITED_API | NO_GIL | (macros or {})).items()),
         py_limited_api=ABI3,
         extra_compile_args=FLAGS + ([f"-march={level}"] if level else []),
         extra_link_args=SANITIZE or STRIP,
@@ -64,6 +69,7 @@ setup(
             "initializedcheck": False,
             "cdivision": True,
             "embedsignature": True,
+            "freethreading_compatible": True,
             "warn.unused": True,
         },
     ),

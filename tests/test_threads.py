@@ -287,3 +287,84 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_network(call):
             child.kill()
             raise
     assert said == "usable\n"
+
+
+def at_once(n_threads, n_calls, call):
+    """Each thread i makes the call(i) so often, all at the same time: how many succeeded, what RuntimeErrors said."""
+    start = threading.Barrier(n_threads)
+
+    def keep_calling(i):
+        done, refused = 0, set()
+        start.wait()
+        for _ in range(n_calls):
+            try:
+                call(i)
+                done += 1
+            except RuntimeError as error:
+                refused.add(str(error))
+        return done, refused
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        done, refused = zip(*pool.map(keep_calling, range(n_threads)), strict=True)
+    return sum(done), set().union(*refused)
+
+
+# Single small steps, which keep the GIL: only without one do they meet.
+
+
+def learner_of(net, states):
+    """A call(i) for `at_once`: the same small step on states[i], with arrays of its own."""
+    t = net.topology
+    arrays = [(np.full(t.n_inputs, 0.1), np.full(t.n_outputs, 0.3), np.empty(t.n_outputs)) for _ in states]
+
+    def learn(i):
+        x, target, out = arrays[i]
+        net.learn(x, target, 0.01, state=states[i], out=out)
+
+    return learn
+
+
+def test_many_threads_that_learn_on_one_state_do_what_one_does():
+    net, alone = Network(Topology(2, 1)), Network(Topology(2, 1))
+    n_done, refused = at_once(4, 30_000, learner_of(net, [net.state] * 4))
+    assert n_done
+    assert refused <= {"this state is in use by another thread; give each thread its own: new_state()"}
+    for _ in range(n_done):
+        learner_of(alone, [alone.state])(0)
+    assert np.array_equal(net.parameters, alone.parameters)
+    assert np.array_equal(net.step([0.1, 0.1]), alone.step([0.1, 0.1]))
+
+
+def test_many_threads_that_learn_on_states_of_their_own_change_the_weights_one_at_a_time():
+    topology = Topology(2, 8, blocks=(), n_hidden=16, recurrent=False)  # what a step changes depends on no state
+    net, alone = Network(topology), Network(topology)
+    n_done, refused = at_once(4, 30_000, learner_of(net, [net.new_state() for _ in range(4)]))
+    assert n_done
+    assert refused <= {"this network is being trained by another thread"}
+    for _ in range(n_done):
+        learner_of(alone, [alone.state])(0)
+    assert np.array_equal(net.parameters, alone.parameters)
+
+
+def test_claims_of_many_threads_are_all_given_back():
+    net = Network(Topology(2, 1))
+    states = [net.state] + [net.new_state() for _ in range(2)]
+    users = [0] * len(states)
+
+    def bind(i):
+        engine = states[i]._engine
+        engine.bind(learns=True)
+        users[i] += 1
+        assert users[i] == 1
+        users[i] -= 1
+        engine.unbind(learns=True)
+
+    binds = [partial(bind, i) for i in (0, 0, 1, 2)]
+    others = [partial(net.learn, [0.1, 0.1], [0.3], 0.01, state=state) for state in states]
+    others += [net.reset, net.with_block, partial(lstm97.train, net, [[[0.1, 0.1]]], [[0.3]], 0.01)]
+    for calls, n_calls in ((binds, 20_000), (binds + others, 300)):
+        n_done, _ = at_once(len(calls), n_calls, lambda i, calls=calls: calls[i]())
+        assert n_done
+        assert not net._lock.any()
+        for state in states:
+            net.learn([0.1, 0.1], [0.3], 0.01, state=state)

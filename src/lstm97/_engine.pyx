@@ -4,6 +4,7 @@ Arguments that are already what the loops want (contiguous, native, the network'
 else goes through `sequences`, which converts it or says what is wrong with it.
 """
 
+cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDED, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_CheckBuffer, PyObject_GetBuffer,
@@ -27,17 +28,22 @@ from lstm97._checks import positive
 cdef extern from "_cpu.h":
     int x86_64_level()
 
+cdef extern from "_claims.h":
+    int64_t look(const int64_t* claim)
+    bint take(int64_t* claim, int64_t from_, int64_t to)  # whether it was `from_`
+    void give(int64_t* claim, int64_t to)
+
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
 
 # What a network's lock says of its weights. Where it says TRAINING, its second number is the thread that trains, whose
-# own calls (from a callback, say) go through.
+# own calls (from a callback, say) go through. Of a state an engine says FREE, CHANGING or BOUND.
 cdef enum:
     FREE = 0
-    CHANGING = 1    # a call that learns is under way
+    CHANGING = 1    # a call that learns is under way; of a state: any call
     TRAINING = 2    # between the calls of one `train`
     READING = 3     # being read by somebody who wants them whole
-    BOUND = 4       # learning in compiled code that has bound states; the third number counts them
+    BOUND = 4       # learning in compiled code that has bound a state; with every further one the number is one more
 
 # Work is counted in weights times steps, at most a few nanoseconds each. A call over many steps looks for signals after
 # every slice of work; a single step hands the GIL over only if its work is worth more than the handing over.
@@ -186,6 +192,7 @@ def cpu_level():
     return x86_64_level()
 
 
+@cython.final
 cdef class Engine:
     """One network's arrays and one state's, bound to the loops.
 
@@ -197,7 +204,7 @@ cdef class Engine:
         Sizes and dtype.
     network, state : dict of str to ndarray
         ``layout.network_arrays()`` and ``layout.state_arrays()``; kept alive here.
-    lock : ndarray, shape (3,), int64
+    lock : ndarray, shape (2,), int64
         Shared by all engines of a network: zeros while nobody changes the weights or reads them as a whole.
     is_own : bool
         Whether the state is the network's own.
@@ -209,9 +216,8 @@ cdef class Engine:
     cdef Batch batch               # if begin_batches() was called
     cdef int64_t* lock             # the network's
     cdef int64_t before            # what it said before this engine's call that learns
-    cdef bint busy                 # a call on this state is under way, or compiled code has bound it
-    cdef Binding binding           # if so
-    cdef bint is_bound
+    cdef int64_t busy              # CHANGING: a call on this state is under way; BOUND: compiled code has bound it
+    cdef Binding binding           # for that
     cdef bint is_own
     cdef char format
     cdef readonly object layout
@@ -276,39 +282,55 @@ cdef class Engine:
         self.net.w = <real*> address(network["w"])
         self.net.w_out = <real*> address(network["w_out"])
         bind_states(&self.net, &self.st, sizeof(State), 1, state)
+        self.binding = Binding(kernel=self.kernel, net=&self.net, st=&self.st)
 
     # ---- exclusive use ----
 
-    cdef int64_t claim(self, int64_t purpose) except -1:
-        """Claim the weights; returns what the lock said before, for giving them back."""
-        cdef int64_t before = self.lock[0]
-        if before == READING:
+    cdef int64_t claim_weights(self, int64_t purpose) noexcept:
+        """Claim the weights; returns what the lock said before, or if it refuses them, minus what it says."""
+        cdef int64_t before
+        while True:
+            before = look(self.lock)
+            if not (
+                before == FREE
+                # A training's own thread may do anything but bind: that would be given back too early.
+                or (before == TRAINING and purpose != BOUND and look(&self.lock[1]) == this_thread())
+                or (before >= BOUND and purpose == BOUND)
+            ):
+                return -before
+            if take(self.lock, before, before + 1 if before >= BOUND else purpose):
+                return before
+
+    cdef int64_t claim(self, int64_t state, int64_t weights) except -1:
+        """Claim the state and the weights, or neither; FREE for one: leave it. Returns what the lock said before."""
+        cdef int64_t before
+        if state != FREE and not take(&self.busy, FREE, state):
+            raise RuntimeError(STATE_BOUND if look(&self.busy) == BOUND else STATE_IN_USE)
+        if weights == FREE:
+            return FREE
+        before = self.claim_weights(weights)
+        if before >= 0:
+            return before
+        if state != FREE:
+            give(&self.busy, FREE)
+        if before == -READING:
             raise RuntimeError(NETWORK_BEING_READ)
-        if before == BOUND:
+        if before <= -BOUND:
             raise RuntimeError(NETWORK_BOUND)
-        if before == CHANGING or (before == TRAINING and self.lock[1] != this_thread()):
-            raise RuntimeError(NETWORK_IN_USE)
-        self.lock[0] = purpose
-        return before
+        if before == -TRAINING and weights == BOUND:
+            raise RuntimeError("this network is being trained")
+        raise RuntimeError(NETWORK_IN_USE)
 
     cdef int enter(self, bint learns) except -1:
         """Claim the state, and the weights if they are to change."""
-        if self.busy:
-            self.refuse()
-        if learns:
-            self.before = self.claim(CHANGING)
-        self.busy = True
+        self.before = self.claim(CHANGING, CHANGING if learns else FREE)
         return 0
-
-    cdef int refuse(self) except -1:
-        """Say why the state is not to be had."""
-        raise RuntimeError(STATE_BOUND if self.is_bound else STATE_IN_USE)
 
     cdef void leave(self, bint learns) noexcept:
         """Give back what `enter` claimed."""
-        self.busy = False
         if learns:
-            self.lock[0] = self.before
+            give(self.lock, self.before)
+        give(&self.busy, FREE)
 
     def hold(self, *, bint weights, bint state):
         """A context in which nobody else changes the weights or uses the state: for reading them in peace."""
@@ -323,25 +345,18 @@ cdef class Engine:
 
         States of the same network may be bound to learn at the same time.
         """
-        if self.busy:
-            self.refuse()
-        if learns:
-            if self.lock[0] == TRAINING:  # by this thread, too: the claim would be granted, and given back too early
-                raise RuntimeError("this network is being trained")
-            if self.lock[0] != BOUND:
-                self.claim(BOUND)
-            self.lock[2] += 1
-        self.busy = self.is_bound = True
-        self.binding = Binding(kernel=self.kernel, net=&self.net, st=&self.st)
-        return PyCapsule_New(&self.binding, "lstm97.binding", NULL)
+        binding = PyCapsule_New(&self.binding, "lstm97.binding", NULL)  # before the claims, as it may fail
+        self.claim(BOUND, BOUND if learns else FREE)
+        return binding
 
     def unbind(self, *, bint learns):
         """Give back what `bind` claimed."""
-        self.busy = self.is_bound = False
-        if learns:
-            self.lock[2] -= 1
-            if self.lock[2] == 0:
-                self.lock[0] = FREE
+        cdef int64_t bound
+        while learns:
+            bound = look(self.lock)
+            if take(self.lock, bound, FREE if bound == BOUND else bound - 1):
+                break
+        give(&self.busy, FREE)
 
     cdef double rate(self, object learning_rate) except -1:
         """The learning rate in the network's dtype; what is not positive and finite there is refused."""
@@ -512,7 +527,7 @@ cdef class Engine:
 
     def reset(self):
         """State to zero; the network's own state only while nobody else trains it."""
-        if self.is_own and self.lock[1] not in (0, this_thread()):
+        if self.is_own and look(&self.lock[1]) not in (0, this_thread()):
             raise RuntimeError(NETWORK_IN_USE)
         self.enter(False)
         self.kernel.reset(&self.net, &self.st)
@@ -671,19 +686,14 @@ cdef class Hold:
         self.engine, self.weights, self.state, self.purpose = engine, weights, state, purpose
 
     def __enter__(self):
-        if self.state and self.engine.busy:
-            self.engine.refuse()
-        if self.weights:
-            self.before = self.engine.claim(self.purpose)
-            if self.purpose == TRAINING and self.before == FREE:
-                self.engine.lock[1] = this_thread()
-        if self.state:
-            self.engine.busy = True
+        self.before = self.engine.claim(CHANGING if self.state else FREE, self.purpose if self.weights else FREE)
+        if self.weights and self.purpose == TRAINING and self.before == FREE:
+            give(&self.engine.lock[1], this_thread())
 
     def __exit__(self, *_):
-        if self.state:
-            self.engine.busy = False
         if self.weights:
             if self.purpose == TRAINING and self.before == FREE:
-                self.engine.lock[1] = 0
-            self.engine.lock[0] = self.before
+                give(&self.engine.lock[1], 0)
+            give(self.engine.lock, self.before)
+        if self.state:
+            give(&self.engine.busy, FREE)

@@ -190,7 +190,7 @@ class Network:
         biases = {kind: _gate_biases(kind, bias, topology, self.dtype, n) for kind, bias in given if bias is not None}
         self._layout = Layout(topology, self.dtype)
         self._arrays = self._layout.network_arrays()
-        self._lock = np.zeros(3, np.int64)
+        self._lock = np.zeros(2, np.int64)
         self._kernel = _dispatch.kernel(self.dtype)
         self._weights = self._layout.weight_views(self._arrays)
         self._state = State(self, is_own=True)
