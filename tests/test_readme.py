@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks import hosts, latency
 from benchmarks.headlines import markdown
 
 import lstm97
@@ -21,8 +22,8 @@ COMMANDS = (
 )
 
 
-KEEPING_ALIVE, METHODS = (
-    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("keeping-alive.md", "methods.md")
+KEEPING_ALIVE, METHODS, EMBEDDING = (
+    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("keeping-alive.md", "methods.md", "embedding.md")
 )
 
 
@@ -53,6 +54,13 @@ def test_examples_of_the_docs_run_too(code, tmp_path):
     assert printed == promised
 
 
+@pytest.mark.peers
+def test_examples_that_need_a_peer_run_too(tmp_path):
+    (code,) = blocks("python", EMBEDDING)
+    assert "import onnxruntime" in code
+    run_example(code, tmp_path)
+
+
 def run_example(code, folder):
     """The lines that an example says it prints, and those that it prints."""
     done = subprocess.run(
@@ -73,8 +81,15 @@ def test_figures_are_those_that_the_command_prints():
     assert markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in README
 
 
+@pytest.mark.parametrize("tables", [hosts, latency])
+def test_figures_of_embedding_are_those_that_the_commands_print(tables):
+    command = rf"`python\s+-m\s+{tables.__name__}\s+--from\s+(\S+\.json)`"
+    (arguments,) = re.findall(command, EMBEDDING)
+    assert tables.markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in EMBEDDING
+
+
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/speed.md", "docs/keeping-alive.md", "docs/methods.md", "docs/the-paper.md"]
+    "page", ["README.md", "wheels/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 )
 def test_links_to_files_lead_somewhere(page):
     path = ROOT / page

@@ -12,7 +12,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 
 from lstm97 import persistence
@@ -77,7 +76,7 @@ class Progress:
         self,
         checkpoint: Checkpoint | None,
         net: Network,
-        generator: Generator | None,
+        generator: np.random.Generator | None,
         stop: Stop | None,
         run: dict[str, Any] | None,
     ) -> None:
@@ -275,7 +274,7 @@ def describe_run(data: tuple[Array, ...], order: Any, **options: Any) -> dict[st
     for array in data:
         digest.update(f"{array.dtype.str} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-    if isinstance(order, Generator):
+    if isinstance(order, np.random.Generator):
         order = type(order.bit_generator).__name__
     elif order is not None:
         order = hashlib.blake2b(np.asarray(order, np.int64).tobytes(), digest_size=16).hexdigest()

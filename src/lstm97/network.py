@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import accumulate
 from os import PathLike
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.random import BitGenerator, Generator, SeedSequence
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lstm97 import _dispatch, persistence
@@ -19,6 +18,9 @@ from lstm97._engine import Engine
 from lstm97._layout import RECORDS, Layout, Record
 from lstm97.sequences import UNREADABLE, apart, as_numbers, as_stream, as_stream_targets, checked_out
 from lstm97.topology import GATES, Kind, Topology
+
+if TYPE_CHECKING:  # numpy.random takes a while to import: not before somebody draws numbers
+    from numpy.random import BitGenerator, Generator, SeedSequence
 
 Array = NDArray[Any]
 
