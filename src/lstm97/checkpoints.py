@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -270,6 +269,8 @@ def training_parts(numbers: Any) -> dict[str, persistence.Part]:
 
 def describe_run(data: tuple[Array, ...], order: Any, **options: Any) -> dict[str, Any]:
     """What has to be the same for a run to go on: options as they are, data and order by their digests."""
+    import hashlib
+
     digest = hashlib.blake2b(digest_size=16)
     for array in data:
         digest.update(f"{array.dtype.str} {array.shape} ".encode())

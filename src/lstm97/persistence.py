@@ -6,7 +6,6 @@ import io
 import json
 import math
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -121,7 +120,7 @@ def write_whole(path: str | PathLike[str], data: bytes) -> None:
     target = Path(os.path.realpath(os.fsdecode(path)))
     if (there := target.exists()) and not target.is_file():
         raise OSError(f"{target} is not a regular file")
-    new = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
+    new = target.with_name(f".{target.name[:40]}.{os.urandom(8).hex()}.tmp")
     try:
         with open(new, "xb") as file:
             if there and hasattr(os, "fchmod"):
