@@ -75,7 +75,6 @@ def test_a_step_makes_no_object_but_the_buffers_descriptions(objects_too, size, 
 def test_runs_allocate_as_often_for_few_steps_as_for_many(c_library, objects_too):
     ten, some, many = c_library["runs"]
     assert ten == some == many
-    assert many["learn_run"][0] > 0  # NumPy's, to check the arrays
     _, some, many = objects_too["runs"]
     assert some == many
 
