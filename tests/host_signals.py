@@ -19,7 +19,7 @@ LISTS = X.tolist(), TARGETS.tolist()
 ENOUGH = 20
 
 
-class Ended(Exception):  # noqa: N818
+class EndedError(Exception):
     """What the handler raises; it comes out as it is, also where a list is being converted."""
 
 
@@ -72,7 +72,7 @@ def ended(call, inside):
     def end(_, frame):
         if frame.f_code.co_name in inside:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            raise Ended
+            raise EndedError
 
     net = lstm97.Network(LARGE)
     signal.signal(signal.SIGALRM, end)
@@ -81,7 +81,7 @@ def ended(call, inside):
     try:
         while True:
             call(net)
-    except Ended:
+    except EndedError:
         came_out = True
     weights = net.parameters
     net.reset()
@@ -101,7 +101,7 @@ def whole_calls():
 
     def end(*_):
         signal.setitimer(signal.ITIMER_REAL, 0)
-        raise Ended
+        raise EndedError
 
     signal.signal(signal.SIGALRM, end)
     try:
@@ -109,7 +109,7 @@ def whole_calls():
         while True:
             net.learn(LISTS[0][0], TARGETS[0], 1e-4)
             done += 1
-    except Ended:
+    except EndedError:
         pass
     for _ in range(done):
         alone.learn(LISTS[0][0], TARGETS[0], 1e-4)
