@@ -30,9 +30,7 @@ NO_GIL = {"Py_GIL_DISABLED": "1"} if ON_WINDOWS and FREE_THREADED else {}
 LIBRARIES = [] if ON_WINDOWS else ["m"]
 # The loops need the vectors of GCC and clang, which Windows' own compiler lacks.
 BUILD_EXT = {"parallel": os.cpu_count()} | ({"compiler": "mingw32"} if ON_WINDOWS else {})
-DEPENDS = [
-    f"src/lstm97/{name}" for name in ("_core.pyx", "_abi.pxd", "_stop_rule.pxd", "_lanes.h", "_cpu.h", "_claims.h")
-]
+DEPENDS = ["_core.pyx", "_abi.pxd", "_stop_rule.pxd", "_lanes.h", "_cpu.h", "_claims.h", "_crew.h"]
 
 # Suffix of the modules' names: instruction set. macOS gets the baseline only: there AVX code has crashed imports.
 LEVELS = {"": None}
@@ -45,7 +43,7 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
     return Extension(
         f"lstm97.{name}",
         [f"src/lstm97/{name.replace('.', '/')}.pyx"],
-        depends=DEPENDS,
+        depends=[f"src/lstm97/{file}" for file in DEPENDS],
         define_macros=list((LIMITED_API | NO_GIL | (macros or {})).items()),
         py_limited_api=ABI3,
         extra_compile_args=FLAGS + ([f"-march={level}"] if level else []),

@@ -1,7 +1,7 @@
 """A host that ends while a network is in use: ``python host_exit.py HOW``.
 
-HOW is the call that a daemon thread is in when the main thread ends (learn, small learn, learn_run, train), or where
-the end comes from: callback, callback, at once, or atexit.
+HOW is the call that a daemon thread is in when the main thread ends (learn, small learn, learn_run, train, crew,
+hogwild), or where the end comes from: callback, callback, at once, or atexit.
 """
 
 from __future__ import annotations
@@ -65,6 +65,12 @@ match how:
         in_a_thread(forever, lambda: net.learn_run(X, TARGETS, 1e-4))
     case "train":
         in_a_thread(forever, lambda: lstm97.train(net, [X], [TARGETS], 1e-4))
+    case "crew":
+        many = {"update": "sequence", "batch_size": 8, "threads": 2}
+        in_a_thread(forever, lambda: lstm97.train(net, [X[:999]] * 99, [TARGETS[:999]] * 99, 1e-6, **many))
+    case "hogwild":
+        many = {"parallel": "hogwild", "threads": 2}
+        in_a_thread(forever, lambda: lstm97.train(net, [X[:999]] * 99, [TARGETS[:999]] * 99, 1e-6, **many))
     case "atexit":
         atexit.register(use_the_bystander)
         in_a_thread(forever, lambda: lstm97.train(net, [X], [TARGETS], 1e-4))

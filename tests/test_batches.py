@@ -186,7 +186,8 @@ def test_memory_grows_neither_with_the_sequences_nor_with_the_batch():
     bytes_of = [
         sum(
             array.nbytes
-            for name, array in layout.batch_arrays(size, longest, symbols=False).items()
+            for arrays in (layout.batch_arrays(size), layout.worker_arrays(size, longest, symbols=False))
+            for name, array in arrays.items()
             if name != "tallies"
         )
         for size, longest in ((100, 1000), (100, 10**6), (10**4, 1000))

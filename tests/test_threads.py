@@ -257,6 +257,8 @@ def test_inference_on_many_states_from_many_threads_is_right():
         "lstm97.train(net, [X], [T], learning_rate=1e-6)",
         "lstm97.train(net, [X], [T], learning_rate=1e-6, update='sequence')",
         "lstm97.train(net, [X] * 4, [T] * 4, learning_rate=1e-6, update='sequence', batch_size=3)",
+        "lstm97.train(net, [X] * 8, [T] * 8, learning_rate=1e-6, update='sequence', batch_size=8, threads=2)",
+        "lstm97.train(net, [X] * 4, [T] * 4, learning_rate=1e-6, parallel='hogwild', threads=2)",
         "lstm97.train(net, [X[:5]], [T[:5]], learning_rate=1e-6, epochs=10**9)",
         "net.learn_run(X, T, 1e-6)",
         "net.run(X)",

@@ -8,6 +8,13 @@ cdef extern from "_lanes.h" nogil:
     ctypedef double real
     ctypedef int64_t word   # a signed integer as wide as a real
 
+cdef extern from "_crew.h" nogil:
+    ctypedef struct Bed:
+        void *bell
+    ctypedef struct Crew:
+        int64_t n_items, n_threads
+        Bed *beds
+
 cdef enum:
     MAX_RECORDS = 6
 
@@ -77,11 +84,9 @@ cdef struct Net:
     const real *is_cell         # (n_cells padded,) 1 for a cell, 0 for padding
     const real *is_output       # (n_out_lanes,) 1 for an output, 0 for padding
     const real *has_bias        # (n_lanes,) 1 for units with bias
-    # weights, and the sums of a batch's changes
+    # weights
     real *w                     # (n_sources, n_lanes)
     real *w_out                 # (n_out_sources, n_out_lanes)
-    real *dw                    # (n_sources, n_change_lanes)
-    real *dw_out                # as w_out
 
 cdef struct State:
     # what goes on from step to step
@@ -166,34 +171,85 @@ cdef struct Member:             # one of the sequences that step together
     State st
     Py_ssize_t position         # in the order
     bint settled                # st.ds_dw may be nonzero
+    Tally tally
     # the error signals among the pending steps
     Py_ssize_t n_signals
     int32_t *signals            # (n_block,) at which of the pending steps
     real *e_s                   # (n_block, n_cells padded) alpha e_s
     real *e                     # (n_block, n_direct) alpha e_i and alpha e_out
 
-cdef struct Batch:              # how sequences are trained whose changes are summed, and how far a batch came
-    Py_ssize_t size             # sequences whose changes are summed
-    Py_ssize_t n_together       # sequences that can step together
-    Py_ssize_t n_block          # steps until their errors are carried back and their partials settled
-    Py_ssize_t apart            # reals from an array of a member to the next member's
-    Member *members             # (n_together,)
-    const int64_t *schedule     # (n_order,) positions in the order, each batch's by falling length of the sequences
-    Tally *tallies              # (size,) of the batch's sequences as they come in the order
-    real *e_s                   # (n_cells padded,) alpha e_s carried back to a step
-    real *delta                 # (n_block, n_change_lanes) what each step adds to row m of dw, divided by z_m
+cdef struct Sums:               # of changes of the weights
+    real *dw                    # (n_sources, n_change_lanes)
+    real *dw_out                # as w_out
     # inputs seen as symbols
     int32_t *symbols            # (n_inputs,)
     uint8_t *is_listed          # (n_inputs,)
     Py_ssize_t n_symbols
-    # progress
-    Py_ssize_t place            # in the schedule: the first of those that step together
-    Py_ssize_t n_members        # how many they are, or 0: none yet
+    # of a share: how it went
+    Report report
+    Py_ssize_t sequence
+    Py_ssize_t n_steps
+
+cdef struct Worker:             # what a thread works with, and how far it came
+    Bed *bed
+    bint is_busy                # it has claimed
+    int64_t item                # this item of the round
+    bint has_failed             # a weight would not be finite, in the rows summed up
+    # a share of a batch
+    Py_ssize_t n_together       # sequences that can step together
+    Py_ssize_t n_block          # steps until their errors are carried back and their partials settled
+    Py_ssize_t apart            # reals from an array of a member to the next member's
+    Member *members             # (n_together,)
+    real *e_s                   # (n_cells padded,) alpha e_s carried back to a step
+    real *delta                 # (n_block, n_change_lanes) what each step adds to row m of dw, divided by z_m
+    Sums *sums                  # the share's
+    Py_ssize_t n_steps          # of shares, in this round
+    Py_ssize_t place, end       # in the schedule: the first of those that step together, and where the share ends
+    Py_ssize_t n_members        # how many step together, or 0: none yet
     Py_ssize_t step             # steps they have done
     Py_ssize_t n_active         # those that have further steps
     Py_ssize_t n_pending        # steps of the present block
     Py_ssize_t n_open           # those that took part in it
     Py_ssize_t n_closed         # those of them whose errors are carried back
+    # a sequence, where weights change by the step
+    State *st
+    Py_ssize_t position         # in the order, or -1: none yet
+    Tally tally
+
+cdef struct Training:           # what a crew trains, and how far it came
+    Crew crew
+    Worker *workers             # (n_threads,), the leader's first
+    Chunk chunk
+    Plan plan
+    StopRule rule
+    int task                    # what the items of the present round are
+    bint is_open                # there is one
+    int64_t last_wanted         # items behind it are given up
+    # batches: each is cut into shares, and the changes of a few shares, a wave, are summed at once
+    Py_ssize_t size             # sequences whose changes are summed
+    const int64_t *schedule     # (n_order,) positions in the order, batch after batch, share after share
+    Tally *tallies              # (size,) of the batch's sequences as they come in the order
+    Py_ssize_t n_sums           # shares of a wave, at the most
+    Sums *sums                  # (n_sums,)
+    Sums total                  # of the batch's waves so far
+    Py_ssize_t n                # sequences of the present batch; 0: none yet
+    Py_ssize_t n_shares
+    Py_ssize_t first_share      # of the present wave
+    Py_ssize_t n_wave           # its shares
+    Py_ssize_t worth_sharing    # weights times steps of a batch; if 0, everything is shared whether it pays or not
+    bint is_worth_sharing       # the batch is enough work for several threads
+    bint is_shared              # the present wave is for all of them
+    # whether sharing pays: times in nanoseconds
+    double began                # when this wave did
+    double own_time             # of the leader on its processor, in this wave
+    bint is_waiting             # the leader, as there is nothing left to claim
+    double balance              # what sharing has cost of late, or saved
+    Py_ssize_t n_alone          # waves that the leader does alone now
+    Py_ssize_t rest             # and next time
+    Py_ssize_t n_rows           # of weights that may change
+    # weights that change by the step
+    int64_t next_position       # nobody has taken yet
+    int64_t is_ending           # a thread writes down what became of a sequence
 
 cdef struct Kernel:             # one build of the loops
     int real_bytes
@@ -203,7 +259,10 @@ cdef struct Kernel:             # one build of the loops
     void (*learn)(Net*, State*, const Chunk*, Py_ssize_t, Py_ssize_t, double, real*, Report*) noexcept nogil
     int (*correct)(Net*, State*, const real*, Py_ssize_t, double) noexcept nogil
     void (*train)(Net*, State*, const Chunk*, Plan*, Py_ssize_t) noexcept nogil
-    void (*train_batches)(Net*, const Chunk*, Plan*, Batch*, Py_ssize_t) noexcept nogil
+    void (*train_batches)(Net*, Training*, Py_ssize_t) noexcept nogil
+    void (*train_hogwild)(Net*, Training*, Py_ssize_t) noexcept nogil
+    void (*help)(Net*, Training*, Worker*) noexcept nogil
+    void (*give_up)(Net*, Training*) noexcept nogil
     void (*settle)(const Net*, State*) noexcept nogil
 
 cdef struct Binding:            # what compiled code outside the package needs of a network and one of its states

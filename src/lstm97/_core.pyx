@@ -27,11 +27,12 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 from cpython.pycapsule cimport PyCapsule_New
+from cpython.pyport cimport PY_SSIZE_T_MAX
 
 from lstm97._abi cimport (
     AWAITING, C0, C1, C2, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, MINUS, NOT_LEARNING, OK,
-    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Batch, Chunk, Kernel, Member,
-    Net, Plan, Report, State, Tally, word,
+    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Bed, Chunk, Crew, Kernel, Member, Net, Plan,
+    Report, State, Sums, Tally, Training, Worker, word,
 )
 from lstm97._stop_rule cimport rule_holds
 
@@ -57,10 +58,36 @@ cdef extern from "_lanes.h" nogil:
     double ONE_BY_LN2
     void add_tile(real*, Py_ssize_t, const real*, Py_ssize_t, Py_ssize_t, const real*, Py_ssize_t, Py_ssize_t, int, int)
 
+cdef extern from "_crew.h" nogil:
+    enum:
+        MOST_ITEMS
+    int64_t see(const int64_t*)
+    void put "set"(int64_t*, int64_t)
+    int64_t exchange(int64_t*, int64_t)
+    int64_t add(int64_t*, int64_t)
+    void lower(int64_t*, int64_t)
+    void pause_a_moment()
+    double now()
+    double time_on_cpu()
+    int64_t claim_item(Crew*, const Bed*)
+    void end_item(Crew*, const Bed*)
+    void open_round(Crew*, int64_t, bint)
+    bint await_round(Crew*, int64_t)
+    bint await_work(Crew*, Bed*)
 
-cdef enum:              # what to do with a batch's sums of changes
-    ADD_UP              # dw += w: the new weights, in the changes' place
-    TAKE                # w = dw
+
+cdef enum:              # what the items of a crew's round are
+    SHARES              # shares of a batch
+    ADD_UP              # rows of weights: total += the shares' sums; after the last wave, total += w: the new weights
+    TAKE                # rows of weights: w = total
+    SEQUENCES           # as many sequences as there are
+
+cdef enum:
+    PATIENCE = 50_000           # microseconds from one look for signals to the next, while waiting for others
+    WORTH_A_ROUND = 16_384      # reals of rows that are summed up: several microseconds
+    MOST_PARTS = 64             # that these are cut into
+    LEAST_REST = 8              # waves that the leader does alone when others have held it up
+    MOST_REST = 1024
 
 
 # ---- small helpers ---------------------------------------------------------------------------------------------------
@@ -1193,6 +1220,21 @@ cdef void end_sequence(const Net* net, Plan* plan, const Tally* tally) noexcept 
     plan.position += 1
 
 
+cdef inline const real* find_target(
+    const Net* net, const Chunk* chunk, const Plan* plan, Py_ssize_t i, Py_ssize_t t, Py_ssize_t* klass
+) noexcept nogil:
+    """The target at step t of sequence i: a row, or NULL and a class number, or -1 for none."""
+    cdef int64_t row = plan.offsets[i] + t
+    klass[0] = -1
+    if chunk.target_per_sequence:
+        if row != plan.offsets[i + 1] - 1:
+            return NULL
+        row = i
+    if chunk.classes != NULL:
+        klass[0] = chunk.classes[row]
+    return chunk.targets + row * net.n_outputs if chunk.targets != NULL else NULL
+
+
 # ---- batches ---------------------------------------------------------------------------------------------------------
 #
 # While changes are summed, weights stay as they are, and what a block of steps adds to dw needs no partials but those
@@ -1202,43 +1244,56 @@ cdef void end_sequence(const Net* net, Plan* plan, const Tally* tally) noexcept 
 # steps with an error signal; of z and coef, by `settle`, in one without. Hidden units and output gates, whose errors
 # come directly, take part at the error signals only.
 
-cdef inline void list_symbol(Batch* batch, Py_ssize_t m) noexcept nogil:
+cdef inline void list_symbol(Sums* sums, Py_ssize_t m) noexcept nogil:
     """Note that the rows of input m may change."""
-    if not batch.is_listed[m]:
-        batch.is_listed[m] = 1
-        batch.symbols[batch.n_symbols] = <int32_t> m
-        batch.n_symbols += 1
+    if not sums.is_listed[m]:
+        sums.is_listed[m] = 1
+        sums.symbols[sums.n_symbols] = <int32_t> m
+        sums.n_symbols += 1
 
 
-cdef void begin_members(const Net* net, const Plan* plan, Batch* batch, Py_ssize_t n_left) noexcept nogil:
-    """The next sequences of the batch's schedule, of n_left, from a zero state."""
+cdef void unlist_symbols(Sums* sums) noexcept nogil:
+    """No input seen."""
+    cdef Py_ssize_t i
+    for i in range(sums.n_symbols):
+        sums.is_listed[sums.symbols[i]] = 0
+    sums.n_symbols = 0
+
+
+cdef void begin_members(const Net* net, const Training* training, Worker* me) noexcept nogil:
+    """The next sequences of the share, from a zero state."""
     cdef Py_ssize_t i, k
     cdef Member* member
-    batch.n_members = min(batch.n_together, n_left)
-    batch.step = 0
-    batch.n_active = 0
-    for k in range(batch.n_members):
-        member = batch.members + k
-        member.position = batch.schedule[batch.place + k]
+    cdef const Plan* plan = &training.plan
+    me.n_members = min(me.n_together, me.end - me.place)
+    me.step = 0
+    me.n_active = 0
+    for k in range(me.n_members):
+        member = me.members + k
+        member.position = training.schedule[me.place + k]
+        memset(&member.tally, 0, sizeof(Tally))
         forget_activations(net, &member.st)
         if member.settled:
             forget_partials(net, &member.st)
             member.settled = False
         else:
             forget_pending(net, &member.st)
+        member.n_signals = 0
         i = plan.order[member.position]
-        batch.n_active += plan.offsets[i + 1] > plan.offsets[i]
-    batch.n_open = batch.n_active
+        me.n_active += plan.offsets[i + 1] > plan.offsets[i]
+    me.n_open = me.n_active
+    me.n_closed = 0
+    me.n_pending = 0
 
 
-cdef void note_signal(Net* net, Member* member, double alpha) noexcept nogil:
+cdef void note_signal(const Net* net, Sums* sums, Member* member, double alpha) noexcept nogil:
     """The errors at the target set in the member's state: used at once for the outputs' weights, else kept."""
     cdef State* st = &member.st
     cdef real* e = member.e + member.n_signals * net.n_direct
     cdef lanes unused
     output_errors(net, st, alpha)
     hidden_errors(net, st)
-    change_output_weights(net, st, net.dw_out, False, &unused)
+    change_output_weights(net, st, sums.dw_out, False, &unused)
     member.signals[member.n_signals] = <int32_t> (st.n_pending - 1)
     copy(member.e_s + member.n_signals * net.n_cell_lanes, st.e_s, net.n_cells)
     copy(e, st.e, net.n_hidden)
@@ -1247,35 +1302,35 @@ cdef void note_signal(Net* net, Member* member, double alpha) noexcept nogil:
     member.n_signals += 1
 
 
-cdef void squash_together(const Net* net, Batch* batch) noexcept nogil:
+cdef void squash_together(const Net* net, Worker* me) noexcept nogil:
     """The activations of all members, by the sources in their states.
 
     Small networks one by one: while one waits for its exponentials, the processor goes on with the next.
     """
     cdef Py_ssize_t k, u
-    cdef State* st = &batch.members.st
+    cdef State* st = &me.members.st
     cdef Py_ssize_t first = net.n_inputs if st.symbol >= 0 else 0
     cdef lanes act[2]
     if fits_registers(net):
-        for k in range(batch.n_active):
+        for k in range(me.n_active):
             if net.n_lanes == LANES:
-                squash_in_registers(net, &batch.members[k].st, act, 1)
+                squash_in_registers(net, &me.members[k].st, act, 1)
             else:
-                squash_in_registers(net, &batch.members[k].st, act, 2)
+                squash_in_registers(net, &me.members[k].st, act, 2)
         return
-    for k in range(batch.n_active):
-        st = &batch.members[k].st
+    for k in range(me.n_active):
+        st = &me.members[k].st
         if st.symbol >= 0:
             copy(st.act, net.w + st.symbol * net.n_lanes, net.n_units)
         else:
             memset(st.act, 0, net.n_lanes * sizeof(real))
-    st = &batch.members.st
+    st = &me.members.st
     add_product(
-        st.act, batch.apart, st.z + first, batch.apart, 1, net.w + first * net.n_lanes, net.n_lanes, batch.n_active,
+        st.act, me.apart, st.z + first, me.apart, 1, net.w + first * net.n_lanes, net.n_lanes, me.n_active,
         net.n_sources - first, vectors(net.n_units),
     )
-    for k in range(batch.n_active):  # a loop of its own: what was stored now would be waited for if loaded next
-        st = &batch.members[k].st
+    for k in range(me.n_active):  # a loop of its own: what was stored now would be waited for if loaded next
+        st = &me.members[k].st
         for u in range(vectors(net.n_units)):
             store(st.act + u * LANES, squashed(net, load(st.act + u * LANES), u * LANES))
         spread_gates(net, st)
@@ -1294,51 +1349,54 @@ cdef inline bint update_member(const Net* net, State* st) noexcept nogil:
 
 
 cdef int step_member(
-    Net* net, const Chunk* chunk, const Plan* plan, Batch* batch, Member* member, bint squashed_already
+    const Net* net, const Training* training, Worker* me, Member* member, bint squashed_already
 ) noexcept nogil:
     """A step from the sources on, or from the activations on."""
     cdef Py_ssize_t klass = -1
     cdef State* st = &member.st
-    cdef const real* target = find_target(net, chunk, plan, plan.order[member.position], batch.step, &klass)
+    cdef const Plan* plan = &training.plan
+    cdef const real* target = find_target(
+        net, &training.chunk, plan, plan.order[member.position], me.step, &klass
+    )
     if not (update_member(net, st) if squashed_already else advance(net, st)):
         return CELL_STATE_NOT_FINITE
     remember_step(net, st)
     if set_target(net, st, target, klass):
         if not compute_outputs(net, st):
             return OUTPUT_NOT_FINITE
-        measure(net, st, batch.tallies + (member.position - plan.position))
-        batch.tallies[member.position - plan.position].last_step = batch.step
-        note_signal(net, member, plan.learning_rate)
+        measure(net, st, &member.tally)
+        member.tally.last_step = me.step
+        note_signal(net, me.sums, member, plan.learning_rate)
     return OK
 
 
-cdef void step_together(Net* net, const Chunk* chunk, Plan* plan, Batch* batch) noexcept nogil:
+cdef void step_together(const Net* net, const Training* training, Worker* me) noexcept nogil:
     """One step of every member that has one."""
     cdef Py_ssize_t k, t
-    cdef State* st
-    cdef bint together = batch.n_active > 1
-    for k in range(batch.n_active):
-        st = &batch.members[k].st
-        t = plan.offsets[plan.order[batch.members[k].position]] + batch.step
+    cdef const Chunk* chunk = &training.chunk
+    cdef const Plan* plan = &training.plan
+    cdef bint together = me.n_active > 1
+    for k in range(me.n_active):
+        t = plan.offsets[plan.order[me.members[k].position]] + me.step
         if chunk.symbols != NULL:
-            list_symbol(batch, chunk.symbols[t])
-        take_input(net, st, chunk, t)
+            list_symbol(me.sums, chunk.symbols[t])
+        take_input(net, &me.members[k].st, chunk, t)
     if together:
-        squash_together(net, batch)
-    for k in range(batch.n_active):
-        plan.status = step_member(net, chunk, plan, batch, batch.members + k, together)
-        if plan.status != OK:
-            plan.sequence = plan.order[batch.members[k].position]
-            plan.step = batch.step
+        squash_together(net, me)
+    for k in range(me.n_active):
+        me.sums.report.status = step_member(net, training, me, me.members + k, together)
+        if me.sums.report.status != OK:
+            me.sums.sequence = plan.order[me.members[k].position]
+            me.sums.report.step = me.step
             return
-        plan.n_steps += 1
-    batch.step += 1
-    batch.n_pending += 1
-    while batch.n_active:
-        k = plan.order[batch.members[batch.n_active - 1].position]
-        if plan.offsets[k + 1] - plan.offsets[k] > batch.step:
+        me.sums.n_steps += 1
+    me.step += 1
+    me.n_pending += 1
+    while me.n_active:
+        k = plan.order[me.members[me.n_active - 1].position]
+        if plan.offsets[k + 1] - plan.offsets[k] > me.step:
             break
-        batch.n_active -= 1
+        me.n_active -= 1
 
 
 cdef inline void put_carried(const Net* net, real* to, const real* e_s, const real* terms) noexcept nogil:
@@ -1352,17 +1410,17 @@ cdef inline void put_carried(const Net* net, real* to, const real* e_s, const re
         put_block_sums(net, to + n_cells + net.n_blocks, e_s, terms + 2 * n_cells)
 
 
-cdef Py_ssize_t carry_back(const Net* net, Batch* batch, const Member* member) noexcept nogil:
+cdef Py_ssize_t carry_back(const Net* net, Worker* me, const Member* member) noexcept nogil:
     """E and delta of every pending step up to the last error signal; returns how many these are.
 
-    E of the step before the block is left in batch.e_s.
+    E of the step before the block is left in me.e_s.
     """
     cdef Py_ssize_t i
     cdef Py_ssize_t n = vectors(net.n_cells)
     cdef Py_ssize_t n_signals = member.n_signals
     cdef Py_ssize_t n_steps = member.signals[n_signals - 1] + 1
     cdef Py_ssize_t t = n_steps
-    cdef real* e_s = batch.e_s
+    cdef real* e_s = me.e_s
     cdef const real* signal
     cdef const real* y_f
     for i in range(n):
@@ -1374,7 +1432,7 @@ cdef Py_ssize_t carry_back(const Net* net, Batch* batch, const Member* member) n
             signal = member.e_s + n_signals * net.n_cell_lanes
             for i in range(n):
                 store(e_s + i * LANES, load(e_s + i * LANES) + load(signal + i * LANES))
-        put_carried(net, batch.delta + t * net.n_change_lanes, e_s, member.st.coef_block + t * net.n_partials)
+        put_carried(net, me.delta + t * net.n_change_lanes, e_s, member.st.coef_block + t * net.n_partials)
         if net.lane_forget >= 0:
             y_f = member.st.decay_block + t * net.n_partials
             for i in range(n):
@@ -1383,14 +1441,13 @@ cdef Py_ssize_t carry_back(const Net* net, Batch* batch, const Member* member) n
 
 
 cdef void add_changes(
-    Net* net, const State* st, Py_ssize_t first_lane, const real* delta, Py_ssize_t n_delta, Py_ssize_t n_steps,
+    const Net* net, real* dw, const State* st, const real* delta, Py_ssize_t n_delta, Py_ssize_t n_steps,
     Py_ssize_t n_lanes
 ) noexcept nogil:
-    """dw_m += sum_t delta(t) z_m(t) over the first pending steps, for lanes of dw from first_lane on."""
+    """dw_m += sum_t delta(t) z_m(t) over the first pending steps, for some of a row's lanes."""
     cdef Py_ssize_t t
     cdef Py_ssize_t n = net.n_change_lanes
     cdef Py_ssize_t first = 0 if st.dense else net.n_inputs
-    cdef real* dw = net.dw + first_lane
     add_product(
         dw + first * n, n, st.z_block + first, 1, st.n_z, delta, n_delta, net.n_sources - first, n_steps,
         vectors(n_lanes),
@@ -1400,19 +1457,20 @@ cdef void add_changes(
             add_scaled(dw + st.symbols[t] * n, delta + t * n_delta, splat(1), n_lanes)
 
 
-cdef void close_block(Net* net, Batch* batch, Member* member, bint goes_on) noexcept nogil:
+cdef void close_block(const Net* net, Worker* me, Member* member, bint goes_on) noexcept nogil:
     """What the pending steps add to dw, and to the partials if there are steps to come."""
     cdef Py_ssize_t i, m, n_steps, t
     cdef State* st = &member.st
+    cdef real* dw = me.sums.dw
     cdef Py_ssize_t first = 0 if st.dense else net.n_inputs
     if member.n_signals and net.n_cells:
-        n_steps = carry_back(net, batch, member)
-        add_changes(net, st, 0, batch.delta, net.n_change_lanes, n_steps, net.n_carried)
+        n_steps = carry_back(net, me, member)
+        add_changes(net, dw, st, me.delta, net.n_change_lanes, n_steps, net.n_carried)
         if member.settled:
             for i in range(st.n_rows):
                 m = st.rows[i]
-                put_carried(net, batch.delta, batch.e_s, st.ds_dw + m * net.n_partials)
-                add_scaled(net.dw + m * net.n_change_lanes, batch.delta, splat(1), net.n_carried)
+                put_carried(net, me.delta, me.e_s, st.ds_dw + m * net.n_partials)
+                add_scaled(dw + m * net.n_change_lanes, me.delta, splat(1), net.n_carried)
     if goes_on:
         settle(net, st)
         member.settled = True
@@ -1422,106 +1480,442 @@ cdef void close_block(Net* net, Batch* batch, Member* member, bint goes_on) noex
             if t > i:
                 copy(st.z_block + i * st.n_z + first, st.z_block + t * st.n_z + first, net.n_sources - first)
                 st.symbols[i] = st.symbols[t]
-        add_changes(net, st, net.n_carried, member.e, net.n_direct, member.n_signals, net.n_direct)
+        add_changes(net, dw + net.n_carried, st, member.e, net.n_direct, member.n_signals, net.n_direct)
     member.n_signals = 0
     st.n_pending = 0
 
 
-cdef void arrange_row(const Net* net, Batch* batch, Py_ssize_t m) noexcept nogil:
+cdef bint go_on_with_share(const Net* net, Training* training, Worker* me, Py_ssize_t* budget) noexcept nogil:
+    """Steps of a share's sequences, some more than the budget at the most; returns whether all are done.
+
+    The order of all sums follows from the share alone, not from the budgets it is worked through in.
+    """
+    cdef Py_ssize_t k
+    cdef Member* member
+    while me.place < me.end:
+        if me.n_members == 0:
+            begin_members(net, training, me)
+        while me.n_open:
+            if budget[0] <= 0:
+                return False
+            if me.n_active and me.n_pending < me.n_block:
+                if see(&training.last_wanted) < me.item:
+                    return True
+                budget[0] -= me.n_active
+                step_together(net, training, me)
+                if me.sums.report.status != OK:
+                    lower(&training.last_wanted, me.item)
+                    return True
+                continue
+            member = me.members + me.n_closed
+            budget[0] -= member.st.n_pending
+            close_block(net, me, member, me.n_closed < me.n_active)
+            me.n_closed += 1
+            if me.n_closed == me.n_open:
+                me.n_open = me.n_active
+                me.n_closed = 0
+                me.n_pending = 0
+        for k in range(me.n_members):
+            member = me.members + k
+            training.tallies[member.position - training.plan.position] = member.tally
+        me.place += me.n_members
+        me.n_members = 0
+    return True
+
+
+cdef void arrange_row(const Net* net, real* row, real* scratch, Py_ssize_t m) noexcept nogil:
     """Bring row m of dw into the order of the lanes of w, kind by kind, as each may reach into the next."""
     cdef Py_ssize_t i
-    cdef real* row = net.dw + m * net.n_change_lanes
     cdef const real* direct = row + net.n_carried
-    cdef real* to = batch.delta
-    copy(to, direct, net.n_hidden)
+    copy(scratch, direct, net.n_hidden)
     if net.n_cells:
-        copy(to + net.lane_cell, row, net.n_cells + net.n_blocks)
+        copy(scratch + net.lane_cell, row, net.n_cells + net.n_blocks)
         if net.lane_out >= 0:
-            copy(to + net.lane_out, direct + net.n_hidden, net.n_blocks)
+            copy(scratch + net.lane_out, direct + net.n_hidden, net.n_blocks)
         if net.lane_forget >= 0:
-            copy(to + net.lane_forget, row + net.n_cells + net.n_blocks, net.n_blocks)
+            copy(scratch + net.lane_forget, row + net.n_cells + net.n_blocks, net.n_blocks)
     for i in range(net.n_units, net.n_lanes):
-        to[i] = 0
+        scratch[i] = 0
     if m == net.bias_source:
-        put_product(to, to, net.has_bias, net.n_lanes)
-    copy(row, to, net.n_lanes)
+        put_product(scratch, scratch, net.has_bias, net.n_lanes)
+    copy(row, scratch, net.n_lanes)
 
 
-cdef inline lanes act_on_row(real* w, real* dw, Py_ssize_t n, int action) noexcept nogil:
-    """One row of an action; after ADD_UP, NaN in some lane if a weight would not be finite, else 0 in all."""
+cdef inline void move_row(real* to, real* row, Py_ssize_t n) noexcept nogil:
+    """to += row, row = 0."""
+    add_scaled(to, row, splat(1), n)
+    memset(row, 0, n * sizeof(real))
+
+
+cdef inline bint add_weights(real* row, const real* w, Py_ssize_t n) noexcept nogil:
+    """row += w; returns whether all are finite."""
     cdef Py_ssize_t i
     cdef lanes new
     cdef lanes bad = splat(0)
     for i in range(vectors(n)):
-        new = load(dw + i * LANES)
-        if action == ADD_UP:
-            new = new + load(w + i * LANES)
-            store(dw + i * LANES, new)
-            bad = bad + (new - new)
-        else:
-            store(w + i * LANES, new)
-    return bad
+        new = load(row + i * LANES) + load(w + i * LANES)
+        store(row + i * LANES, new)
+        bad = bad + (new - new)
+    return is_zero(bad)
 
 
-cdef lanes sum_up_row(const Net* net, Batch* batch, Py_ssize_t m, int action) noexcept nogil:
-    """One row of sum_up, of the hidden layer."""
-    cdef Py_ssize_t n = net.n_change_lanes
-    cdef lanes bad
-    if action == ADD_UP:
-        arrange_row(net, batch, m)
-    bad = act_on_row(net.w + m * net.n_lanes, net.dw + m * n, net.n_lanes, action)
-    if action == TAKE:
-        memset(net.dw + m * n, 0, n * sizeof(real))
-    return bad
+cdef inline void take_row(real* w, real* row, Py_ssize_t n_lanes, Py_ssize_t n) noexcept nogil:
+    """w = row, over n_lanes; row = 0, all n."""
+    copy(w, row, n_lanes)
+    memset(row, 0, n * sizeof(real))
 
 
-cdef lanes sum_up_out_row(const Net* net, Py_ssize_t m, int action) noexcept nogil:
-    """One row of sum_up, of the outputs."""
-    cdef Py_ssize_t n = net.n_out_lanes
-    cdef lanes bad = act_on_row(net.w_out + m * n, net.dw_out + m * n, n, action)
-    if action == TAKE:
-        memset(net.dw_out + m * n, 0, n * sizeof(real))
-    return bad
-
-
-cdef lanes sum_up(const Net* net, Batch* batch, const Chunk* chunk, int action) noexcept nogil:
-    """ADD_UP, then TAKE and clear, all rows that may have changed: those of the inputs, of symbols only those seen, and
-    the rows behind the inputs.
-    """
-    cdef Py_ssize_t i, m
-    cdef Py_ssize_t n_inputs = batch.n_symbols if chunk.symbols != NULL else net.n_inputs
-    cdef lanes bad = splat(0)
-    for i in range(n_inputs):
-        m = batch.symbols[i] if chunk.symbols != NULL else i
-        bad = bad + sum_up_row(net, batch, m, action)
-        if net.input_to_output:
-            bad = bad + sum_up_out_row(net, m, action)
-    for m in range(net.n_inputs, net.n_sources):
-        bad = bad + sum_up_row(net, batch, m, action)
-    for m in range(net.input_to_output * net.n_inputs, net.n_out_sources):
-        bad = bad + sum_up_out_row(net, m, action)
-    return bad
-
-
-cdef bint end_batch(Net* net, const Chunk* chunk, Plan* plan, Batch* batch, Py_ssize_t n) noexcept nogil:
-    """Change the weights by the sums over the batch's n sequences, then enter these; returns whether all went well."""
+cdef bint sum_up_row(
+    const Net* net, const Training* training, Worker* me, Py_ssize_t m, bint is_out, bint is_symbol
+) noexcept nogil:
+    """One row, of the outputs or of the hidden layer, in a round ADD_UP or TAKE; returns whether it stays finite."""
     cdef Py_ssize_t i
-    cdef Py_ssize_t last = n - 1
-    while last >= 0 and batch.tallies[last].n_signals == 0:
-        last -= 1
-    if last >= 0:
-        if not is_zero(sum_up(net, batch, chunk, ADD_UP)):
-            plan.status = CHANGE_NOT_FINITE
-            plan.sequence = plan.order[plan.position + last]
-            plan.step = batch.tallies[last].last_step
+    cdef Py_ssize_t n = net.n_out_lanes if is_out else net.n_change_lanes
+    cdef Py_ssize_t n_lanes = net.n_out_lanes if is_out else net.n_lanes
+    cdef real* w = (net.w_out if is_out else net.w) + m * n_lanes
+    cdef real* row = (training.total.dw_out if is_out else training.total.dw) + m * n
+    cdef Sums* sums
+    if training.task == TAKE:
+        take_row(w, row, n_lanes, n)
+        return True
+    for i in range(training.n_wave):
+        sums = training.sums + i
+        if not is_symbol or sums.is_listed[m]:
+            move_row(row, (sums.dw_out if is_out else sums.dw) + m * n, n)
+    if training.first_share + training.n_wave < training.n_shares:
+        return True
+    if not is_out:
+        arrange_row(net, row, me.delta, m)
+    return add_weights(row, w, n_lanes)
+
+
+cdef inline Py_ssize_t n_input_rows(const Net* net, const Training* training) noexcept nogil:
+    """Rows of inputs that may have changed: where these are symbols, of those seen."""
+    return training.total.n_symbols if training.chunk.symbols != NULL else net.n_inputs
+
+
+cdef void sum_up_rows(const Net* net, Training* training, Worker* me) noexcept nogil:
+    """An item's part of all rows that may have changed: of the hidden layer, then of the outputs."""
+    cdef Py_ssize_t m, r
+    cdef bint is_out, is_input, is_symbol
+    cdef bint symbols = training.chunk.symbols != NULL
+    cdef Py_ssize_t n_inputs = n_input_rows(net, training)
+    cdef Py_ssize_t n_hidden_rows = n_inputs + net.n_sources - net.n_inputs
+    cdef Py_ssize_t n_items = training.crew.n_items
+    for r in range(me.item * training.n_rows // n_items, (me.item + 1) * training.n_rows // n_items):
+        is_out = r >= n_hidden_rows
+        m = r - is_out * n_hidden_rows
+        is_input = m < n_inputs and (net.input_to_output or not is_out)
+        is_symbol = symbols and is_input
+        if is_symbol:
+            m = training.total.symbols[m]
+        elif not is_input and (net.input_to_output or not is_out):
+            m += net.n_inputs - n_inputs
+        if not sum_up_row(net, training, me, m, is_out, is_symbol):
+            me.has_failed = True
+
+
+# ---- crews -----------------------------------------------------------------------------------------------------------
+#
+# What the threads of a crew do in the rounds of `_crew.h`. The shares of a batch, what is in them and the order in
+# which their changes are summed follow from the batch alone: how many threads there are, and which of them does what,
+# changes no bit. The leader is the thread that called: it keeps the plan, and comes back now and then to look for
+# signals.
+
+cdef inline Py_ssize_t share_begin(const Training* training, Py_ssize_t share) noexcept nogil:
+    """Where in the schedule a share of the present batch begins."""
+    cdef Py_ssize_t each = training.n // training.n_shares
+    return training.plan.position + share * each + min(share, training.n - each * training.n_shares)
+
+
+cdef void begin_item(const Net* net, const Training* training, Worker* me) noexcept nogil:
+    """Get ready for an item just claimed."""
+    cdef Py_ssize_t share
+    if training.task == SHARES:
+        share = training.first_share + me.item
+        me.sums = training.sums + me.item
+        me.sums.report.status = OK
+        me.sums.n_steps = 0
+        me.place = share_begin(training, share)
+        me.end = share_begin(training, share + 1)
+        me.n_members = 0
+    else:
+        me.position = -1
+
+
+cdef bint go_on(Net* net, Training* training, Worker* me, Py_ssize_t* budget) noexcept nogil:
+    """Claim items and do them, for about `budget` steps; returns whether none is left to claim."""
+    cdef bint is_done = True
+    while True:
+        if not me.is_busy:
+            me.item = claim_item(&training.crew, me.bed)
+            if me.item < 0:
+                return True
+            me.is_busy = True
+            begin_item(net, training, me)
+        if training.task == SHARES:
+            is_done = go_on_with_share(net, training, me, budget)
+            me.n_steps += me.sums.n_steps if is_done else 0
+        elif training.task == SEQUENCES:
+            is_done = go_on_with_sequences(net, training, me, budget)
+        else:
+            sum_up_rows(net, training, me)
+        if not is_done:
             return False
-        sum_up(net, batch, chunk, TAKE)
-    for i in range(batch.n_symbols):
-        batch.is_listed[batch.symbols[i]] = 0
-    batch.n_symbols = 0
-    for i in range(n):
-        end_sequence(net, plan, batch.tallies + i)
+        me.is_busy = False
+        end_item(&training.crew, me.bed)
+
+
+cdef bint lead_round(
+    Net* net, Training* training, int task, Py_ssize_t n_items, bint is_alone, Py_ssize_t* budget
+) noexcept nogil:
+    """Begin a round or go on with it, for about `budget` steps; returns whether it is done."""
+    if not training.is_open:
+        training.task = task
+        training.is_open = True
+        training.is_waiting = False
+        open_round(&training.crew, n_items, is_alone)
+    if not go_on(net, training, training.workers, budget):
+        return False
+    if not training.is_waiting:
+        training.is_waiting = True
+        training.own_time += time_on_cpu()
+    if not await_round(&training.crew, PATIENCE):
+        return False
+    training.is_open = False
     return True
+
+
+cdef void weigh(Training* training) noexcept nogil:
+    """Judge by a wave whether it pays to share: alone, the leader would have gone on as fast as its own shares went.
+
+    Where other threads rather hold it up, as they have no processor or take away its own, it does the next waves alone.
+    """
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n_steps = 0
+    cdef Py_ssize_t own_steps = training.workers.n_steps
+    cdef double end = now()
+    cdef double lost = 0
+    for i in range(training.n_wave):
+        n_steps += training.sums[i].n_steps
+    if own_steps:
+        lost = (end - training.began) - training.own_time * n_steps / own_steps
+    training.balance = 0.9 * training.balance + lost
+    if training.balance > 0:
+        training.balance = 0
+        training.n_alone = max(LEAST_REST, training.rest)
+        training.rest = min(MOST_REST, 2 * training.n_alone)
+    elif lost < 0:
+        training.rest = max(LEAST_REST, training.rest // 2)
+
+
+cdef bint lead_shares(Net* net, Training* training, Py_ssize_t* budget) noexcept nogil:
+    """Begin a wave or go on with it, for about `budget` steps; returns whether it is done."""
+    if not training.is_open:
+        training.n_wave = min(training.n_sums, training.n_shares - training.first_share)
+        training.is_shared = training.is_worth_sharing and training.n_alone == 0
+        if training.is_worth_sharing and training.n_alone:
+            training.n_alone -= 1
+        training.workers.n_steps = 0
+        training.began = now()
+        training.own_time = -time_on_cpu()
+    if not lead_round(net, training, SHARES, training.n_wave, not training.is_shared, budget):
+        return False
+    if training.is_shared and training.worth_sharing:
+        weigh(training)
+    return True
+
+
+cdef void help(Net* net, Training* training, Worker* me) noexcept nogil:
+    """What all threads but the leader do until there is nothing more to be done."""
+    cdef Py_ssize_t budget
+    while await_work(&training.crew, me.bed):
+        budget = PY_SSIZE_T_MAX
+        go_on(net, training, me, &budget)
+
+
+cdef void give_up(Net* net, Training* training) noexcept nogil:
+    """End the present round, whatever is left of it; returns when nobody is at work."""
+    if not training.is_open:
+        return
+    put(&training.last_wanted, -1)
+    if training.workers.is_busy:
+        training.workers.is_busy = False
+        end_item(&training.crew, training.workers.bed)
+    while claim_item(&training.crew, training.workers.bed) >= 0:
+        end_item(&training.crew, training.workers.bed)
+    while not await_round(&training.crew, PATIENCE):
+        pass
+    training.is_open = False
+
+
+cdef void begin_batch(const Net* net, Training* training) noexcept nogil:
+    """Cut the next batch into shares: of four sequences, of more where there are many. `training` knows the same."""
+    cdef Py_ssize_t i, k
+    cdef int64_t n_steps = 0
+    cdef const Plan* plan = &training.plan
+    training.n = min(training.size, plan.n_order - plan.position)
+    training.n_shares = n_shares_of(training.n)
+    training.first_share = 0
+    training.last_wanted = MOST_ITEMS
+    if training.crew.n_threads > 1 and training.n_shares > 1:
+        for k in range(training.n):
+            i = plan.order[plan.position + k]
+            n_steps += plan.offsets[i + 1] - plan.offsets[i]
+    training.is_worth_sharing = n_steps * net.n_sources * net.n_lanes > training.worth_sharing
+
+
+cdef Py_ssize_t n_shares_of(Py_ssize_t n) noexcept nogil:
+    """Into how many shares a batch of n sequences is cut."""
+    return min((n + 3) // 4, max(8, n // 16))
+
+
+cdef bint end_shares(const Net* net, Training* training) noexcept nogil:
+    """Bring together what the shares of a wave have come to; returns whether all went well."""
+    cdef Py_ssize_t i, k
+    cdef Plan* plan = &training.plan
+    cdef Sums* sums
+    for i in range(training.n_wave):
+        sums = training.sums + i
+        plan.n_steps += sums.n_steps
+        if sums.report.status != OK:
+            plan.status = sums.report.status
+            plan.step = sums.report.step
+            plan.sequence = sums.sequence
+            return False
+        for k in range(sums.n_symbols):
+            list_symbol(&training.total, sums.symbols[k])
+    training.n_rows = net.n_sources + net.n_out_sources
+    training.n_rows -= (1 + net.input_to_output) * (net.n_inputs - n_input_rows(net, training))
+    return True
+
+
+cdef Py_ssize_t last_signal(const Training* training) noexcept nogil:
+    """The batch's last sequence with an error signal, or -1."""
+    cdef Py_ssize_t last = training.n - 1
+    while last >= 0 and training.tallies[last].n_signals == 0:
+        last -= 1
+    return last
+
+
+cdef bint lead_sums(Net* net, Training* training, int task) noexcept nogil:
+    """A round that goes through the rows of weights; returns whether all weights are finite."""
+    cdef Py_ssize_t i
+    cdef Py_ssize_t budget = PY_SSIZE_T_MAX
+    cdef Py_ssize_t n_reals = training.n_rows * net.n_lanes
+    cdef Py_ssize_t n_items = min(MOST_PARTS, n_reals // WORTH_A_ROUND if training.worth_sharing else n_reals)
+    cdef bint is_alone = n_items < 2 or not training.is_shared
+    cdef bint is_finite = True
+    while not lead_round(net, training, task, 1 if is_alone else min(n_items, training.n_rows), is_alone, &budget):
+        pass
+    for i in range(training.crew.n_threads):
+        is_finite = is_finite and not training.workers[i].has_failed
+        training.workers[i].has_failed = False
+    return is_finite
+
+
+cdef bint sum_up(Net* net, Training* training) noexcept nogil:
+    """The changes of a wave into the total; after the last wave, into the weights. Returns whether all went well."""
+    cdef Py_ssize_t i, last
+    cdef Plan* plan = &training.plan
+    cdef bint is_last = training.first_share + training.n_wave == training.n_shares
+    last = last_signal(training) if is_last else 0
+    if last >= 0 and not lead_sums(net, training, ADD_UP):
+        plan.status = CHANGE_NOT_FINITE
+        plan.sequence = plan.order[plan.position + last]
+        plan.step = training.tallies[last].last_step
+        return False
+    for i in range(training.n_wave):
+        unlist_symbols(training.sums + i)
+    if is_last:
+        if last >= 0:
+            lead_sums(net, training, TAKE)
+        unlist_symbols(&training.total)
+    return True
+
+
+cdef void train_batches(Net* net, Training* training, Py_ssize_t budget) noexcept nogil:
+    """Lead a crew through a plan for about `budget` steps; weights change once per batch, by the sum over it."""
+    cdef Py_ssize_t i
+    cdef Plan* plan = &training.plan
+    while plan.position < plan.n_order and not plan.stopped:
+        if training.n == 0:
+            begin_batch(net, training)
+        while training.first_share < training.n_shares:
+            if not lead_shares(net, training, &budget):
+                return
+            if not end_shares(net, training) or not sum_up(net, training):
+                return
+            training.first_share += training.n_wave
+        for i in range(training.n):
+            end_sequence(net, plan, training.tallies + i)
+        training.n = 0
+
+
+cdef void end_shared_sequence(
+    const Net* net, Training* training, const Worker* me, int status, bint is_whole
+) noexcept nogil:
+    """Write down what became of a worker's sequence; one thread at a time."""
+    cdef Plan* plan = &training.plan
+    while exchange(&training.is_ending, 1):
+        pause_a_moment()
+    plan.n_steps += me.step
+    if is_whole:
+        end_sequence(net, plan, &me.tally)
+    elif status != OK and plan.status == OK:
+        plan.status = status
+        plan.sequence = plan.order[me.position]
+        plan.step = me.step
+        put(&training.last_wanted, -1)
+    if plan.stopped:
+        put(&training.next_position, plan.n_order)
+    put(&training.is_ending, 0)
+
+
+cdef bint go_on_with_sequences(Net* net, Training* training, Worker* me, Py_ssize_t* budget) noexcept nogil:
+    """Train sequences that nobody has taken yet, for about `budget` steps; returns whether there are no more.
+
+    Weights change by the step and without a lock, under the eyes of the others.
+    """
+    cdef Py_ssize_t i, length
+    cdef Py_ssize_t klass = -1
+    cdef int status = OK
+    cdef const real* target
+    cdef const Plan* plan = &training.plan
+    while True:
+        if me.position < 0:
+            me.position = add(&training.next_position, 1) - 1
+            if me.position >= plan.n_order:
+                return True
+            me.step = 0
+            memset(&me.tally, 0, sizeof(Tally))
+            reset(net, me.st)
+        i = plan.order[me.position]
+        length = plan.offsets[i + 1] - plan.offsets[i]
+        while me.step < length and see(&training.last_wanted) >= 0:
+            if budget[0] <= 0:
+                return False
+            budget[0] -= 1
+            target = find_target(net, &training.chunk, plan, i, me.step, &klass)
+            status = learn_step(
+                net, me.st, &training.chunk, plan.offsets[i] + me.step, target, klass, plan.learning_rate, NULL,
+                &me.tally,
+            )
+            if status != OK:
+                break
+            me.step += 1
+        end_shared_sequence(net, training, me, status, me.step == length)
+        if see(&training.last_wanted) < 0:
+            return True
+        me.position = -1
+
+
+cdef void train_hogwild(Net* net, Training* training, Py_ssize_t budget) noexcept nogil:
+    """Lead a crew through a plan for about `budget` steps; all change the weights by the step, at the same time."""
+    if not training.is_open:
+        training.next_position = 0
+        training.last_wanted = MOST_ITEMS
+    lead_round(net, training, SEQUENCES, training.crew.n_threads, training.crew.n_threads == 1, &budget)
 
 
 # ---- entry points ----------------------------------------------------------------------------------------------------
@@ -1595,21 +1989,6 @@ cdef int correct(Net* net, State* st, const real* target, Py_ssize_t klass, doub
     return change_weights(net, st, alpha)
 
 
-cdef inline const real* find_target(
-    const Net* net, const Chunk* chunk, const Plan* plan, Py_ssize_t i, Py_ssize_t t, Py_ssize_t* klass
-) noexcept nogil:
-    """The target at step t of sequence i: a row, or NULL and a class number, or -1 for none."""
-    cdef int64_t row = plan.offsets[i] + t
-    klass[0] = -1
-    if chunk.target_per_sequence:
-        if row != plan.offsets[i + 1] - 1:
-            return NULL
-        row = i
-    if chunk.classes != NULL:
-        klass[0] = chunk.classes[row]
-    return chunk.targets + row * net.n_outputs if chunk.targets != NULL else NULL
-
-
 cdef void train(Net* net, State* st, const Chunk* chunk, Plan* plan, Py_ssize_t budget) noexcept nogil:
     """Go on with a plan for at most `budget` steps, every sequence from a zero state; weights change by the step."""
     cdef Py_ssize_t i, length
@@ -1638,43 +2017,6 @@ cdef void train(Net* net, State* st, const Chunk* chunk, Plan* plan, Py_ssize_t 
         plan.step = 0
 
 
-cdef void train_batches(Net* net, const Chunk* chunk, Plan* plan, Batch* batch, Py_ssize_t budget) noexcept nogil:
-    """Go on with a plan for about `budget` steps; weights change once per batch, by the sum over its sequences.
-
-    The order of all sums follows from the batch alone, not from the budgets it is worked through in.
-    """
-    cdef Py_ssize_t n
-    cdef Member* member
-    while plan.position < plan.n_order and not plan.stopped:
-        n = min(batch.size, plan.n_order - plan.position)
-        if batch.place == plan.position and batch.n_members == 0:
-            memset(batch.tallies, 0, n * sizeof(Tally))
-        while batch.place < plan.position + n:
-            if batch.n_members == 0:
-                begin_members(net, plan, batch, plan.position + n - batch.place)
-            while batch.n_open:
-                if budget <= 0:
-                    return
-                if batch.n_active and batch.n_pending < batch.n_block:
-                    budget -= batch.n_active
-                    step_together(net, chunk, plan, batch)
-                    if plan.status != OK:
-                        return
-                    continue
-                member = batch.members + batch.n_closed
-                budget -= member.st.n_pending
-                close_block(net, batch, member, batch.n_closed < batch.n_active)
-                batch.n_closed += 1
-                if batch.n_closed == batch.n_open:
-                    batch.n_open = batch.n_active
-                    batch.n_closed = 0
-                    batch.n_pending = 0
-            batch.place += batch.n_members
-            batch.n_members = 0
-        if not end_batch(net, chunk, plan, batch, n):
-            return
-
-
 cdef Kernel build = Kernel(
     real_bytes=sizeof(real),
     reset=reset,
@@ -1684,6 +2026,9 @@ cdef Kernel build = Kernel(
     correct=correct,
     train=train,
     train_batches=train_batches,
+    train_hogwild=train_hogwild,
+    help=help,
+    give_up=give_up,
     settle=settle,
 )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstm97._engine import cpu_level
+from lstm97._threads import available_cpus, thread_count
 
 # Each build by its name, from the plainest to the fastest: the suffix of its modules, the x86-64 level it needs.
 _BUILDS = {"baseline": ("", 0), "v3": ("_v3", 3), "v4": ("_v4", 4)}
@@ -64,9 +65,9 @@ class Config:
     builds : tuple of str
         The builds this installation has.
     threads : int
-        Threads one call computes with.
+        Threads that `train` computes with where it is not told.
     cpus : int
-        CPUs this machine has.
+        CPUs this process may use.
     """
 
     version: str
@@ -90,7 +91,8 @@ def show_config() -> Config:
     """Version, build of the loops chosen and why, builds present, threads.
 
     The build is chosen at import: the fastest this CPU can run, or the one that the environment variable
-    ``LSTM97_KERNEL`` names (``baseline``, ``v3`` or ``v4``, after the x86-64 levels they need).
+    ``LSTM97_KERNEL`` names (``baseline``, ``v3`` or ``v4``, after the x86-64 levels they need). The number of threads
+    is 1, or what ``LSTM97_NUM_THREADS`` says; `train` and `train_many` take another as an argument.
 
     Returns
     -------
@@ -110,6 +112,6 @@ def show_config() -> Config:
         build=build,
         reason=_reason,
         builds=present(),
-        threads=1,
-        cpus=os.cpu_count() or 1,
+        threads=thread_count(None, otherwise=1),
+        cpus=available_cpus(),
     )

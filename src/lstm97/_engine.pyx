@@ -10,6 +10,7 @@ from cpython.buffer cimport (
     PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -18,8 +19,8 @@ from libc.string cimport memset
 from numpy import empty, ndarray, zeros
 
 from lstm97._abi cimport (
-    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, OK, OUTPUT_NOT_FINITE, Batch, Binding, Chunk,
-    Kernel, Member, Net, Plan, Report, State, StopRule, Tally, real, word,
+    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, OK, OUTPUT_NOT_FINITE, Bed, Binding, Chunk, Crew,
+    Kernel, Member, Net, Plan, Report, State, StopRule, Sums, Tally, Training, Worker, real, word,
 )
 
 from lstm97 import sequences
@@ -33,8 +34,17 @@ cdef extern from "_claims.h":
     bint take(int64_t* claim, int64_t from_, int64_t to)  # whether it was `from_`
     void give(int64_t* claim, int64_t to)
 
+cdef extern from "_crew.h":
+    void end_rounds(Crew*) noexcept nogil
+
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
+    enum:
+        WAIT_LOCK
+    void* PyThread_allocate_lock()
+    int PyThread_acquire_lock(void*, int)
+    void PyThread_release_lock(void*)
+    void PyThread_free_lock(void*)
 
 # What a network's lock says of its weights. Where it says TRAINING, its second number is the thread that trains, whose
 # own calls (from a callback, say) go through. Of a state an engine says FREE, CHANGING or BOUND.
@@ -45,10 +55,10 @@ cdef enum:
     READING = 3     # being read by somebody who wants them whole
     BOUND = 4       # learning in compiled code that has bound a state; with every further one the number is one more
 
-# Work is counted in weights times steps, at most a few nanoseconds each. A call over many steps looks for signals after
+# Work is counted in weights times steps, a nanosecond or two each. A call over many steps looks for signals after
 # every slice of work; a single step hands the GIL over only if its work is worth more than the handing over.
 cdef enum:
-    SLICE = 10_000_000
+    SLICE = 100_000_000
     WORTH_RELEASING = 20_000
 
 cdef str THIS_STEP = "this step"
@@ -164,26 +174,28 @@ cdef int bind_states(const Net* net, State* st, Py_ssize_t apart, Py_ssize_t n, 
     return 0
 
 
-cdef object bind_batch(Net* net, Batch* batch, dict arrays):
-    """Point a batch at its arrays; returns what holds its members, which is to be kept with these."""
+cdef int bind_sums(Sums* sums, Py_ssize_t n, dict arrays) except -1:
+    """Point n sums at their arrays."""
+    place(<void**> &sums.dw, sizeof(Sums), n, arrays["dw"])
+    place(<void**> &sums.dw_out, sizeof(Sums), n, arrays["dw_out"])
+    place(<void**> &sums.symbols, sizeof(Sums), n, arrays["seen"])
+    place(<void**> &sums.is_listed, sizeof(Sums), n, arrays["is_seen"])
+    return 0
+
+
+cdef object bind_members(const Net* net, Worker* worker, dict arrays):
+    """Point a worker at its arrays for batches; returns what holds its members, which is to be kept with these."""
     cdef object members
-    memset(batch, 0, sizeof(Batch))
-    batch.n_together, batch.n_block = arrays["symbols"].shape
-    members = zeros(batch.n_together * sizeof(Member), "uint8")
-    batch.members = <Member*> address(members)
-    bind_states(net, &batch.members.st, sizeof(Member), batch.n_together, arrays)
-    place(<void**> &batch.members.signals, sizeof(Member), batch.n_together, arrays["signals"])
-    place(<void**> &batch.members.e_s, sizeof(Member), batch.n_together, arrays["signals_e_s"])
-    place(<void**> &batch.members.e, sizeof(Member), batch.n_together, arrays["signals_e"])
-    batch.apart = arrays["act"].strides[0] // arrays["act"].itemsize
-    batch.size = len(arrays["tallies"])
-    batch.tallies = <Tally*> address(arrays["tallies"])
-    net.dw = <real*> address(arrays["dw"])
-    net.dw_out = <real*> address(arrays["dw_out"])
-    batch.e_s = <real*> address(arrays["carried_e_s"])
-    batch.delta = <real*> address(arrays["delta"])
-    batch.symbols = <int32_t*> address(arrays["seen"])
-    batch.is_listed = <uint8_t*> address(arrays["is_seen"])
+    worker.n_together, worker.n_block = arrays["symbols"].shape
+    members = zeros(worker.n_together * sizeof(Member), "uint8")
+    worker.members = <Member*> address(members)
+    bind_states(net, &worker.members.st, sizeof(Member), worker.n_together, arrays)
+    place(<void**> &worker.members.signals, sizeof(Member), worker.n_together, arrays["signals"])
+    place(<void**> &worker.members.e_s, sizeof(Member), worker.n_together, arrays["signals_e_s"])
+    place(<void**> &worker.members.e, sizeof(Member), worker.n_together, arrays["signals_e"])
+    worker.apart = arrays["act"].strides[0] // arrays["act"].itemsize
+    worker.e_s = <real*> address(arrays["carried_e_s"])
+    worker.delta = <real*> address(arrays["delta"])
     return members
 
 
@@ -213,7 +225,7 @@ cdef class Engine:
     cdef const Kernel* kernel
     cdef Net net
     cdef State st
-    cdef Batch batch               # if begin_batches() was called
+    cdef Training* job             # once it has one
     cdef int64_t* lock             # the network's
     cdef int64_t before            # what it said before this engine's call that learns
     cdef int64_t busy              # CHANGING: a call on this state is under way; BOUND: compiled code has bound it
@@ -610,26 +622,99 @@ cdef class Engine:
         bind(&chunk, inputs, targets)
         self.advance(&chunk, len(inputs), True, rate, <real*> address(out), NULL, NTH_STEP)
 
-    def begin_batches(self, dict arrays):
-        """From now on `train` sums changes over batches; `arrays` are the layout's batch_arrays()."""
-        self.kept += (arrays, bind_batch(&self.net, &self.batch, arrays))
+    # ---- crews ----
+
+    cdef Training* get_job(self) except NULL:
+        """Where calls of `train` keep what they do: where it stays if the interpreter ends before the others do."""
+        if self.job == NULL:
+            self.job = <Training*> PyMem_Calloc(1, sizeof(Training))
+            if self.job == NULL:
+                raise MemoryError
+        return self.job
+
+    cdef Training* begin_crew(self, Py_ssize_t n_threads) except NULL:
+        """Get a crew ready, all but what they work with."""
+        cdef Py_ssize_t i
+        cdef Training* job = self.get_job()
+        workers = zeros(n_threads * sizeof(Worker), "uint8")
+        self.kept += (workers,)
+        job.workers = <Worker*> address(workers)
+        job.crew.beds = <Bed*> PyMem_Calloc(n_threads, sizeof(Bed))
+        if job.crew.beds == NULL:
+            raise MemoryError
+        for i in range(n_threads):
+            job.workers[i].bed = job.crew.beds + i
+            job.crew.beds[i].bell = PyThread_allocate_lock()
+            if job.crew.beds[i].bell == NULL:
+                raise MemoryError
+            PyThread_acquire_lock(job.crew.beds[i].bell, WAIT_LOCK)
+            job.crew.n_threads = i + 1
+        return job
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        if self.job == NULL:
+            return
+        for i in range(self.job.crew.n_threads):
+            PyThread_release_lock(self.job.crew.beds[i].bell)
+            PyThread_free_lock(self.job.crew.beds[i].bell)
+        PyMem_Free(self.job.crew.beds)
+        PyMem_Free(self.job)
+
+    def begin_batches(self, *, dict batch, dict sums, list workers, Py_ssize_t worth_sharing):
+        """From now on `train` sums changes over batches: arrays of the layout, workers' for each thread.
+
+        Batches of less work than `worth_sharing`, weights times steps, are for the leader alone.
+        """
+        cdef Training* job = self.begin_crew(len(workers))
+        job.worth_sharing = worth_sharing
+        job.size = len(batch["tallies"])
+        job.tallies = <Tally*> address(batch["tallies"])
+        bind_sums(&job.total, 1, batch)
+        job.n_sums = len(sums["seen"])
+        all_sums = zeros(job.n_sums * sizeof(Sums), "uint8")
+        job.sums = <Sums*> address(all_sums)
+        bind_sums(job.sums, job.n_sums, sums)
+        members = [bind_members(&self.net, &job.workers[i], arrays) for i, arrays in enumerate(workers)]
+        self.kept += (batch, sums, workers, all_sums, members)
+
+    def begin_hogwild(self, list engines):
+        """From now on `train` lets these engines' states learn at once, the first of them this engine's own."""
+        cdef Engine engine
+        cdef Training* job = self.begin_crew(len(engines))
+        for i, engine in enumerate(engines):
+            job.workers[i].st = &engine.st
+        self.kept += tuple(engines[1:])
+
+    def help(self, Py_ssize_t number):
+        """Be the thread of this number, 1 or more, in this engine's crew, until it is dismissed."""
+        with nogil:
+            self.kernel.help(&self.net, self.job, self.job.workers + number)
+
+    def dismiss(self):
+        """There will be no further work for the crew."""
+        end_rounds(&self.job.crew)
 
     def train(self, inputs, offsets, targets, bint target_per_sequence, order, schedule, learning_rate, history):
         """Train on packed sequences in the given order; the History is up to date however this ends.
 
         The weights change at every error signal if `schedule` is None, else once per batch: it has positions in the
-        order, each batch's by falling length of the sequences.
+        order, batch after batch and share after share, each share's by falling length of the sequences.
         """
-        cdef Chunk chunk
-        cdef Plan plan
-        cdef StopRule rule
-        memset(&plan, 0, sizeof(Plan))
+        cdef Training* job = self.get_job()
+        cdef Chunk* chunk = &job.chunk
+        cdef Plan* plan = &job.plan
+        cdef StopRule* rule = &job.rule
+        memset(plan, 0, sizeof(Plan))
         plan.learning_rate = self.rate(learning_rate)
-        bind(&chunk, inputs, targets)
+        bind(chunk, inputs, targets)
         chunk.target_per_sequence = target_per_sequence
         plan.offsets = <const int64_t*> address(offsets)
         plan.order = <const int64_t*> address(order)
         plan.n_order = len(order)
+        job.n = 0
+        if schedule is not None:
+            job.schedule = <const int64_t*> address(schedule)
         window = history._window
         errors = history._room(plan.n_order)
         plan.errors = <double*> address(errors)
@@ -644,23 +729,24 @@ cdef class Engine:
             rule.n_wrong = window.n_wrong
             rule.error_sum = window.error_sum
             rule.error_rest = window.error_rest
-            plan.rule = &rule
-        cdef Py_ssize_t slice_steps = self.slice_of(&chunk)
+            plan.rule = rule
+        cdef Py_ssize_t slice_steps = self.slice_of(chunk)
         self.enter(True)
         try:
-            if schedule is not None:
-                self.batch.schedule = <const int64_t*> address(schedule)
-                self.batch.place = 0
-            while plan.position < plan.n_order and not plan.stopped:
+            while job.is_open or (plan.position < plan.n_order and not plan.stopped):
                 with nogil:
-                    if schedule is None:
-                        self.kernel.train(&self.net, &self.st, &chunk, &plan, slice_steps)
+                    if schedule is not None:
+                        self.kernel.train_batches(&self.net, job, slice_steps)
+                    elif job.crew.n_threads:
+                        self.kernel.train_hogwild(&self.net, job, slice_steps)
                     else:
-                        self.kernel.train_batches(&self.net, &chunk, &plan, &self.batch, slice_steps)
-                if plan.status != OK:
+                        self.kernel.train(&self.net, &self.st, chunk, plan, slice_steps)
+                if not job.is_open and plan.status != OK:
                     raise not_finite(plan.status, f"step {plan.step} of sequence {plan.sequence}", LEARNING)
                 PyErr_CheckSignals()
         finally:
+            with nogil:
+                self.kernel.give_up(&self.net, job)
             if window is not None:
                 window.n_seen = rule.n_seen
                 window.n_wrong = rule.n_wrong

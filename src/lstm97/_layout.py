@@ -207,8 +207,24 @@ class Layout:
         """The arrays of one state, zero, with one more axis in front."""
         return self._state_arrays(1, BLOCK, self._state_shapes(BLOCK, symbols=False))
 
-    def batch_arrays(self, size: int, longest: int, *, symbols: bool) -> dict[str, Array]:
-        """The arrays that train sequences, of symbols or not, of up to `longest` steps in batches of `size`, zero.
+    def batch_arrays(self, size: int) -> dict[str, Array]:
+        """The arrays of a batch of so many sequences, zero."""
+        return self.sums_arrays(1) | {"tallies": np.zeros((size, 4))}
+
+    def sums_arrays(self, n: int) -> dict[str, Array]:
+        """The arrays of n sums of changes of the weights, zero, with one more axis in front."""
+        sizes = self.sizes
+        shapes: dict[str, tuple[int, ...]] = {
+            "dw": (sizes["n_sources"], sizes["n_change_lanes"]),
+            "dw_out": (sizes["n_out_sources"], sizes["n_out_lanes"]),
+        }
+        arrays = self._carve(n, shapes)
+        arrays["seen"] = np.zeros((n, sizes["n_inputs"]), np.int32)
+        arrays["is_seen"] = np.zeros((n, sizes["n_inputs"]), np.uint8)
+        return arrays
+
+    def worker_arrays(self, size: int, longest: int, *, symbols: bool) -> dict[str, Array]:
+        """The arrays that train shares of `size` sequences, of symbols or not, of up to `longest` steps, zero.
 
         Those of the members, which step together, have one more axis in front.
         """
@@ -221,20 +237,8 @@ class Layout:
             shapes["ds_dw"] = (0, sizes["n_partials"])  # no step comes after the first block: nobody asks for them
         n_together = min(size, TOGETHER)
         arrays = self._state_arrays(n_together, n_block, shapes)
-        n_change_lanes = sizes["n_change_lanes"]
-        arrays |= self._carve(
-            1,
-            {
-                "carried_e_s": (cells,),
-                "delta": (n_block, n_change_lanes),
-                "dw": (sizes["n_sources"], n_change_lanes),
-                "dw_out": (sizes["n_out_sources"], sizes["n_out_lanes"]),
-            },
-        )
+        arrays |= self._carve(1, {"carried_e_s": (cells,), "delta": (n_block, sizes["n_change_lanes"])})
         arrays["signals"] = np.zeros((n_together, n_block), np.int32)
-        arrays["tallies"] = np.zeros((size, 4))
-        arrays["seen"] = np.zeros(sizes["n_inputs"], np.int32)
-        arrays["is_seen"] = np.zeros(sizes["n_inputs"], np.uint8)
         return arrays
 
     def _state_shapes(self, n_block: int, *, symbols: bool) -> dict[str, tuple[int, ...]]:

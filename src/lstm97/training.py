@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm97._checks import integer, not_negative, positive
+from lstm97._crew import WORTH_THREADS, at_work, n_shares, prepare_batches, schedule
+from lstm97._threads import available_cpus, thread_count
 from lstm97.checkpoints import Checkpoint, Progress, describe_run
 from lstm97.sequences import UNREADABLE, Sequences, as_sequences, as_targets, checked_out
 
@@ -140,6 +142,8 @@ def train(
     order: ArrayLike | np.random.Generator | None = None,
     stop: Stop | None = None,
     batch_size: int = 1,
+    threads: int | None = None,
+    parallel: Literal["batch", "hogwild"] = "batch",
     callback: Callable[[History], object] | None = None,
     history: History | None = None,
     checkpoint: Checkpoint | None = None,
@@ -172,6 +176,16 @@ def train(
     batch_size : int, default 1
         With ``update="sequence"``: how many sequences in a row step together and change the weights once, by the sum
         (not the mean) of their changes. An epoch's last batch may be short.
+    threads : int, optional
+        How many threads train, the calling one among them: by default as many as the environment variable
+        ``LSTM97_NUM_THREADS`` says, else 1. Never more than there are CPUs or parts of the work, and one alone where
+        the work is too little for more.
+    parallel : {"batch", "hogwild"}, default "batch"
+        What several threads share. "batch": the sequences of a batch, so that only calls with ``batch_size`` above 4
+        use them; the result is the same to the bit for any number. "hogwild": the weights; every thread trains
+        sequences of its own, and all change the weights at each error signal, without a lock [1]_. What comes of that
+        depends on who comes first: it cannot be repeated. Needs ``update="step"``; errors come in the order in which
+        sequences end, and those under way when the stop rule holds are trained to their end.
     callback : callable, optional
         Called with the history after every epoch; a true return value ends training.
     history : History, optional
@@ -199,6 +213,11 @@ def train(
     RuntimeError
         If another thread trains this network.
 
+    References
+    ----------
+    .. [1] F. Niu, B. Recht, C. Re and S. J. Wright, "Hogwild!: A Lock-Free Approach to Parallelizing Stochastic
+       Gradient Descent", NIPS 2011.
+
     Examples
     --------
     Remember the first of ten inputs:
@@ -219,6 +238,11 @@ def train(
         raise ValueError(f"update must be 'step' or 'sequence', got {update!r}")
     epochs = integer("epochs", epochs, at_least=0)
     batch_size = integer("batch_size", batch_size, at_least=1)
+    threads = min(thread_count(threads, otherwise=1), available_cpus())
+    if not isinstance(parallel, str) or parallel not in ("batch", "hogwild"):
+        raise ValueError(f"parallel must be 'batch' or 'hogwild', got {parallel!r}")
+    if parallel == "hogwild" and update != "step":
+        raise ValueError(f"parallel='hogwild' changes weights by the step, but update is {update!r}; try update='step'")
     if batch_size > 1 and update == "step":
         raise ValueError(f"batch_size is {batch_size}, but with update='step' it must be 1; try update='sequence'")
     if stop is not None and not isinstance(stop, Stop):
@@ -243,16 +267,21 @@ def train(
             n_sequences=len(packed),
             target_per_sequence=per_sequence,
             learning_rate=learning_rate,
-            update=update,
+            update=update if parallel == "batch" else parallel,
             batch_size=batch_size,
             stop=stop,
         )
     engine = State(net)._engine
     size = min(batch_size, max(1, len(presentation)))
+    n_parts = len(presentation) if parallel == "hogwild" else n_shares(size)
+    work = net._arrays["w"].size * int(packed.lengths[presentation].sum()) * epochs
+    threads = min(threads, n_parts) if work > WORTH_THREADS else 1
     if update == "sequence":
         longest = int(packed.lengths.max(initial=0))
-        engine.begin_batches(net._layout.batch_arrays(size, longest, symbols=packed.values.ndim == 1))
-    with engine.training():
+        prepare_batches(engine, net._layout, threads, size, longest, symbols=packed.values.ndim == 1)
+    elif parallel == "hogwild":
+        engine.begin_hogwild([engine, *(State(net)._engine for _ in range(1, threads))])
+    with engine.training(), at_work(engine, threads):
         progress = Progress(checkpoint, net, generator, stop, run)
         done._begin(stop)
         progress.begin(done)
@@ -269,7 +298,7 @@ def train(
                         rows,
                         per_sequence,
                         portion,
-                        None if update == "step" else _schedule(packed.lengths[portion], size),
+                        None if update == "step" else schedule(packed.lengths[portion], size),
                         learning_rate,
                         done,
                     )
@@ -349,11 +378,3 @@ def presented(order: ArrayLike | np.random.Generator | None, n_sequences: int) -
     if numbers.size and (numbers.min() < 0 or numbers.max() >= n_sequences):
         raise ValueError(f"order must hold sequence numbers from 0 to {n_sequences - 1}")
     return np.array(numbers, np.int64)  # a copy, which nobody can change once it is checked
-
-
-def _schedule(lengths: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
-    """Positions of sequences in a presentation, batch after batch, the longest of each batch first."""
-    positions = np.arange(len(lengths))
-    if batch_size == 1 or np.all(lengths[1:] == lengths[:-1]):
-        return positions
-    return np.lexsort((-lengths, positions // batch_size))
