@@ -15,6 +15,7 @@ import json
 import os
 import re
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -342,6 +343,7 @@ ORDER = array_like(
     np.array([2, 0, 1, 1]), st.none() | near(3, below=3) | st.just(Made(lambda _: np.random.default_rng(2))),
     [3], [-1], "random", [0.0], [[0]], [True], 0, {}, [10**400], [None], object(),
 )
+ORDERS = (Made(lambda _: np.random.default_rng(2)), Made(lambda _: [np.random.default_rng(2)]))  # for one network
 OFFSETS = array_like(
     np.array([0, 1, 4]), st.builds(guised, guises, st.sampled_from([np.array([0, 1, 4], code) for code in "bQi"])),
     *NO_REALS, None, [0, 5], [1, 4], [0, 3, 2, 4], [], [0.0, 4.0], 4,
@@ -417,6 +419,8 @@ CALLS = {
     "train": Call({
         "net": NET, "inputs": MANY, "targets": MANY_TARGETS, "learning_rate": RATE, "epochs": count(0), "order": ORDER,
         "update": one_of("sequence", "step", wrong=("epoch", None, 1, ["step"])), "batch_size": count(1),
+        "threads": one_of(None, 1, 2, wrong=(0, -1, 1.5, "2", True)),
+        "parallel": one_of("batch", "hogwild", wrong=("both", None, 1, ["batch"])),
         "stop": one_of(Stop(window=3), None, Stop(1, 9, 9), wrong=(3, "no", Stop)),
         "callback": one_of(Made(lambda _: lambda history: history.epochs >= 2), wrong=(1, "no", {})),
         "history": one_of(Made(attrgetter("history")), None, Made(lambda _: History()), wrong=([], 1, History)),
@@ -425,6 +429,27 @@ CALLS = {
             wrong=("run", 1, *map(Checkpoint, ("net", "junk", "folder", "", "no/folder", "a\0", "\ud800"))),
         ),
     }, None, ("weights", "files")),
+    "train_many": Call({
+        "nets": one_of(
+            Made(lambda world: [world.net, Network(NETS[1], "float32")]), Made(lambda world: (world.net,)), [],
+            wrong=(NET.base, None, 5, "net", [NET.base, NETS[0]], [NET.base, NET.base]),
+        ),
+        "data": one_of(
+            (MANY.base, MANY_TARGETS.base), [(MANY.base, MANY_TARGETS.base), (MANY.base, np.array([0, 1, -1]))],
+            wrong=(None, "ab", 5, {}, (), (MANY.base,), [MANY.base, MANY_TARGETS.base], (MANY.base, "x"),
+                   [(MANY.base, MANY_TARGETS.base)] * 3, [(MANY.base, MANY_TARGETS.base), ([X.T], [Y])]),
+        ),
+        "learning_rate": RATE, "epochs": count(0), "batch_size": count(1),
+        "order": one_of(
+            np.array([2, 0, 1, 1]), None, [0, 2], Made(lambda _: np.random.default_rng(2).spawn(2)),
+            wrong=([3], [-1], "random", [0.0], 0, [None], object(), *ORDERS),
+        ),
+        "update": one_of("sequence", "step", wrong=("epoch", None, 1, ["step"])),
+        "stop": one_of(Stop(window=3), None, Stop(1, 9, 9), wrong=(3, "no", Stop)),
+        "threads": one_of(2, 1, None, np.int8(3), wrong=(0, -1, 1.5, "2", True, [1])),
+        "executor": one_of(None, wrong=(1, "threads", ThreadPoolExecutor)),
+        "return_exceptions": one_of(False, True, wrong=(1, None, "yes", np.bool_(True))),
+    }, None, ("weights",)),
     "predict": Call({"net": NET, "inputs": MANY, "out": out(10, 2)}),
     "Sequences": Call({
         "values": ROWS._replace(wrong=(*NO_REALS, None, X[0], X[None], 0, [2**40] * 4)), "offsets": OFFSETS,
@@ -463,6 +488,9 @@ def documented(name):
 
 # ---- the judge ----
 
+CHANGING = (np.random.Generator, History, Network, State)
+"""What calls may change, but for the arrays they write to."""
+
 
 def outcome(name, where, arguments):
     """Make a call in a world of its own; what it raised, or None. All that must hold afterwards is asserted."""
@@ -484,7 +512,8 @@ def outcome(name, where, arguments):
     assert [part for part in before if before[part] != after[part] and part not in changing] == []
     assert np.isfinite(world.net.parameters).all()
     for key, value in given.items():
-        may_change = key == "out" or isinstance(value, (np.random.Generator, History, Network, State))
+        each = value if isinstance(value, (list, tuple)) else [value]
+        may_change = key == "out" or any(isinstance(one, CHANGING) for one in each)
         if isinstance(value, np.ndarray) and isinstance(given.get("out"), np.ndarray):
             may_change |= np.may_share_memory(memory(value), memory(given["out"]))
         assert (may_change and (error is None or changing)) or bits([value, memory(value)]) == seen[key], key

@@ -210,6 +210,20 @@ def test_an_exception_cancels_what_waits_on_ones_own_executor(tmp_path):
     assert records_of(tmp_path / "records") == {}
 
 
+def test_an_executor_that_takes_no_more_tasks_gets_the_others_cancelled(tmp_path):
+    class Full(Reluctant):
+        def submit(self, function, /, *arguments, **options):
+            if len(self.futures) == 2:
+                raise RuntimeError("no more")
+            return super().submit(function, *arguments, **options)
+
+    executor, planned = Full(1), plan([small()], trials=3, max_sequences=5)
+    with Records(tmp_path / "records", RUN) as records, pytest.raises(RuntimeError, match=r"^no more$"):
+        reproduce(planned, records, executor=executor)
+    assert [future.cancelled() for future in executor.futures] == [False, True]
+    assert list(records_of(tmp_path / "records")) == [planned[0].key]
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 @pytest.mark.parametrize("name", ["progress", "finished"])
 def test_an_exception_from_a_callback_ends_all(tmp_path, name, error):

@@ -4,6 +4,7 @@ from lstm97._dispatch import Config, show_config
 from lstm97.adapters.c_source import export_c
 from lstm97.adapters.onnx_model import export_onnx
 from lstm97.checkpoints import Checkpoint
+from lstm97.many import train_many
 from lstm97.network import Network, State
 from lstm97.persistence import load
 from lstm97.sequences import Sequences
@@ -25,6 +26,7 @@ __all__ = [
     "predict",
     "show_config",
     "train",
+    "train_many",
 ]
 
 __version__ = "0.1.0"

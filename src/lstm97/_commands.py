@@ -14,14 +14,16 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import click
 from tqdm import tqdm
 
-from lstm97 import paper
+from lstm97 import executors, paper
 from lstm97.adapters import c_source, onnx_model
 from lstm97.paper.costs import Cost
 from lstm97.paper.costs import measure as measure_costs
@@ -350,6 +352,21 @@ def _trial_options(default_out: str) -> Callable[[_Command], _Command]:
         ),
         click.option("--jobs", type=click.IntRange(min=1), help="Trials side by side. Default: one for each core."),
         click.option(
+            "--executor",
+            "where",
+            type=click.Choice(executors.NAMES),
+            default="threads",
+            show_default=True,
+            help="Where trials run: in threads or processes of this machine, on the workers of a Dask cluster, or in "
+            "the other processes of MPI (mpiexec -n 3 python -m mpi4py.futures -m lstm97.cli ...). The records are the "
+            "same but for their times.",
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Dask's scheduler, such as tcp://host:8786, for --executor dask.",
+        ),
+        click.option(
             "--max-sequences",
             type=click.IntRange(min=1),
             help="Give up after so many training sequences, where a row's own cap is not lower.",
@@ -397,10 +414,7 @@ def reproduce(
     methods: str,
     quick: bool,
     trials: int | None,
-    jobs: int | None,
-    max_sequences: int | None,
-    resume: bool,
-    out: Path,
+    **options: Any,
 ) -> None:
     """Rerun the paper: rows of its tables, with its numbers of trials.
 
@@ -427,16 +441,14 @@ def reproduce(
         experiments += [paper.reading_of(row.task, name).apply(row) for name in readings]
     if quick:
         experiments = [paper.quick(experiment) for experiment in experiments]
-    _run_trials(experiments, trials, jobs, max_sequences, resume, out)
+    _run_trials(experiments, trials=trials, **options)
 
 
 @lstm97.command()
 @click.argument("name", metavar="TASK")
 @click.option("--all-rows", is_flag=True, help="Every row of the task instead of the first.")
 @_trial_options("readings.jsonl")
-def readings(
-    name: str, all_rows: bool, trials: int | None, jobs: int | None, max_sequences: int | None, resume: bool, out: Path
-) -> None:
+def readings(name: str, all_rows: bool, **options: Any) -> None:
     """Run a task in every reading of the paper's text, to see what each comes to.
 
     TASK is a task's number in the paper, its name, or one row of it, as `lstm97 list` shows them.
@@ -448,7 +460,7 @@ def readings(
             firsts.setdefault(row.task, row)
         chosen = list(firsts.values())
     experiments = [reading.apply(row) for row in chosen for reading in paper.READINGS[row.task]]
-    _run_trials(experiments, trials, jobs, max_sequences, resume, out)
+    _run_trials(experiments, **options)
 
 
 @lstm97.command()
@@ -599,8 +611,11 @@ def _select(names: Sequence[str], methods: Sequence[str] = (paper.LSTM,)) -> lis
 
 def _run_trials(
     experiments: Sequence[paper.Experiment],
+    *,
     trials: int | None,
     jobs: int | None,
+    where: str,
+    scheduler: str | None,
     max_sequences: int | None,
     resume: bool,
     out: Path,
@@ -610,39 +625,23 @@ def _run_trials(
         raise click.UsageError(f"'{out}' exists; go on with it by --resume, or name another file by --out.")
     planned = paper.plan(experiments, trials=trials, max_sequences=max_sequences)
     command = shlex.join(["lstm97", *sys.argv[1:]])
-    try:
-        records = paper.Records(out, paper.describe_run(command))
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
     began = time.perf_counter()
-    with records:
-        left = sum(task.key not in records.trials for task in planned)
-        with _bar("{n:,} of {total:,} trials |{bar:8}| {elapsed}{postfix}", left) as bar:
-            steps: dict[paper.Key, int] = {}
-            one_at_a_time = threading.Lock()
-
-            def show(task: paper.PlannedTrial, so_far: paper.Progress) -> None:
-                with one_at_a_time:
-                    steps[task.key] = so_far.steps
-                    bar.set_postfix_str(
-                        f"{task.experiment.row}: {so_far.sequences:,} sequences, error {so_far.error:.3f}; "
-                        f"{sum(steps.values()) / (time.perf_counter() - began) / 1e6:.0f} M steps/s",
-                        refresh=False,
-                    )
-                    bar.update(0)
-
-            def count(trial: paper.Trial) -> None:
-                with one_at_a_time:
-                    bar.update()
-
+    try:
+        with _executor(where, jobs, scheduler) as executor:
             try:
-                paper.reproduce(planned, records, jobs=jobs, progress=show, finished=count)
-            except KeyboardInterrupt:
-                bar.close()
-                click.echo(f"lstm97: what is done is in {out}; --resume goes on with it", err=True)
-                raise
-        seconds = time.perf_counter() - began
-        done = [records.trials[task.key] for task in planned]
+                records = paper.Records(out, paper.describe_run(command))
+            except ValueError as error:
+                raise click.ClickException(str(error)) from error
+            with records:
+                left = sum(task.key not in records.trials for task in planned)
+                _run_planned(planned, records, jobs, executor)
+    except KeyboardInterrupt:
+        click.echo(f"lstm97: what is done is in {out}; --resume goes on with it", err=True)
+        raise
+    except BrokenExecutor as error:
+        raise click.ClickException(f"{error} (what is done is in {out}; --resume goes on with it)") from error
+    seconds = time.perf_counter() - began
+    done = [records.trials[task.key] for task in planned]
     rows = [("row", "reading", "solved", "mean", "median", "least", "most", "paper", "ratio", "wrong")]
     summaries = paper.summaries(done, experiments)
     for summary, experiment in summaries:
@@ -672,6 +671,49 @@ def _run_trials(
         f"drawing sequences {sum(summary.draw_seconds for summary, _ in summaries) / total:.0%}, "
         f"the rest tests and stop rules."
     )
+
+
+@contextmanager
+def _executor(name: str, jobs: int | None, scheduler: str | None) -> Iterator[Executor | None]:
+    """Open an executor; None instead of threads, of which `reproduce` has its own."""
+    with ExitStack() as stack:
+        try:
+            executor = stack.enter_context(executors.open_executor(name, jobs=jobs, scheduler=scheduler))
+        except ModuleNotFoundError as error:
+            raise click.ClickException(str(error)) from error
+        except ValueError as error:
+            raise click.UsageError(f"{error}.") from error
+        yield None if name == "threads" else executor
+
+
+def _run_planned(
+    planned: Sequence[paper.PlannedTrial], records: paper.Records, jobs: int | None, executor: Executor | None
+) -> None:
+    """Run trials and show how far they are: of those in threads of this process more than of others."""
+    began = time.perf_counter()
+    left = sum(task.key not in records.trials for task in planned)
+    with _bar("{n:,} of {total:,} trials |{bar:8}| {elapsed}{postfix}", left) as bar:
+        steps: dict[paper.Key, int] = {}
+        one_at_a_time = threading.Lock()
+
+        def show(task: paper.PlannedTrial, so_far: paper.Progress) -> None:
+            with one_at_a_time:
+                steps[task.key] = so_far.steps
+                bar.set_postfix_str(
+                    f"{task.experiment.row}: {so_far.sequences:,} sequences, error {so_far.error:.3f}; "
+                    f"{sum(steps.values()) / (time.perf_counter() - began) / 1e6:.0f} M steps/s",
+                    refresh=False,
+                )
+                bar.update(0)
+
+        def count(trial: paper.Trial) -> None:
+            with one_at_a_time:
+                bar.update()
+
+        if executor is None:
+            paper.reproduce(planned, records, jobs=jobs, progress=show, finished=count)
+        else:
+            paper.reproduce(planned, records, executor=executor, finished=count)
 
 
 def _count(value: float) -> str:

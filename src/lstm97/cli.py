@@ -17,3 +17,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     lstm97(prog_name="lstm97")
+
+
+if __name__ == "__main__":
+    main()

@@ -110,7 +110,7 @@ class Records:
 
     def add(self, trial: Trial) -> None:
         """Append a trial and return once it is on the disk. For one thread only."""
-        lines = _line(dataclasses.asdict(trial))
+        lines = to_line(trial)
         if self._run is not None:
             lines = _line({"run": self._run}) + lines
         self._file.write(lines)
@@ -118,6 +118,22 @@ class Records:
         os.fsync(self._file.fileno())
         self._run = None
         self.trials[key_of(trial)] = trial
+
+
+def to_line(trial: Trial) -> bytes:
+    """Return a trial as its line of a file of records."""
+    return _line(dataclasses.asdict(trial))
+
+
+def from_line(line: bytes) -> Trial:
+    """Return the trial of `to_line`.
+
+    Raises
+    ------
+    ValueError
+        If the line is no record of a trial.
+    """
+    return _trial(json.loads(line))
 
 
 def read_records(*paths: str | os.PathLike[str]) -> tuple[list[Trial], list[dict[str, Any]]]:
@@ -178,7 +194,6 @@ def _lock(file: BinaryIO) -> None:
 
 def _trials(content: bytes, path: Path, runs: list[dict[str, Any]] | None = None) -> Iterator[Trial]:
     """The trials of a file, and into `runs` what they come from; an unfinished last line does not count."""
-    fields = {field.name for field in dataclasses.fields(Trial)}
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         try:
             values = json.loads(line)
@@ -186,11 +201,17 @@ def _trials(content: bytes, path: Path, runs: list[dict[str, Any]] | None = None
                 if runs is not None:
                     runs.append(values["run"])
                 continue
-            if values.keys() != fields:
-                raise ValueError(f"keys {sorted(fields ^ values.keys())} are missing or unknown")
-            yield Trial(**values | {"grown": tuple(values["grown"]), "curve": tuple(values["curve"])})
+            yield _trial(values)
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}, line {number}: not the record of a trial: {error}") from error
+
+
+def _trial(values: dict[str, Any]) -> Trial:
+    """The trial of a line's values; ValueError, or TypeError of what is no sequence, if they are others."""
+    fields = {field.name for field in dataclasses.fields(Trial)}
+    if values.keys() != fields:
+        raise ValueError(f"keys {sorted(fields ^ values.keys())} are missing or unknown")
+    return Trial(**values | {"grown": tuple(values["grown"]), "curve": tuple(values["curve"])})
 
 
 def _line(values: dict[str, Any]) -> bytes:

@@ -1,17 +1,27 @@
-"""Many trials side by side, on any executor of `concurrent.futures`, each recorded as soon as it is done."""
+"""Many trials side by side, on any executor of `concurrent.futures`, each recorded as soon as it is done.
+
+To an executor of one's own a trial goes as JSON, whatever its experiment is, and comes back as its line of the records.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
-from lstm97.paper.experiments import Experiment
-from lstm97.paper.records import Key, Records
+from lstm97 import Stop, Topology
+from lstm97._threads import available_cpus
+from lstm97.executors import check_build, give_up, this_build
+from lstm97.methods import CascadeTopology, ChunkerTopology, RecurrentTopology
+from lstm97.paper.experiments import Experiment, Figures, Growth, Stage, StopByTests
+from lstm97.paper.records import Key, Records, from_line, to_line
 from lstm97.paper.runner import Progress, Trial, run_trial
+
+_Result = TypeVar("_Result")
 
 QUICK_TRIALS = 2
 QUICK_STEPS = 20_000_000
@@ -30,11 +40,6 @@ class PlannedTrial:
     def key(self) -> Key:
         """What `lstm97.paper.records.key_of` gives for its record."""
         return self.experiment.row, self.experiment.reading, self.seed, self.max_sequences
-
-
-def available_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def plan(
@@ -99,7 +104,7 @@ def reproduce(
     records : Records
         Where finished trials are found and appended to.
     executor : concurrent.futures.Executor, optional
-        Where to run: threads of this process by default. Stays open.
+        Where to run: threads of this process by default. Stays open. See `lstm97.executors.open_executor`.
     jobs : int, optional
         How many threads, without an executor; one for each core by default.
     progress : callable, optional
@@ -111,8 +116,13 @@ def reproduce(
     ------
     OSError
         If a record cannot be written.
+    TypeError
+        If an experiment has something that JSON has no word for, and is to go to an executor.
     ValueError
         If `jobs` is below 1, or given with an executor, as `progress` must not be either.
+    concurrent.futures.BrokenExecutor
+        If the executor's workers are lost, or have another version of lstm97 or another build of its loops than this
+        process: their trials would be others.
 
     Notes
     -----
@@ -125,7 +135,9 @@ def reproduce(
         raise ValueError("jobs and progress are for threads of this process, not for an executor of one's own")
     left = [task for key, task in {task.key: task for task in planned}.items() if key not in records.trials]
     if executor is not None:
-        _collect([executor.submit(_run, task) for task in left], records, finished, lambda: None)
+        tasks = [to_bytes(task) for task in left]
+        begun = (executor.submit(_run_elsewhere, task) for task in tasks)
+        _collect(begun, from_line, records, finished, lambda: None)
         return
     cancelled = threading.Event()
 
@@ -135,43 +147,96 @@ def reproduce(
         if progress is not None:
             progress(task, so_far)
 
-    threads = ThreadPoolExecutor(jobs or available_cores())
+    threads = ThreadPoolExecutor(jobs or available_cpus())
 
     def end() -> None:
         cancelled.set()
         threads.shutdown()
 
     try:
-        _collect([threads.submit(_run, task, watch) for task in left], records, finished, end)
+        begun_here = (threads.submit(_run, task, watch) for task in left)
+        _collect(begun_here, lambda trial: trial, records, finished, end)
     finally:
         end()
 
 
 def _collect(
-    futures: Sequence[Future[Trial]],
+    begun: Iterable[Future[_Result]],
+    trial_of: Callable[[_Result], Trial],
     records: Records,
     finished: Callable[[Trial], object] | None,
     end: Callable[[], None],
 ) -> None:
     """Record trials as they come; whatever goes wrong, start none, end the others and record those that are done."""
+    futures: list[Future[_Result]] = []
     recorded = set()
     try:
+        futures.extend(begun)
         for future in as_completed(futures):
-            records.add(future.result())
+            trial = trial_of(future.result())
+            records.add(trial)
             recorded.add(future)
             if finished is not None:
-                finished(future.result())
+                finished(trial)
     except BaseException as error:
-        for future in futures:
-            future.cancel()
+        give_up(futures, error)
         end()
         if not isinstance(error, OSError):
             for future in futures:
                 if future not in recorded and future.done() and not future.cancelled() and not future.exception():
-                    records.add(future.result())
+                    records.add(trial_of(future.result()))
         raise
 
 
 def _run(task: PlannedTrial, watch: Callable[[PlannedTrial, Progress], object] | None = None) -> Trial:
     callback = None if watch is None else lambda so_far: watch(task, so_far)
     return run_trial(task.experiment, task.seed, max_sequences=task.max_sequences, callback=callback)[1]
+
+
+# ---- on executors ----
+
+_CLASSES: Mapping[str, type] = {
+    one.__name__: one
+    for one in (
+        *(PlannedTrial, Experiment, Figures, Growth, Stage, StopByTests, Stop),
+        *(Topology, RecurrentTopology, CascadeTopology, ChunkerTopology),
+    )
+}
+
+
+def to_bytes(task: PlannedTrial) -> bytes:
+    """Return a task as JSON, with what it has to be computed by."""
+    return json.dumps({"build": this_build(), "task": _plain(task)}).encode()
+
+
+def from_bytes(data: bytes) -> PlannedTrial:
+    """Return the task of `to_bytes`, in a process that computes the same; BrokenExecutor in another."""
+    values = json.loads(data)
+    check_build(values["build"])
+    task: PlannedTrial = _rebuilt(values["task"])
+    return task
+
+
+def _run_elsewhere(task: bytes) -> bytes:
+    """What an executor is given to do."""
+    return to_line(_run(from_bytes(task)))
+
+
+def _plain(value: Any) -> Any:
+    """Records, mappings and tuples as JSON has them; a record is an object with the name of its class."""
+    if is_dataclass(value):
+        name = type(value).__name__
+        if _CLASSES.get(name) is not type(value):
+            raise TypeError(f"an experiment with a {name} cannot go to an executor")
+        return {"class": name} | {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _rebuilt(value: Any) -> Any:
+    """What `_plain` was given."""
+    if isinstance(value, dict):
+        values = {name: _rebuilt(each) for name, each in value.items()}
+        return _CLASSES[values.pop("class")](**values) if "class" in values else values
+    return tuple(map(_rebuilt, value)) if isinstance(value, list) else value

@@ -1,0 +1,183 @@
+"""Executors by name, for work that goes to other threads, processes and machines, and what those must have in common.
+
+Whatever is sent to an executor is bytes of our own and a function found by its name: nothing that only pickle could
+write, and nothing that an executor's way of pickling could refuse.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from lstm97._checks import integer
+from lstm97._dispatch import show_config
+from lstm97._threads import available_cpus
+
+NAMES = ("threads", "processes", "dask", "mpi")
+
+
+@contextmanager
+def open_executor(name: str, *, jobs: int | None = None, scheduler: str | None = None) -> Iterator[Executor]:
+    """Open an executor for a ``with`` block, and close it after the block.
+
+    Parameters
+    ----------
+    name : {"threads", "processes", "dask", "mpi"}
+        "threads" and "processes" of this machine, the latter started afresh (not forked). "dask": the workers of a
+        Dask cluster, which goes on without this program. "mpi": the other processes of a program that was started by
+        ``mpiexec -n N python -m mpi4py.futures ...``.
+    jobs : int, optional
+        How many threads or processes; by default one for each core this process may use. Dask and MPI have theirs
+        already.
+    scheduler : str, optional
+        Address of Dask's scheduler, such as ``tcp://host:8786``; for "dask" only, which needs it.
+
+    Yields
+    ------
+    concurrent.futures.Executor
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above, or this program was not started as "mpi" needs it.
+    ModuleNotFoundError
+        If a package is missing: Dask's comes with the extra ``dask``, MPI's with ``mpi``.
+    OSError
+        If the scheduler cannot be reached.
+    concurrent.futures.BrokenExecutor
+        From the block, if workers are lost for good. A task of a Dask worker that dies is begun anew on another one; of
+        other executors, one that dies ends all.
+
+    Notes
+    -----
+    When an exception leaves the block, nothing else is begun. What runs in threads and on MPI is waited for, what runs
+    on Dask goes on for nothing; processes are ended at once, as they are when this one dies.
+    """
+    if name not in NAMES:
+        raise ValueError(f"executor is {name!r}, expected one of {', '.join(map(repr, NAMES))}")
+    if name in ("dask", "mpi") and jobs is not None:
+        raise ValueError(f"jobs is {jobs}, but an executor {name!r} has the workers it has; leave it out")
+    if (scheduler is None) == (name == "dask"):
+        raise ValueError(
+            "an executor 'dask' needs the address of its scheduler, such as scheduler='tcp://host:8786'"
+            if name == "dask"
+            else f"scheduler is {scheduler!r}, but an executor {name!r} has none; leave it out"
+        )
+    if scheduler is not None and not scheduler.rpartition(":")[2].isdigit():  # of which Dask complains after a minute
+        raise ValueError(f"scheduler is {scheduler!r}, expected an address such as tcp://host:8786")
+    n = available_cpus() if jobs is None else integer("jobs", jobs, at_least=1)
+    if name == "threads":
+        yield from _closing(ThreadPoolExecutor(n))
+    elif name == "processes":
+        yield from _processes(n)
+    elif name == "dask":
+        yield from _dask(scheduler)
+    else:
+        yield from _mpi()
+
+
+def _closing(executor: Executor) -> Iterator[Executor]:
+    """An executor that is shut down in the end, without beginning what waits."""
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _processes(n: int) -> Iterator[Executor]:
+    """Processes that end when the writing end of a pipe, which only this process has, is closed."""
+    context = get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(n, context, initializer=_begin_process, initargs=(reader,))
+    with reader, writer:
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+        executor.shutdown()
+
+
+def _begin_process(reader: Connection) -> None:
+    """Leave Ctrl-C to the process that gives the work, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_process, args=(reader,), daemon=True).start()
+
+
+def _end_process(reader: Connection) -> None:
+    with suppress(EOFError, OSError):
+        reader.recv_bytes()  # nobody writes: it returns when there is nobody left who could
+    os._exit(1)
+
+
+def _dask(scheduler: str | None) -> Iterator[Executor]:
+    """The workers of a Dask cluster."""
+    distributed = _package("distributed", "dask")
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        try:
+            # Not pure: what the same program failed at before is tried again, and nobody else's results are taken.
+            yield client.get_executor(pure=False)
+        except distributed.scheduler.KilledWorker as error:
+            n = error.allowed_failures + 1
+            raise BrokenExecutor(
+                f"Dask has given up a task: every worker that tried it has died, {n} in all"
+            ) from error
+        except CancelledError as error:
+            raise BrokenExecutor("Dask has cancelled a task: its scheduler is gone, or was told to") from error
+
+
+def _mpi() -> Iterator[Executor]:
+    """The other processes of an MPI program."""
+    futures = _package("mpi4py.futures", "mpi")
+    n_processes = import_module("mpi4py.MPI").COMM_WORLD.Get_size()
+    if "mpi4py.futures" not in sys.orig_argv or n_processes < 2:
+        raise ValueError(
+            "an executor 'mpi' needs a program started as mpiexec -n 3 python -m mpi4py.futures -m lstm97.cli, with 2 "
+            "or more processes, all of them but one to work"
+        )
+    yield from _closing(futures.MPIPoolExecutor())
+
+
+def _package(name: str, extra: str) -> Any:
+    """A package that comes with an extra."""
+    try:
+        return import_module(name)  # not by a statement: types are checked without it too
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'an executor {extra!r} needs the package {error.name}: pip install "lstm97[{extra}]"', name=error.name
+        ) from error
+
+
+def give_up(futures: Iterable[Future[Any]], error: BaseException) -> None:
+    """Cancel what has not begun, because of an error."""
+    if not isinstance(error, BrokenProcessPool):  # else all fail, and some Pythons stumble over cancelled ones
+        for future in futures:
+            future.cancel()
+
+
+# ---- what all must have in common ----
+
+
+def this_build() -> list[str]:
+    """What the same task must be computed by to come to the same bits: version, and build of the loops."""
+    config = show_config()
+    return [config.version, config.build]
+
+
+def check_build(wanted: list[str]) -> None:
+    """In a worker: BrokenExecutor if the one who gives the work computes by anything else."""
+    if wanted != (found := this_build()):
+        raise BrokenExecutor(
+            f"a worker has lstm97 {found[0]} with the build {found[1]}, this program {wanted[0]} with {wanted[1]}; "
+            "install the same version for both, and set LSTM97_KERNEL to a build that both can run"
+        )

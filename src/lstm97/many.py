@@ -1,0 +1,445 @@
+"""Training many networks side by side: in threads of this process, or on any executor of `concurrent.futures`.
+
+To an executor a network goes as bytes, and comes back as bytes: JSON for what is told, and arrays, in the safetensors
+format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lstm97._checks import integer, positive
+from lstm97._threads import thread_count, usable_cpus
+from lstm97.checkpoints import COUNTS, WINDOW_NUMBERS
+from lstm97.sequences import Sequences, as_sequences, as_targets
+from lstm97.topology import Topology
+from lstm97.training import History, Stop, StopWindow, presented, train
+
+if TYPE_CHECKING:  # these take a while to import
+    from concurrent.futures import Executor, Future
+
+    from lstm97.network import Network
+
+Array = NDArray[Any]
+Pair = tuple[object, object]
+Order = NDArray[np.int64] | np.random.Generator | None
+
+WORTH_A_THREAD = 2_000_000
+"""Weights, with padding, times steps: a network with more work gains more by another thread than handing it over costs.
+
+Where that is with two threads was measured; a call has some tenths of a millisecond that no other thread can share.
+"""
+
+
+class _Data(NamedTuple):
+    """What networks with the same ends and dtype are trained on: packed and checked."""
+
+    inputs: Sequences
+    targets: Array | Sequences
+    order: NDArray[np.int64] | None
+    n_steps: int
+    """Of one epoch."""
+
+
+class _Job(NamedTuple):
+    """One network and what it is trained on; those with the same data have the same object."""
+
+    net: Network
+    data: _Data
+    generator: np.random.Generator | None
+
+    @property
+    def order(self) -> Order:
+        """As for `train`."""
+        return self.data.order if self.generator is None else self.generator
+
+
+def train_many(
+    nets: Iterable[Network],
+    data: Pair | Sequence[Pair],
+    learning_rate: float = 0.5,
+    *,
+    update: Literal["step", "sequence"] = "step",
+    epochs: int = 1,
+    order: ArrayLike | np.random.Generator | Sequence[np.random.Generator] | None = None,
+    stop: Stop | None = None,
+    batch_size: int = 1,
+    threads: int | None = None,
+    executor: Executor | None = None,
+    return_exceptions: bool = False,
+) -> list[History]:
+    """Train many networks side by side, each to the same bits as `train` alone would.
+
+    Parameters
+    ----------
+    nets : iterable of Network
+        Their weights change. They may differ in everything; none twice.
+    data : tuple (inputs, targets), or list of such tuples
+        What `train` takes as inputs and targets: one pair for all networks, or a list with a pair for each.
+    learning_rate, update, epochs, stop, batch_size
+        As for `train`, the same for all networks.
+    order : array_like of int, or list of Generator, optional
+        The same sequences in the same order for all networks, as for `train`; or a list with a generator for each,
+        which draws its permutations.
+    threads : int, optional
+        How many threads of this process train, each one network at a time: by default as many as the environment
+        variable ``LSTM97_NUM_THREADS`` says, else one for each CPU this process may use. Networks that take too little
+        time for that are trained one after the other.
+    executor : concurrent.futures.Executor, optional
+        Where to train instead, such as a ProcessPoolExecutor, ``Client.get_executor(pure=False)`` of Dask or an
+        MPIPoolExecutor; see `lstm97.executors.open_executor`. Stays open.
+    return_exceptions : bool, default False
+        Put the FloatingPointError of a network in the place of its history, instead of raising it.
+
+    Returns
+    -------
+    list of History
+        One for each network.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above. Nothing has changed then.
+    FloatingPointError
+        When all are done, of the first network with a cell state, output or weight that would not be finite, by its
+        number. Its weights are those before the change that failed; the other networks are trained.
+    RuntimeError
+        If another thread trains one of the networks (and the other way round: while it is trained here, it cannot be
+        there). If the executor is broken (concurrent.futures.BrokenExecutor): its workers are lost, or have another
+        version of lstm97 or another build of its loops than this process.
+
+    Notes
+    -----
+    When interrupted, no further network is begun. In threads, those under way end with their epoch; on an executor they
+    may go on for nothing, and networks that had not come back are as they were.
+
+    An executor gets a function of this module and two bytes objects for each network: the network, and its data, in all
+    networks that share them the same object.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> inputs = np.random.default_rng(0).choice([-1.0, 1.0], (100, 10, 1))
+    >>> topology = Topology(1, 1, blocks=(1,), output_squash="tanh", output="identity")
+    >>> nets = [Network(topology, seed=seed) for seed in range(3)]
+    >>> histories = train_many(nets, (inputs, inputs[:, 0]), learning_rate=0.1, epochs=2)
+    >>> [history.sequences for history in histories]
+    [200, 200, 200]
+    """
+    many = _networks(nets)
+    if type(return_exceptions) is not bool:
+        raise TypeError(f"return_exceptions must be True or False, got {return_exceptions!r}")
+    options: dict[str, Any] = {
+        "learning_rate": positive("learning_rate", learning_rate),
+        "update": update,
+        "epochs": integer("epochs", epochs, at_least=0),
+        "stop": stop,
+        "batch_size": batch_size,
+    }
+    jobs = _jobs(many, data, order, options)
+    if executor is None:
+        n = min(thread_count(threads, usable_cpus()), len(jobs))
+        work = sum(job.net._arrays["w"].size * job.data.n_steps for job in jobs) * options["epochs"]
+        done = _train_here(jobs, options, n if work > WORTH_A_THREAD * len(jobs) else 1)
+    else:
+        done = _train_there(jobs, options, _checked_executor(executor, threads))
+    for i, outcome in enumerate(done):
+        if isinstance(outcome, FloatingPointError):
+            done[i] = FloatingPointError(f"in network {i}: {outcome}")
+            if not return_exceptions:
+                raise done[i] from outcome
+    return done
+
+
+# ---- arguments ----
+
+
+def _networks(nets: Iterable[Network]) -> list[Network]:
+    """The networks, all different."""
+    from lstm97.network import Network
+
+    if isinstance(nets, Network):
+        raise TypeError("nets is one Network, expected a list of them; pass [net]")
+    if not isinstance(nets, Iterable):
+        raise TypeError(f"nets must be a list of Networks, got {type(nets).__name__}")
+    many, numbers = list(nets), dict[int, int]()
+    for i, net in enumerate(many):
+        if not isinstance(net, Network):
+            raise TypeError(f"nets[{i}] must be a Network, got {type(net).__name__}")
+        if (first := numbers.setdefault(id(net), i)) != i:
+            raise ValueError(f"nets[{first}] and nets[{i}] are the same network, which can't be trained twice at once")
+    return many
+
+
+def _jobs(nets: list[Network], data: Any, order: Any, options: dict[str, Any]) -> list[_Job]:
+    """Everything packed and checked once for all networks that can share it."""
+    pairs = _pairs(data, len(nets))
+    generators = _generators(order, len(nets))
+    known: dict[tuple[Any, ...], _Data] = {}
+    jobs = []
+    for i, (net, pair, generator) in enumerate(zip(nets, pairs, generators, strict=True)):
+        key = (id(pair), net.dtype, net.topology.n_inputs, net.topology.n_outputs)
+        if key not in known:
+            try:
+                known[key] = _packed(pair, net, order if generator is None else None)
+            except (TypeError, ValueError) as error:
+                if isinstance(data, tuple):
+                    raise
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(f"in data[{i}]: {error}") from error
+            with _in_network(i):  # nothing is trained in no epochs, but all is checked
+                train(net, *known[key][:2], **options | {"epochs": 0}, order=known[key].order, threads=1)
+            with np.errstate(over="ignore", under="ignore"):
+                rate = net.dtype.type(options["learning_rate"])
+            if not 0 < rate < np.inf:
+                raise ValueError(f"learning_rate is {options['learning_rate']!r}, which {net.dtype} can't hold")
+        jobs.append(_Job(net, known[key], generator))
+    return jobs
+
+
+def _pairs(data: Any, n: int) -> list[Pair]:
+    """A pair of inputs and targets for each network; the same object for all that share it."""
+    if not isinstance(data, (tuple, list)):
+        raise TypeError(f"data must be a tuple (inputs, targets), or a list of them, got {type(data).__name__}")
+    pairs: list[Pair] = [data] * n if isinstance(data, tuple) else data
+    if len(pairs) != n:
+        raise ValueError(f"data has {len(pairs)} pairs but there are {n} networks; for the same data, pass one tuple")
+    for i, pair in enumerate(pairs):
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            got = f"a tuple of {len(pair)}" if isinstance(pair, tuple) else type(pair).__name__
+            raise TypeError(f"data must be a tuple (inputs, targets), or a list of them, got {got} for network {i}")
+    return pairs
+
+
+def _packed(pair: Pair, net: Network, order: Any) -> _Data:
+    """A pair in the form that trains any network with this one's ends and dtype."""
+    inputs = as_sequences(pair[0], net._layout)
+    rows, per_sequence = as_targets(pair[1], inputs, net._layout)
+    numbers = None if order is None else presented(order, len(inputs))
+    n_steps = inputs.n_steps if numbers is None else int(inputs.lengths[numbers].sum())
+    return _Data(inputs, rows if per_sequence else Sequences(rows, inputs.offsets), numbers, n_steps)
+
+
+def _generators(order: Any, n: int) -> Sequence[np.random.Generator | None]:
+    """The generator of each network, all different; None if the order is none or an array."""
+    if isinstance(order, np.random.Generator):
+        if n != 1:
+            raise ValueError(
+                f"order is one Generator, and {n} networks would take turns at it in no order that could be repeated; "
+                f"give each its own: order=generator.spawn({n})"
+            )
+        return [order]
+    if not isinstance(order, (list, tuple)) or not any(isinstance(each, np.random.Generator) for each in order):
+        return [None] * n
+    if len(order) != n:
+        raise ValueError(f"order has {len(order)} generators but there are {n} networks")
+    numbers: dict[int, int] = {}
+    for i, each in enumerate(order):
+        if not isinstance(each, np.random.Generator):
+            raise TypeError(f"order[{i}] must be a Generator as the others are, got {type(each).__name__}")
+        if (first := numbers.setdefault(id(each.bit_generator), i)) != i:
+            raise ValueError(f"order[{first}] and order[{i}] draw from the same generator; give each network its own")
+    return order
+
+
+def _checked_executor(executor: Any, threads: int | None) -> Executor:
+    """The executor, if it is one and nobody asks for threads as well."""
+    from concurrent.futures import Executor
+
+    if not isinstance(executor, Executor):
+        raise TypeError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}")
+    if threads is not None:
+        raise ValueError(f"threads is {threads}, but an executor has the workers it has; leave it out")
+    return executor
+
+
+@contextmanager
+def _in_network(i: int) -> Iterator[None]:
+    """Tell which network another thread is using."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeError(f"in network {i}: {error}") from error
+
+
+# ---- here ----
+
+
+def _train_here(jobs: list[_Job], options: dict[str, Any], threads: int) -> list[Any]:
+    """The history of each network, or the FloatingPointError that ended it."""
+    given_up = False
+
+    def run(i: int) -> History | FloatingPointError:
+        job = jobs[i]
+        try:
+            with _in_network(i):
+                return train(job.net, *job.data[:2], **options, order=job.order, threads=1, callback=lambda _: given_up)
+        except FloatingPointError as error:
+            return error
+
+    if threads == 1:
+        return [run(i) for i in range(len(jobs))]
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+    pool = ThreadPoolExecutor(threads)
+    try:
+        futures = [pool.submit(run, i) for i in range(len(jobs))]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        return [future.result() for future in futures if future.done()]
+    except BaseException:
+        given_up = True
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+# ---- elsewhere ----
+
+
+def _train_there(jobs: list[_Job], options: dict[str, Any], executor: Executor) -> list[Any]:
+    """As `_train_here`, by an executor; the networks are claimed until they have come back."""
+    from concurrent.futures import as_completed
+
+    from lstm97.executors import give_up
+
+    done: list[Any] = [None] * len(jobs)
+    with ExitStack() as claims:
+        for i, job in enumerate(jobs):
+            with _in_network(i):
+                claims.enter_context(job.net._engine.training())
+        packed = {id(job.data): _data_to_bytes(job.data) for job in jobs}
+        pairs = [(_job_to_bytes(job, options), packed[id(job.data)]) for job in jobs]
+        futures: dict[Future[bytes], int] = {}
+        try:
+            for i, pair in enumerate(pairs):
+                futures[executor.submit(train_elsewhere, *pair)] = i
+            for future in as_completed(futures):
+                i = futures[future]
+                done[i] = _take_back(jobs[i], options["stop"], future.result())
+        except BaseException as error:
+            give_up(futures, error)
+            raise
+    return done
+
+
+def train_elsewhere(job: bytes, data: bytes) -> bytes:
+    """What an executor is given to do: train the network of a job, and return what has come of it."""
+    from lstm97.executors import check_build
+    from lstm97.network import Network
+
+    told, arrays = _unpack(job)
+    check_build(told["build"])
+    _, sequences = _unpack(data)
+    inputs = Sequences(sequences["inputs"], sequences["offsets"])
+    targets = sequences["targets"]
+    net = Network(Topology(**told["topology"]), arrays["parameters"].dtype)
+    net.parameters = arrays["parameters"]
+    options = told["options"]
+    if options["stop"] is not None:
+        options["stop"] = Stop(**options["stop"])
+    generator = None if told["generator"] is None else _generator(told["generator"])
+    history, error = History(), None
+    try:
+        train(
+            net,
+            inputs,
+            targets if "per_sequence" in sequences else Sequences(targets, inputs.offsets),
+            **options,
+            order=sequences.get("order") if generator is None else generator,
+            threads=1,
+            history=history,
+        )
+    except FloatingPointError as raised:
+        error = str(raised)
+    window = history._window
+    arrays = {"parameters": net.parameters, "errors": history.errors}
+    if window is not None:
+        arrays |= {"window_errors": window.errors, "window_wrong": window.wrong}
+    return _pack(
+        {
+            "error": error,
+            "counts": {name: getattr(history, name) for name in (*COUNTS, "stopped", "seconds")},
+            "window": window and {name: getattr(window, name) for name in WINDOW_NUMBERS},
+            "generator": generator and generator.bit_generator.state,
+        },
+        arrays,
+    )
+
+
+def _take_back(job: _Job, stop: Stop | None, result: bytes) -> History | FloatingPointError:
+    """Set a network and its generator to what has come of them; the history, or what ended it."""
+    told, arrays = _unpack(result)
+    job.net.parameters = arrays["parameters"]
+    if job.generator is not None:
+        job.generator.bit_generator.state = told["generator"]
+    if told["error"] is not None:
+        return FloatingPointError(told["error"])
+    history = History()
+    history._errors = np.array(arrays["errors"])
+    for name, value in told["counts"].items():
+        setattr(history, name, value)
+    if stop is not None:
+        history._window = window = StopWindow(stop)
+        window.errors[...], window.wrong[...] = arrays["window_errors"], arrays["window_wrong"]
+        for name, value in told["window"].items():
+            setattr(window, name, value)
+    return history
+
+
+def _job_to_bytes(job: _Job, options: dict[str, Any]) -> bytes:
+    """What `train_elsewhere` needs besides the data."""
+    from lstm97.executors import this_build
+
+    if job.generator is not None:
+        kind = type(job.generator.bit_generator)
+        if getattr(np.random, kind.__name__, None) is not kind:
+            raise ValueError(f"order has a generator by {kind.__name__}, which is none of numpy.random's: not sent")
+    stop = options["stop"]
+    told = {
+        "build": this_build(),
+        "topology": asdict(job.net.topology),
+        "options": options | {"stop": stop and asdict(stop)},
+        "generator": job.generator and job.generator.bit_generator.state,
+    }
+    return _pack(told, {"parameters": job.net.parameters})
+
+
+def _data_to_bytes(data: _Data) -> bytes:
+    """What a network is trained on; the presence of "per_sequence" tells what the targets belong to."""
+    inputs, targets, order, _ = data
+    arrays = {"inputs": inputs.values, "offsets": inputs.offsets}
+    if isinstance(targets, Sequences):
+        arrays["targets"] = targets.values
+    else:
+        arrays |= {"targets": targets, "per_sequence": np.empty(0, np.uint8)}
+    return _pack({}, arrays if order is None else arrays | {"order": order})
+
+
+def _generator(state: dict[str, Any]) -> np.random.Generator:
+    """A generator in a state."""
+    generator = np.random.Generator(getattr(np.random, state["bit_generator"])())
+    generator.bit_generator.state = state
+    return generator
+
+
+def _pack(told: dict[str, Any], arrays: Mapping[str, Array]) -> bytes:
+    """Plain values and arrays as bytes."""
+    from safetensors.numpy import save
+
+    data: bytes = save(dict(arrays), {"told": json.dumps(told, default=lambda array: array.tolist())})
+    return data
+
+
+def _unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+    """What `_pack` was given."""
+    from safetensors.numpy import load
+
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return json.loads(header["__metadata__"]["told"]), load(data)

@@ -1,0 +1,433 @@
+"""Many networks side by side: the bits of training each alone, wherever it is done, and what goes wrong."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import multiprocessing
+import sys
+import threading
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from joblib.externals import loky
+
+from lstm97 import Network, Sequences, Stop, Topology, executors, many, train, train_many
+
+REAL = Topology(2, 1, blocks=(2, 1), output="identity")
+SYMBOLIC = Topology(5, 3, blocks=(2,), forget_gates=True, output="softmax")
+
+
+def reals(n, seed):
+    """Sequences of different lengths with one target each."""
+    rng = np.random.default_rng(seed)
+    return [rng.uniform(-1, 1, (length, 2)) for length in rng.integers(1, 9, n)], rng.uniform(-1, 1, (n, 1))
+
+
+def symbols(n, seed):
+    """Symbols with a class at every step, or none."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 9, n)
+    return [rng.integers(5, size=k) for k in lengths], [rng.integers(-1, 3, size=k) for k in lengths]
+
+
+def steps(n, seed):
+    """A target at some steps of sequences of one length."""
+    rng = np.random.default_rng(seed)
+    targets = rng.uniform(-1, 1, (n, 6, 1))
+    targets[:, ::2] = np.nan
+    return rng.uniform(-1, 1, (n, 6, 2)), targets
+
+
+def networks(n, topology=REAL, dtypes=("float64", "float32")):
+    return [Network(topology, dtypes[i % len(dtypes)], seed=i) for i in range(n)]
+
+
+def generators(n):
+    kinds = (np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64, np.random.PCG64DXSM)
+    return [np.random.Generator(kind(i)) for i, kind in zip(range(n), itertools.cycle(kinds), strict=False)]
+
+
+CASES = {
+    "shared": (REAL, reals(30, 1), {"epochs": 2}),
+    "own": (REAL, [reals(10 + i, i) for i in range(5)], {"learning_rate": 0.1}),
+    "per step": (REAL, steps(20, 2), {"order": [3, 3, 0, 19]}),
+    "classes per step": (SYMBOLIC, symbols(40, 3), {"epochs": 2, "learning_rate": np.float32(0.3)}),
+    "generators": (REAL, reals(30, 4), {"epochs": 3, "order": generators(5)}),
+    "stopped": (REAL, reals(30, 4), {"epochs": 9, "stop": Stop(45, 9.0, 9.0), "order": generators(5)}),
+    "not stopped": (REAL, reals(30, 4), {"epochs": 2, "stop": Stop(50, 0.0, 0.0)}),
+    "batches": (SYMBOLIC, symbols(33, 5), {"update": "sequence", "batch_size": 8, "epochs": 2}),
+    "no epochs": (REAL, reals(3, 6), {"epochs": 0, "order": generators(5)}),
+}
+
+
+def standing(net, history, generator=None):
+    """All there is to a network, its history and its generator but the time."""
+    window = history._window and {
+        name: value.tobytes() if isinstance(value, np.ndarray) else value
+        for name, value in vars(history._window).items()
+    }
+    return (
+        net.parameters.dtype,
+        net.parameters.tobytes(),
+        (history.sequences, history.steps, history.epochs, history.stopped, history.errors.tobytes()),
+        window,
+        generator and str(generator.bit_generator.state),
+    )
+
+
+def generator_of(options, i):
+    """The generator that network i draws its orders from, if there is one."""
+    order = options.get("order")
+    return order[i] if order and isinstance(order[0], np.random.Generator) else None
+
+
+def assert_as_alone(case, **where):
+    topology, data, options = copy.deepcopy(CASES[case])
+    alone_options = copy.deepcopy(options)
+    nets, alone = networks(5, topology), networks(5, topology)
+    expected = []
+    for i, net in enumerate(alone):
+        generator = generator_of(alone_options, i)
+        how = alone_options | ({} if generator is None else {"order": generator})
+        history = train(net, *(data if isinstance(data, tuple) else data[i]), **how)
+        expected.append(standing(net, history, generator))
+    histories = train_many(nets, data, **options, **where)
+    pairs = zip(nets, histories, strict=True)
+    assert [standing(*pair, generator_of(options, i)) for i, pair in enumerate(pairs)] == expected
+    assert any(history.seconds > 0 for history in histories) == (options.get("epochs") != 0)
+
+
+@pytest.fixture
+def any_work_is_worth_a_thread(monkeypatch):
+    monkeypatch.setattr(many, "WORTH_A_THREAD", 0)
+
+
+# ---- the same bits ----
+
+
+@pytest.mark.usefixtures("any_work_is_worth_a_thread")
+@pytest.mark.parametrize("threads", [1, 2, 3, 7, None])
+@pytest.mark.parametrize("case", CASES)
+def test_any_number_of_threads_comes_to_the_bits_of_each_alone(case, threads):
+    assert_as_alone(case, threads=threads)
+
+
+class Strict(Executor):
+    """Runs at once what it can find by its name, with bytes; there is nothing else that every pickler could write."""
+
+    def submit(self, function, /, *arguments, **options):
+        assert not options
+        assert getattr(sys.modules[function.__module__], function.__qualname__) is function
+        assert {type(argument) for argument in arguments} == {bytes}
+        future = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            result = function(*arguments)
+            assert type(result) is bytes
+            future.set_result(result)
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+EXECUTORS = {
+    "strict": Strict,
+    "threads": lambda: ThreadPoolExecutor(3),
+    "processes": lambda: ProcessPoolExecutor(2, multiprocessing.get_context("spawn")),
+    "loky": lambda: loky.ProcessPoolExecutor(2),
+}
+
+
+@pytest.mark.parametrize("kind", EXECUTORS)
+def test_any_executor_comes_to_the_bits_of_each_alone_and_stays_open(kind):
+    with EXECUTORS[kind]() as executor:
+        for case in CASES:
+            assert_as_alone(case, executor=executor)
+        if kind != "strict":
+            assert executor.submit(abs, -1).result() == 1
+
+
+def test_data_of_many_networks_are_one_object_for_the_executor():
+    sent = []
+
+    class Watched(Strict):
+        def submit(self, function, /, job, data):
+            sent.append(data)
+            return super().submit(function, job, data)
+
+    train_many(networks(6), reals(10, 1), executor=Watched())
+    assert len({id(data) for data in sent}) == 2  # one for each dtype
+    assert len(sent) == 6
+
+
+@pytest.mark.parametrize("executor", [None, Strict()])
+def test_training_goes_on_from_the_histories(executor):
+    nets, alone, data = networks(2), networks(2), reals(30, 4)
+    stop = Stop(45, 9.0, 9.0)  # holds in the second epoch
+    histories = train_many(nets, data, stop=stop, executor=executor)
+    for net, one, history in zip(nets, alone, histories, strict=True):
+        assert not history.stopped
+        train(net, *data, stop=stop, history=history)
+        assert history.stopped
+        assert standing(net, history) == standing(one, train(one, *data, stop=stop, epochs=2))
+
+
+def test_networks_that_differ_in_everything_share_data():
+    inputs = Sequences.pack(reals(20, 1)[0])
+    topologies = (REAL, Topology(2, 1, blocks=(), n_hidden=3), Topology(2, 1, blocks=(4,), output="identity"))
+    nets, alone = ([Network(topology, seed=1) for topology in topologies] for _ in range(2))
+    data = (inputs, reals(20, 1)[1])
+    found = [standing(*pair) for pair in zip(nets, train_many(nets, data), strict=True)]
+    assert found == [standing(net, train(net, *data)) for net in alone]
+
+
+@pytest.mark.parametrize("executor", [None, Strict()])
+def test_no_networks_are_no_histories(executor):
+    assert train_many([], [], executor=executor) == []
+    assert train_many(iter(()), reals(3, 1), executor=executor) == []
+
+
+# ---- side by side ----
+
+
+def watched(monkeypatch, before):
+    """Have `before` called in the thread that trains a network; the names of those threads."""
+    names = []
+
+    def train_after(net, *arguments, **options):
+        if options["epochs"]:  # else arguments are checked
+            names.append(threading.current_thread().name)
+            before(net)
+        return train(net, *arguments, **options)
+
+    monkeypatch.setattr(many, "train", train_after)
+    return names
+
+
+@pytest.mark.usefixtures("any_work_is_worth_a_thread")
+def test_threads_train_side_by_side(monkeypatch):
+    barrier = threading.Barrier(3, timeout=60)  # broken unless three are trained at once
+    names = watched(monkeypatch, lambda net: barrier.wait())
+    train_many(networks(6), reals(5, 1), threads=3)
+    assert len(names) == 6
+    assert len(set(names)) == 3
+
+
+def test_too_little_work_takes_no_other_thread(monkeypatch):
+    names = watched(monkeypatch, lambda net: None)
+    train_many(networks(3), reals(5, 1), threads=3)
+    train_many(networks(1), ([np.zeros((50_000, 2))], [[0.5]]), threads=3)
+    assert names == [threading.current_thread().name] * 4
+    train_many(networks(2), ([np.zeros((50_000, 2))], [[0.5]]), threads=3)
+    assert threading.current_thread().name not in names[4:]
+
+
+@pytest.mark.usefixtures("any_work_is_worth_a_thread")
+def test_the_environment_says_how_many_threads(monkeypatch):
+    names = watched(monkeypatch, lambda net: None)
+    monkeypatch.setenv("LSTM97_NUM_THREADS", "1")
+    train_many(networks(4), reals(5, 1))
+    assert set(names) == {threading.current_thread().name}
+    monkeypatch.setenv("LSTM97_NUM_THREADS", "many")
+    with pytest.raises(ValueError, match="LSTM97_NUM_THREADS is 'many'"):
+        train_many(networks(4), reals(5, 1))
+
+
+# ---- what goes wrong ----
+
+HERE_AND_THERE = {"alone": {"threads": 1}, "threads": {"threads": 3}, "executor": {"executor": Strict()}}
+
+
+@pytest.mark.usefixtures("any_work_is_worth_a_thread")
+@pytest.mark.parametrize("where", HERE_AND_THERE)
+def test_networks_that_fail_do_not_stop_the_others(where):
+    """The data of networks 1 and 3 are too large for float32, late in the first epoch."""
+    inputs, targets = reals(20, 1)
+    large = targets.copy()
+    large[15] = 1e30
+    data = [(inputs, large if i in (1, 3) else targets) for i in range(5)]
+    for return_exceptions in (False, True):
+        nets, alone = networks(5, dtypes=["float32"]), networks(5, dtypes=["float32"])
+        orders, drawn = generators(5), generators(5)
+        messages = {}
+        for i, net in enumerate(alone):
+            try:
+                train(net, *data[i], epochs=3, order=drawn[i])
+            except FloatingPointError as error:
+                messages[i] = f"in network {i}: {error}"
+        assert list(messages) == [1, 3]
+        how = {"epochs": 3, "order": orders, "return_exceptions": return_exceptions} | HERE_AND_THERE[where]
+        if return_exceptions:
+            found = train_many(nets, data, **how)
+            assert {i: str(one) for i, one in enumerate(found) if isinstance(one, FloatingPointError)} == messages
+            assert [one.epochs for one in found if not isinstance(one, FloatingPointError)] == [3, 3, 3]
+        else:
+            with pytest.raises(FloatingPointError) as caught:
+                train_many(nets, data, **how)
+            assert str(caught.value) == messages[1]
+        for net, one, order, other in zip(nets, alone, orders, drawn, strict=True):
+            assert net.parameters.tobytes() == one.parameters.tobytes()
+            assert str(order.bit_generator.state) == str(other.bit_generator.state)
+
+
+class OddGenerator(np.random.PCG64):
+    """A bit generator that numpy.random does not have."""
+
+
+NET = Network(REAL)
+GOOD = reals(3, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"nets": NET}, TypeError, r"nets is one Network, expected a list of them; pass \[net\]"),
+        ({"nets": 5}, TypeError, "nets must be a list of Networks, got int"),
+        ({"nets": [NET, "net"]}, TypeError, r"nets\[1\] must be a Network, got str"),
+        ({"nets": [NET, Network(REAL), NET]}, ValueError, r"nets\[0\] and nets\[2\] are the same network"),
+        ({"data": "data"}, TypeError, "data must be a tuple .* got str"),
+        ({"data": [GOOD]}, ValueError, "data has 1 pairs but there are 2 networks; for the same data, pass one tuple"),
+        ({"data": [GOOD, list(GOOD)]}, TypeError, "got list for network 1"),
+        ({"data": (*GOOD, None)}, TypeError, "got a tuple of 3 for network 0"),
+        ({"data": (GOOD[0], GOOD[1][1:])}, ValueError, "^targets has 2 sequences but inputs has 3"),
+        ({"data": [GOOD, (GOOD[0], GOOD[1][1:])]}, ValueError, r"^in data\[1\]: targets has 2 sequences"),
+        ({"data": [GOOD, (GOOD[0], "x")]}, TypeError, r"^in data\[1\]: targets must be an array"),
+        ({"order": np.random.default_rng(1)}, ValueError, r"one Generator, and 2 .* order=generator.spawn\(2\)"),
+        ({"order": generators(3)}, ValueError, "order has 3 generators but there are 2 networks"),
+        ({"order": [*generators(1), 0]}, TypeError, r"order\[1\] must be a Generator as the others are, got int"),
+        ({"order": generators(1) * 2}, ValueError, r"order\[0\] and order\[1\] draw from the same generator"),
+        ({"order": [0, 3]}, ValueError, "order must hold sequence numbers from 0 to 2"),
+        ({"learning_rate": 0}, ValueError, "learning_rate must be positive"),
+        ({"learning_rate": 1e300}, ValueError, "learning_rate is 1e[+]300, which float32 can't hold"),
+        ({"update": "epoch"}, ValueError, "update must be"),
+        ({"batch_size": 2}, ValueError, "batch_size is 2, but with update='step' it must be 1"),
+        ({"epochs": -1}, ValueError, "epochs must be at least 0"),
+        ({"stop": 3}, TypeError, "stop must be a Stop"),
+        ({"threads": 0}, ValueError, "threads must be at least 1"),
+        ({"executor": 4}, TypeError, "executor must be a concurrent.futures.Executor, got int"),
+        ({"executor": Strict(), "threads": 2}, ValueError, "threads is 2, but an executor has the workers it has"),
+        ({"return_exceptions": 1}, TypeError, "return_exceptions must be True or False, got 1"),
+        (
+            {"executor": Strict(), "order": [np.random.Generator(OddGenerator(i)) for i in range(2)]},
+            ValueError,
+            "a generator by OddGenerator, which is none of numpy.random's",
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_changes(change, error, message):
+    nets = networks(2)
+    before = [net.parameters.tobytes() for net in nets]
+    with pytest.raises(error, match=message):
+        train_many(**{"nets": nets, "data": GOOD} | change)
+    assert [net.parameters.tobytes() for net in nets] == before
+
+
+class Waiting(Executor):
+    """Begins nothing by itself."""
+
+    def __init__(self):
+        self.calls = []
+        self.full = threading.Semaphore(0)
+
+    def submit(self, function, /, *arguments):
+        future = Future()
+        self.calls.append((future, function, arguments))
+        self.full.release()
+        return future
+
+    def run(self, i):
+        future, function, arguments = self.calls[i]
+        assert future.set_running_or_notify_cancel()
+        future.set_result(function(*arguments))
+
+
+def test_networks_are_claimed_while_an_executor_has_them():
+    nets, data, executor = networks(3), reals(5, 1), Waiting()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(train_many, nets, data, executor=executor)
+        for _ in nets:
+            executor.full.acquire()
+        for net in nets:
+            with pytest.raises(RuntimeError, match="this network is being trained by another thread"):
+                train(net, *data)
+        for i in range(3):
+            executor.run(i)
+        running.result()
+    for net in nets:
+        train(net, *data)
+
+
+@pytest.mark.usefixtures("any_work_is_worth_a_thread")
+@pytest.mark.parametrize("where", HERE_AND_THERE)
+def test_a_network_that_another_thread_trains_is_named(where):
+    nets, data = networks(3), reals(5, 1)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(history):
+        begun.set()
+        assert go_on.wait(60)
+
+    before = nets[0].parameters
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(train, nets[1], *data, callback=wait)
+        assert begun.wait(60)
+        try:
+            with pytest.raises(RuntimeError, match="in network 1: this network is being trained by another thread"):
+                train_many(nets, data, **HERE_AND_THERE[where])
+        finally:
+            go_on.set()
+        running.result()
+    if where == "executor":  # all were claimed before the first was sent
+        assert nets[0].parameters.tobytes() == before.tobytes()
+    train_many(nets, data)
+
+
+def test_an_interrupt_leaves_networks_that_have_not_come_back_as_they_were():
+    nets, data, executor = networks(4), reals(5, 1), Waiting()
+    before = [net.parameters.tobytes() for net in nets]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(train_many, nets, data, executor=executor)
+        for _ in nets:
+            executor.full.acquire()
+        executor.run(2)
+        executor.calls[0][0].set_exception(KeyboardInterrupt("enough"))
+        with pytest.raises(KeyboardInterrupt, match="enough"):
+            running.result()
+    assert [future.cancelled() for future, *_ in executor.calls] == [False, True, False, True]
+    after = [net.parameters.tobytes() for net in nets]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False, True]
+    train_many(nets, data)
+
+
+@pytest.mark.usefixtures("any_work_is_worth_a_thread")
+def test_an_interrupt_begins_no_further_network_and_ends_those_in_threads_with_their_epoch(monkeypatch):
+    """Network 0 would take for ever; network 1 stands for the interrupt."""
+    nets = networks(8)
+    begun, first = [], threading.Event()
+
+    def before(net):
+        begun.append(nets.index(net))
+        if net is nets[0]:
+            first.set()
+        else:
+            assert first.wait(60)
+            raise KeyboardInterrupt("enough")
+
+    watched(monkeypatch, before)
+    with pytest.raises(KeyboardInterrupt, match="enough"):
+        train_many(nets, reals(5, 1), epochs=10**9, threads=2)
+    assert {0, 1} <= set(begun)
+    assert len(begun) < 8
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+
+
+def test_workers_with_another_build_are_refused(monkeypatch):
+    builds = iter(["v4", "baseline"])
+    monkeypatch.setattr(executors, "this_build", lambda: ["1.0", next(builds)])
+    nets = networks(1)
+    before = nets[0].parameters.tobytes()
+    with pytest.raises(BrokenExecutor, match=r"^a worker has .* the build baseline, this program .* with v4; "):
+        train_many(nets, reals(3, 1), executor=Strict())
+    assert nets[0].parameters.tobytes() == before
