@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from unittest import mock
 
 import numpy as np
@@ -152,7 +153,7 @@ def threads_started(**options):
     rng = np.random.default_rng(0)
     X, D = rng.uniform(-1, 1, (400, 100, 2)), rng.uniform(0, 1, (400, 1))
     with mock.patch.object(_crew, "start_new_thread", side_effect=_crew.start_new_thread) as start:
-        lstm97.train(Network(ADDING), X, D, **{"update": "sequence", "batch_size": 16, **options})
+        lstm97.train(Network(ADDING), X, D, **{"update": "sequence", "batch_size": 16, "epochs": 5, **options})
     return start.call_count
 
 
@@ -199,25 +200,50 @@ def test_a_variable_that_is_no_number_of_threads_is_refused(text, monkeypatch):
         lstm97.train(Network(ADDING), np.zeros((1, 3, 2)), np.zeros((1, 1)))
 
 
+def run(program):
+    """What a program prints that may fork while it has threads."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+
+
+def is_soon_true(condition):
+    """Whether something becomes true within ten seconds."""
+    for _ in range(1000):
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
 @pytest.mark.usefixtures("shared")
-def test_no_thread_is_left_whatever_ends_a_training():
+@pytest.mark.parametrize("how", [{"batch_size": 16}, {"update": "step", "parallel": "hogwild"}])
+def test_no_thread_is_left_whatever_ends_a_training(how):
     rng = np.random.default_rng(3)
-    X, D = rng.uniform(-1, 1, (64, 12, 2)), rng.uniform(0, 1, (64, 1))
+    X, D = rng.uniform(-1, 1, (64, 100, 2)), rng.uniform(0, 1, (64, 1))
     before = n_threads()
 
     def leave(_):
         raise LookupError
 
     with pytest.raises(LookupError):
-        outcome(ADDING, X, D, batch_size=16, threads=4, callback=leave)
-    X[30] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
-        outcome(ADDING, X, D, batch_size=16, threads=4)
-    for _ in range(1000):  # they have given back what they had; the system may take a moment more to see them off
-        if n_threads() == before:
-            break
-        threading.Event().wait(0.01)
-    assert n_threads() == before
+        outcome(ADDING, X, D, threads=4, callback=leave, **how)
+    assert outcome(ADDING, X, D, threads=4, stop=Stop(20, 9, 9), **how)[2][3]  # stopped
+    X[50, 20:] = 1e308
+    assert outcome(EXPLOSIVE, X, D, make=exploding, learning_rate=1e-9, threads=4, **how)[3]
+    # They have given back what they had; the system may take a moment more to see them off.
+    assert is_soon_true(lambda: n_threads() == before)
+
+
+def test_helpers_do_work():
+    rng = np.random.default_rng(0)
+    X, D = rng.uniform(-1, 1, (160, 100, 8)), rng.uniform(0, 1, (160, 1))
+    net = Network(Topology(8, 1, blocks=(1,) * 64))
+    with mock.patch.object(training, "available_cpus", return_value=2):
+        all_of_us, me = time.process_time(), time.thread_time()
+        lstm97.train(net, X, D, 1e-3, update="sequence", batch_size=16, threads=2)
+        all_of_us, me = time.process_time() - all_of_us, time.thread_time() - me
+    # With two free processors it is half of the work. However busy they are, half of the first batch is shared.
+    assert all_of_us - me > 0.02 * me
 
 
 @pytest.mark.parametrize("how", [{"batch_size": 16}, {"update": "step", "parallel": "hogwild"}])
@@ -225,13 +251,15 @@ def test_another_python_thread_goes_on_meanwhile(how):
     rng = np.random.default_rng(0)
     X, D = rng.uniform(-1, 1, (32, 2000, 2)), rng.uniform(0, 1, (32, 1))
     net = Network(Topology(2, 1, blocks=(1,) * 60))
-    count, done = 0, threading.Event()
+    count, done, usual = 0, threading.Event(), sys.getswitchinterval()
 
     def keep_counting():
         nonlocal count
         while not done.is_set():
             count += 1
+            time.sleep(0)  # give the GIL to whoever wants it
 
+    sys.setswitchinterval(1000)  # nobody takes the GIL: who computes without giving it away keeps it
     counter = threading.Thread(target=keep_counting)
     counter.start()
     try:
@@ -240,8 +268,9 @@ def test_another_python_thread_goes_on_meanwhile(how):
         during = count - before
     finally:
         done.set()
+        sys.setswitchinterval(usual)
         counter.join()
-    assert during > 1000
+    assert during > 200
 
 
 @pytest.mark.parametrize("call", ["batch_size=64, update='sequence'", "parallel='hogwild'"])
@@ -252,8 +281,8 @@ def test_fork_after_use_and_use_in_the_child(call):
         X, D = rng.uniform(-1, 1, (400, 100, 2)), rng.uniform(0, 1, (400, 1))
         def go():
             net = lstm97.Network(lstm97.Topology(2, 1))
-            history = lstm97.train(net, X, D, 0.01, threads=2, {call})
-            return history.sequences == 400 and np.isfinite(net.parameters).all()
+            history = lstm97.train(net, X, D, 0.01, threads=2, epochs=10, {call})
+            return history.sequences == 4000 and np.isfinite(net.parameters).all()
         ok = go()
         child = os.fork()
         if child == 0:
@@ -261,14 +290,24 @@ def test_fork_after_use_and_use_in_the_child(call):
         ok = ok and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and go()
         print("ok" if ok else "not ok")
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout == "ok\n"
+    assert run(program) == "ok\n"
+
+
+def test_fork_in_a_callback_ends_in_peace_in_the_child():
+    program = """
+        import os, sys, numpy as np, lstm97
+        rng = np.random.default_rng(0)
+        X, D = rng.uniform(-1, 1, (1600, 100, 2)), rng.uniform(0, 1, (1600, 1))
+        children = []
+        def fork(history):
+            children.append(os.fork())
+            if children[-1] == 0:
+                sys.exit(5)
+        lstm97.train(lstm97.Network(lstm97.Topology(2, 1)), X, D, 0.01, update="sequence", batch_size=16, threads=2,
+                     epochs=3, callback=fork)
+        print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+    """
+    assert run(program) == "[5, 5, 5]\n"
 
 
 # ---- Hogwild ----
@@ -341,7 +380,7 @@ def test_hogwild_goes_on_from_its_checkpoints_only(tmp_path):
     lstm97.train(Network(ADDING), X, D, 0.1, **options)
     history = lstm97.train(Network(ADDING), X, D, 0.1, epochs=2, **options)
     assert (history.sequences, history.epochs) == (200, 2)
-    with pytest.raises(ValueError, match="differs in update"):
+    with pytest.raises(ValueError, match="differs in parallel"):
         lstm97.train(Network(ADDING), X, D, 0.1, epochs=3, checkpoint=path)
 
 

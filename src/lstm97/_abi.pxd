@@ -9,6 +9,8 @@ cdef extern from "_lanes.h" nogil:
     ctypedef int64_t word   # a signed integer as wide as a real
 
 cdef extern from "_crew.h" nogil:
+    enum:
+        APART
     ctypedef struct Bed:
         void *bell
     ctypedef struct Crew:
@@ -185,10 +187,11 @@ cdef struct Sums:               # of changes of the weights
     int32_t *symbols            # (n_inputs,)
     uint8_t *is_listed          # (n_inputs,)
     Py_ssize_t n_symbols
-    # of a share: how it went
+    # of a share that is done: how it went
     Report report
     Py_ssize_t sequence
     Py_ssize_t n_steps
+    char[APART] apart
 
 cdef struct Worker:             # what a thread works with, and how far it came
     Bed *bed
@@ -203,7 +206,10 @@ cdef struct Worker:             # what a thread works with, and how far it came
     real *e_s                   # (n_cells padded,) alpha e_s carried back to a step
     real *delta                 # (n_block, n_change_lanes) what each step adds to row m of dw, divided by z_m
     Sums *sums                  # the share's
-    Py_ssize_t n_steps          # of shares, in this round
+    Report report
+    Py_ssize_t sequence
+    Py_ssize_t n_steps          # of the share
+    Py_ssize_t n_steps_in_all   # of shares done in this round
     Py_ssize_t place, end       # in the schedule: the first of those that step together, and where the share ends
     Py_ssize_t n_members        # how many step together, or 0: none yet
     Py_ssize_t step             # steps they have done
@@ -215,6 +221,7 @@ cdef struct Worker:             # what a thread works with, and how far it came
     State *st
     Py_ssize_t position         # in the order, or -1: none yet
     Tally tally
+    char[APART] between         # this worker and the next
 
 cdef struct Training:           # what a crew trains, and how far it came
     Crew crew
@@ -228,14 +235,17 @@ cdef struct Training:           # what a crew trains, and how far it came
     # batches: each is cut into shares, and the changes of a few shares, a wave, are summed at once
     Py_ssize_t size             # sequences whose changes are summed
     const int64_t *schedule     # (n_order,) positions in the order, batch after batch, share after share
+    const int64_t *bounds       # (shares of all batches + 1,) places in the schedule where shares begin
     Tally *tallies              # (size,) of the batch's sequences as they come in the order
     Py_ssize_t n_sums           # shares of a wave, at the most
     Sums *sums                  # (n_sums,)
-    Sums total                  # of the batch's waves so far
+    Sums total                  # of the batch's waves so far; also of the share, where it is the only one
     Py_ssize_t n                # sequences of the present batch; 0: none yet
     Py_ssize_t n_shares
+    Py_ssize_t bound            # in bounds: the first share's
     Py_ssize_t first_share      # of the present wave
     Py_ssize_t n_wave           # its shares
+    Py_ssize_t step_work        # weights that a step reads
     Py_ssize_t worth_sharing    # weights times steps of a batch; if 0, everything is shared whether it pays or not
     bint is_worth_sharing       # the batch is enough work for several threads
     bint is_shared              # the present wave is for all of them
@@ -243,9 +253,9 @@ cdef struct Training:           # what a crew trains, and how far it came
     double began                # when this wave did
     double own_time             # of the leader on its processor, in this wave
     bint is_waiting             # the leader, as there is nothing left to claim
-    double balance              # what sharing has cost of late, or saved
-    Py_ssize_t n_alone          # waves that the leader does alone now
-    Py_ssize_t rest             # and next time
+    double balance              # what sharing has cost of late; negative: saved
+    double rest                 # how long the leader last went on alone
+    double alone_until
     Py_ssize_t n_rows           # of weights that may change
     # weights that change by the step
     int64_t next_position       # nobody has taken yet

@@ -63,10 +63,10 @@ cdef extern from "_crew.h" nogil:
         MOST_ITEMS
     int64_t see(const int64_t*)
     void put "set"(int64_t*, int64_t)
-    int64_t exchange(int64_t*, int64_t)
     int64_t add(int64_t*, int64_t)
     void lower(int64_t*, int64_t)
-    void pause_a_moment()
+    void lock(int64_t*)
+    void unlock(int64_t*)
     double now()
     double time_on_cpu()
     int64_t claim_item(Crew*, const Bed*)
@@ -86,8 +86,8 @@ cdef enum:
     PATIENCE = 50_000           # microseconds from one look for signals to the next, while waiting for others
     WORTH_A_ROUND = 16_384      # reals of rows that are summed up: several microseconds
     MOST_PARTS = 64             # that these are cut into
-    LEAST_REST = 8              # waves that the leader does alone when others have held it up
-    MOST_REST = 1024
+    LEAST_REST = 4_000_000      # nanoseconds that the leader goes on alone when others have held it up
+    MOST_REST = 500_000_000
 
 
 # ---- small helpers ---------------------------------------------------------------------------------------------------
@@ -1384,12 +1384,12 @@ cdef void step_together(const Net* net, const Training* training, Worker* me) no
     if together:
         squash_together(net, me)
     for k in range(me.n_active):
-        me.sums.report.status = step_member(net, training, me, me.members + k, together)
-        if me.sums.report.status != OK:
-            me.sums.sequence = plan.order[me.members[k].position]
-            me.sums.report.step = me.step
+        me.report.status = step_member(net, training, me, me.members + k, together)
+        if me.report.status != OK:
+            me.sequence = plan.order[me.members[k].position]
+            me.report.step = me.step
             return
-        me.sums.n_steps += 1
+        me.n_steps += 1
     me.step += 1
     me.n_pending += 1
     while me.n_active:
@@ -1503,7 +1503,7 @@ cdef bint go_on_with_share(const Net* net, Training* training, Worker* me, Py_ss
                     return True
                 budget[0] -= me.n_active
                 step_together(net, training, me)
-                if me.sums.report.status != OK:
+                if me.report.status != OK:
                     lower(&training.last_wanted, me.item)
                     return True
                 continue
@@ -1578,7 +1578,7 @@ cdef bint sum_up_row(
     if training.task == TAKE:
         take_row(w, row, n_lanes, n)
         return True
-    for i in range(training.n_wave):
+    for i in range(training.n_wave if training.n_shares > 1 else 0):
         sums = training.sums + i
         if not is_symbol or sums.is_listed[m]:
             move_row(row, (sums.dw_out if is_out else sums.dw) + m * n, n)
@@ -1622,25 +1622,31 @@ cdef void sum_up_rows(const Net* net, Training* training, Worker* me) noexcept n
 # changes no bit. The leader is the thread that called: it keeps the plan, and comes back now and then to look for
 # signals.
 
-cdef inline Py_ssize_t share_begin(const Training* training, Py_ssize_t share) noexcept nogil:
-    """Where in the schedule a share of the present batch begins."""
-    cdef Py_ssize_t each = training.n // training.n_shares
-    return training.plan.position + share * each + min(share, training.n - each * training.n_shares)
+cdef inline Sums* sums_of(Training* training, Py_ssize_t item) noexcept nogil:
+    """Where the changes of a wave's share are summed."""
+    return training.sums + item if training.n_shares > 1 else &training.total
 
 
-cdef void begin_item(const Net* net, const Training* training, Worker* me) noexcept nogil:
+cdef void begin_item(const Net* net, Training* training, Worker* me) noexcept nogil:
     """Get ready for an item just claimed."""
-    cdef Py_ssize_t share
+    cdef const int64_t* bounds = training.bounds + training.bound + training.first_share
     if training.task == SHARES:
-        share = training.first_share + me.item
-        me.sums = training.sums + me.item
-        me.sums.report.status = OK
-        me.sums.n_steps = 0
-        me.place = share_begin(training, share)
-        me.end = share_begin(training, share + 1)
+        me.sums = sums_of(training, me.item)
+        me.report.status = OK
+        me.n_steps = 0
+        me.place = bounds[me.item]
+        me.end = bounds[me.item + 1]
         me.n_members = 0
     else:
         me.position = -1
+
+
+cdef void end_share(Worker* me) noexcept nogil:
+    """Leave word of how a share went; until now nobody else has been looking."""
+    me.sums.report = me.report
+    me.sums.sequence = me.sequence
+    me.sums.n_steps = me.n_steps
+    me.n_steps_in_all += me.n_steps
 
 
 cdef bint go_on(Net* net, Training* training, Worker* me, Py_ssize_t* budget) noexcept nogil:
@@ -1655,7 +1661,8 @@ cdef bint go_on(Net* net, Training* training, Worker* me, Py_ssize_t* budget) no
             begin_item(net, training, me)
         if training.task == SHARES:
             is_done = go_on_with_share(net, training, me, budget)
-            me.n_steps += me.sums.n_steps if is_done else 0
+            if is_done:
+                end_share(me)
         elif training.task == SEQUENCES:
             is_done = go_on_with_sequences(net, training, me, budget)
         else:
@@ -1679,7 +1686,8 @@ cdef bint lead_round(
         return False
     if not training.is_waiting:
         training.is_waiting = True
-        training.own_time += time_on_cpu()
+        if task == SHARES and training.is_shared:
+            training.own_time += time_on_cpu()
     if not await_round(&training.crew, PATIENCE):
         return False
     training.is_open = False
@@ -1689,36 +1697,39 @@ cdef bint lead_round(
 cdef void weigh(Training* training) noexcept nogil:
     """Judge by a wave whether it pays to share: alone, the leader would have gone on as fast as its own shares went.
 
-    Where other threads rather hold it up, as they have no processor or take away its own, it does the next waves alone.
+    Where other threads rather hold it up, as they have no processor or take away its own, it goes on alone for a while.
     """
     cdef Py_ssize_t i
     cdef Py_ssize_t n_steps = 0
-    cdef Py_ssize_t own_steps = training.workers.n_steps
+    cdef Py_ssize_t own_steps = training.workers.n_steps_in_all
     cdef double end = now()
-    cdef double lost = 0
+    cdef double lost
     for i in range(training.n_wave):
-        n_steps += training.sums[i].n_steps
-    if own_steps:
-        lost = (end - training.began) - training.own_time * n_steps / own_steps
+        n_steps += sums_of(training, i).n_steps
+    # Nothing to be learned from it if nobody has helped, or on a clock too coarse to see the leader's time.
+    if own_steps == 0 or own_steps == n_steps or training.own_time <= 0:
+        return
+    lost = (end - training.began) - training.own_time * n_steps / own_steps
     training.balance = 0.9 * training.balance + lost
     if training.balance > 0:
         training.balance = 0
-        training.n_alone = max(LEAST_REST, training.rest)
-        training.rest = min(MOST_REST, 2 * training.n_alone)
+        training.rest = min(MOST_REST, max(LEAST_REST, 2 * training.rest))
+        training.alone_until = end + training.rest
     elif lost < 0:
-        training.rest = max(LEAST_REST, training.rest // 2)
+        training.rest /= 2
 
 
 cdef bint lead_shares(Net* net, Training* training, Py_ssize_t* budget) noexcept nogil:
     """Begin a wave or go on with it, for about `budget` steps; returns whether it is done."""
     if not training.is_open:
         training.n_wave = min(training.n_sums, training.n_shares - training.first_share)
-        training.is_shared = training.is_worth_sharing and training.n_alone == 0
-        if training.is_worth_sharing and training.n_alone:
-            training.n_alone -= 1
-        training.workers.n_steps = 0
-        training.began = now()
-        training.own_time = -time_on_cpu()
+        training.is_shared = training.is_worth_sharing
+        if training.is_shared:
+            training.began = now()
+            training.is_shared = training.began >= training.alone_until
+        if training.is_shared:
+            training.own_time = -time_on_cpu()
+            training.workers.n_steps_in_all = 0
     if not lead_round(net, training, SHARES, training.n_wave, not training.is_shared, budget):
         return False
     if training.is_shared and training.worth_sharing:
@@ -1736,38 +1747,49 @@ cdef void help(Net* net, Training* training, Worker* me) noexcept nogil:
 
 cdef void give_up(Net* net, Training* training) noexcept nogil:
     """End the present round, whatever is left of it; returns when nobody is at work."""
+    cdef Py_ssize_t i
+    cdef Worker* me = training.workers
     if not training.is_open:
         return
     put(&training.last_wanted, -1)
-    if training.workers.is_busy:
-        training.workers.is_busy = False
-        end_item(&training.crew, training.workers.bed)
-    while claim_item(&training.crew, training.workers.bed) >= 0:
-        end_item(&training.crew, training.workers.bed)
+    if me.is_busy:
+        me.is_busy = False
+        if training.task == SEQUENCES:
+            end_shared_sequence(net, training, me, OK, False)
+        elif training.task == SHARES:
+            end_share(me)
+        end_item(&training.crew, me.bed)
+    while True:
+        i = claim_item(&training.crew, me.bed)
+        if i < 0:
+            break
+        if training.task == SHARES:
+            sums_of(training, i).n_steps = 0
+        end_item(&training.crew, me.bed)
     while not await_round(&training.crew, PATIENCE):
         pass
     training.is_open = False
+    for i in range(training.n_wave if training.task == SHARES else 0):
+        training.plan.n_steps += sums_of(training, i).n_steps
 
 
 cdef void begin_batch(const Net* net, Training* training) noexcept nogil:
-    """Cut the next batch into shares: of four sequences, of more where there are many. `training` knows the same."""
+    """Get ready for the next batch."""
     cdef Py_ssize_t i, k
     cdef int64_t n_steps = 0
     cdef const Plan* plan = &training.plan
     training.n = min(training.size, plan.n_order - plan.position)
-    training.n_shares = n_shares_of(training.n)
+    training.bound += training.n_shares
+    training.n_shares = 0
+    while training.bounds[training.bound + training.n_shares] < plan.position + training.n:
+        training.n_shares += 1
     training.first_share = 0
     training.last_wanted = MOST_ITEMS
     if training.crew.n_threads > 1 and training.n_shares > 1:
         for k in range(training.n):
             i = plan.order[plan.position + k]
             n_steps += plan.offsets[i + 1] - plan.offsets[i]
-    training.is_worth_sharing = n_steps * net.n_sources * net.n_lanes > training.worth_sharing
-
-
-cdef Py_ssize_t n_shares_of(Py_ssize_t n) noexcept nogil:
-    """Into how many shares a batch of n sequences is cut."""
-    return min((n + 3) // 4, max(8, n // 16))
+    training.is_worth_sharing = n_steps * training.step_work > training.worth_sharing
 
 
 cdef bint end_shares(const Net* net, Training* training) noexcept nogil:
@@ -1776,14 +1798,14 @@ cdef bint end_shares(const Net* net, Training* training) noexcept nogil:
     cdef Plan* plan = &training.plan
     cdef Sums* sums
     for i in range(training.n_wave):
-        sums = training.sums + i
+        sums = sums_of(training, i)
         plan.n_steps += sums.n_steps
         if sums.report.status != OK:
             plan.status = sums.report.status
             plan.step = sums.report.step
             plan.sequence = sums.sequence
             return False
-        for k in range(sums.n_symbols):
+        for k in range(sums.n_symbols if training.n_shares > 1 else 0):
             list_symbol(&training.total, sums.symbols[k])
     training.n_rows = net.n_sources + net.n_out_sources
     training.n_rows -= (1 + net.input_to_output) * (net.n_inputs - n_input_rows(net, training))
@@ -1825,7 +1847,7 @@ cdef bint sum_up(Net* net, Training* training) noexcept nogil:
         plan.sequence = plan.order[plan.position + last]
         plan.step = training.tallies[last].last_step
         return False
-    for i in range(training.n_wave):
+    for i in range(training.n_wave if training.n_shares > 1 else 0):
         unlist_symbols(training.sums + i)
     if is_last:
         if last >= 0:
@@ -1857,8 +1879,7 @@ cdef void end_shared_sequence(
 ) noexcept nogil:
     """Write down what became of a worker's sequence; one thread at a time."""
     cdef Plan* plan = &training.plan
-    while exchange(&training.is_ending, 1):
-        pause_a_moment()
+    lock(&training.is_ending)
     plan.n_steps += me.step
     if is_whole:
         end_sequence(net, plan, &me.tally)
@@ -1869,7 +1890,7 @@ cdef void end_shared_sequence(
         put(&training.last_wanted, -1)
     if plan.stopped:
         put(&training.next_position, plan.n_order)
-    put(&training.is_ending, 0)
+    unlock(&training.is_ending)
 
 
 cdef bint go_on_with_sequences(Net* net, Training* training, Worker* me, Py_ssize_t* budget) noexcept nogil:

@@ -12,8 +12,8 @@
 
 enum {
     MOST_ITEMS = 0xffff,
-    LOOKS = 4000, /* some tens of microseconds */
-    APART = 64    /* bytes that keep numbers in different cache lines */
+    LOOKS = 50000, /* nanoseconds before one sleeps */
+    APART = 128    /* bytes that keep numbers in different cache lines, and in different pairs of them */
 };
 
 typedef struct {
@@ -74,6 +74,18 @@ static inline double now(void) { return read_clock(CLOCK_MONOTONIC); }
 
 static inline double time_on_cpu(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); } /* of this thread */
 
+/* For short sections. Whoever has it may be kept off the processor: the others then sleep. */
+static inline void lock(int64_t *number)
+{
+    const struct timespec nap = {0, 1000};
+    for (int i = 1; exchange(number, 1); i++) {
+        pause_a_moment();
+        if (i % 1000 == 0) nanosleep(&nap, NULL);
+    }
+}
+
+static inline void unlock(int64_t *number) { set(number, 0); }
+
 static inline void ring(Bed *bed)
 {
     if (see(&bed->is_asleep) && exchange(&bed->is_asleep, 0)) PyThread_release_lock(bed->bell);
@@ -83,10 +95,13 @@ static inline void ring(Bed *bed)
 static inline int sleep_while(const int64_t *number, int64_t value, Bed *bed, int64_t microseconds)
 {
     int has_rung = 0;
-    for (int i = 0; i < LOOKS; i++) {
-        if (see(number) != value) return 1;
-        pause_a_moment();
-    }
+    double until = now() + LOOKS;
+    do {
+        for (int i = 0; i < 50; i++) {
+            if (see(number) != value) return 1;
+            pause_a_moment();
+        }
+    } while (now() < until);
     set(&bed->is_asleep, 1);
     if (see(number) == value) has_rung = PyThread_acquire_lock_timed(bed->bell, microseconds, 0) == PY_LOCK_ACQUIRED;
     /* Somebody who found us asleep rings, at the latest now. */

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from _thread import LockType, allocate_lock, start_new_thread
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +14,20 @@ from lstm97._layout import Layout
 SUMS_BYTES = 4_000_000
 """So much memory for sums of changes is no matter; beyond it there are no more of them than threads."""
 
-WORTH_THREADS = 3_000_000
-"""Weights times steps, a nanosecond or so each: with less work in a whole call threads would not pay."""
+WORTH_THREADS = 10_000_000
+"""Weights times steps, a fraction of a nanosecond each: with less work in a whole call threads would not pay."""
 
 WORTH_SHARING = 60_000
 """With less work in a batch it would not pay to share it."""
 
 
 def n_shares(batch_size: int) -> int:
-    """Into how many shares a batch is cut: of four sequences, of more where there are many. `_core` knows the same."""
+    """Into how many shares a batch is cut: of four sequences, of more where there are many."""
     return min(-(-batch_size // 4), max(8, batch_size // 16))
 
 
-def schedule(lengths: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
-    """The positions of sequences in a presentation in the order they are trained in.
+def schedule(lengths: NDArray[np.int64], batch_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The positions of sequences in a presentation in the order they are trained in, and where shares begin there.
 
     Batch after batch, share after share, the longest of each share first. A batch's sequences are dealt to its shares
     by falling length, so that these are equally long.
@@ -41,55 +40,69 @@ def schedule(lengths: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
 
     Returns
     -------
-    ndarray, shape (n,), int64
+    positions : ndarray, shape (n,), int64
+    bounds : ndarray, shape (shares of all batches + 1,), int64
+        The places in `positions` where shares begin, and its end.
     """
     n = len(lengths)
+    if n_shares(batch_size) == 1 and np.all(lengths[1:] == lengths[:-1]):
+        return np.arange(n), np.append(np.arange(0, n, batch_size), n)
     batch, rank = np.divmod(np.arange(n), batch_size)
-    by_length = np.lexsort((-lengths, batch))
     shares = np.full(n, n_shares(batch_size))
     if last := n % batch_size:
         shares[-last:] = n_shares(last)
-    return by_length[np.lexsort((rank % shares, batch))]
+    share = rank % shares
+    by_share = np.lexsort((share, batch))
+    is_first = np.ones(n + 1, bool)
+    is_first[1:n] = (np.diff(share[by_share]) != 0) | (np.diff(batch[by_share]) != 0)
+    return np.lexsort((-lengths, batch))[by_share], np.flatnonzero(is_first)
 
 
 def prepare_batches(engine: Engine, layout: Layout, n_threads: int, size: int, longest: int, *, symbols: bool) -> None:
     """Make the arrays for training in batches of `size` sequences of up to `longest` steps."""
     shares = n_shares(size)
-    sum_bytes = layout.dtype.itemsize * layout.sizes["n_sources"] * layout.sizes["n_change_lanes"]
+    batch = layout.batch_arrays(size)
+    sum_bytes = sum(array.nbytes for name, array in batch.items() if name != "tallies")
     engine.begin_batches(
-        batch=layout.batch_arrays(size),
+        batch=batch,
         sums=layout.sums_arrays(min(shares, max(n_threads, SUMS_BYTES // sum_bytes))),
         workers=[layout.worker_arrays(-(-size // shares), longest, symbols=symbols) for _ in range(n_threads)],
         worth_sharing=WORTH_SHARING,
     )
 
 
-@contextmanager
-def at_work(engine: Engine, n_threads: int) -> Iterator[None]:
-    """A context in which an engine's crew has all its threads."""
-    if n_threads == 1:
-        yield
-        return
-    helpers = []
-    try:
-        for number in range(1, n_threads):
+class Helpers:
+    """The threads of an engine's crew but its leader, which is the one that makes this and in the end calls `leave`.
+
+    As a signal's handler may end a `with` statement's own code, that is for a `try` statement.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._process = os.getpid()
+        self._gone: list[LockType] = []
+
+    def come(self, n: int) -> None:
+        """Start n threads, or as many as the system gives: fewer do the same."""
+        for number in range(1, n + 1):
             gone = allocate_lock()
             gone.acquire()
             try:
                 # threading.Thread would wait until it runs, and so for the GIL: the leader can work meanwhile.
-                start_new_thread(_help, (engine, number, gone))
-            except RuntimeError:  # no more threads to be had: fewer do the same
+                start_new_thread(self._help, (number, gone))
+            except RuntimeError:
                 break
-            helpers.append(gone)
-        yield
-    finally:
-        engine.dismiss()
-        for gone in helpers:
-            gone.acquire()
+            self._gone.append(gone)
 
+    def leave(self) -> None:
+        """End them, and wait for that; after a fork the child has none."""
+        if self._gone and self._process == os.getpid():
+            self._engine.dismiss()
+            for gone in self._gone:
+                gone.acquire()
 
-def _help(engine: Engine, number: int, gone: LockType) -> None:
-    try:
-        engine.help(number)
-    finally:
-        gone.release()
+    def _help(self, number: int, gone: LockType) -> None:
+        try:
+            self._engine.help(number)
+        finally:
+            gone.release()

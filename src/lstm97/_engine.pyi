@@ -54,7 +54,7 @@ class Engine:
         targets: _Array,
         target_per_sequence: bool,
         order: NDArray[np.int64],
-        schedule: NDArray[np.int64] | None,
+        schedule: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
         learning_rate: float,
         history: History,
     ) -> None: ...

@@ -384,14 +384,17 @@ cdef class Engine:
             raise ValueError(f"learning_rate is {learning_rate!r}, which {self.dtype} can't hold")
         return rate
 
-    cdef Py_ssize_t slice_of(self, const Chunk* chunk) noexcept:
-        """How many steps of a chunk make a slice."""
+    cdef Py_ssize_t step_work(self, const Chunk* chunk) noexcept:
+        """How many weights a step of a chunk reads, with padding; `Layout.step_work` knows the same."""
         cdef Py_ssize_t unread = self.net.n_inputs if chunk.symbols != NULL else 0
-        return 1 + SLICE // (
-            1
-            + (self.net.n_sources - unread) * self.net.n_lanes
+        return (
+            (self.net.n_sources - unread) * self.net.n_lanes
             + (self.net.n_out_sources - unread * self.net.input_to_output) * self.net.n_out_lanes
         )
+
+    cdef Py_ssize_t slice_of(self, const Chunk* chunk) noexcept:
+        """How many steps of a chunk make a slice."""
+        return 1 + SLICE // (1 + self.step_work(chunk))
 
     # ---- the arguments of a single step ----
 
@@ -698,8 +701,9 @@ cdef class Engine:
     def train(self, inputs, offsets, targets, bint target_per_sequence, order, schedule, learning_rate, history):
         """Train on packed sequences in the given order; the History is up to date however this ends.
 
-        The weights change at every error signal if `schedule` is None, else once per batch: it has positions in the
-        order, batch after batch and share after share, each share's by falling length of the sequences.
+        The weights change at every error signal if `schedule` is None, else once per batch. It has positions in the
+        order, batch after batch and share after share, each share's by falling length of the sequences; and where in
+        them the shares begin, and the last one ends.
         """
         cdef Training* job = self.get_job()
         cdef Chunk* chunk = &job.chunk
@@ -712,9 +716,11 @@ cdef class Engine:
         plan.offsets = <const int64_t*> address(offsets)
         plan.order = <const int64_t*> address(order)
         plan.n_order = len(order)
-        job.n = 0
+        job.n = job.n_shares = job.bound = 0
+        job.step_work = self.step_work(chunk)
         if schedule is not None:
-            job.schedule = <const int64_t*> address(schedule)
+            job.schedule = <const int64_t*> address(schedule[0])
+            job.bounds = <const int64_t*> address(schedule[1])
         window = history._window
         errors = history._room(plan.n_order)
         plan.errors = <double*> address(errors)
@@ -744,6 +750,8 @@ cdef class Engine:
                 if not job.is_open and plan.status != OK:
                     raise not_finite(plan.status, f"step {plan.step} of sequence {plan.sequence}", LEARNING)
                 PyErr_CheckSignals()
+                if history._is_given_up:
+                    raise KeyboardInterrupt
         finally:
             with nogil:
                 self.kernel.give_up(&self.net, job)

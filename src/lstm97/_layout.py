@@ -207,6 +207,13 @@ class Layout:
         """The arrays of one state, zero, with one more axis in front."""
         return self._state_arrays(1, BLOCK, self._state_shapes(BLOCK, symbols=False))
 
+    def step_work(self, *, symbols: bool) -> int:
+        """How many weights a step reads, with padding: of symbols, a row of each matrix at most is read."""
+        sizes = self.sizes
+        unread = symbols * sizes["n_inputs"]
+        hidden = (sizes["n_sources"] - unread) * sizes["n_lanes"]
+        return hidden + (sizes["n_out_sources"] - unread * sizes["input_to_output"]) * sizes["n_out_lanes"]
+
     def batch_arrays(self, size: int) -> dict[str, Array]:
         """The arrays of a batch of so many sequences, zero."""
         return self.sums_arrays(1) | {"tallies": np.zeros((size, 4))}

@@ -193,7 +193,7 @@ class Progress:
         numbers = json.loads(contents.metadata["training"])
         wanted = self._run | {"topology": self._net.topology, "dtype": self._net.dtype.name}
         found = numbers["run"] | {"topology": contents.topology, "dtype": contents.dtype}
-        different = [key for key in wanted if wanted[key] != found.get(key)]
+        different = [key for key in wanted | found if wanted.get(key) != found.get(key)]
         if different:
             raise ValueError(
                 f"{name} is the checkpoint of another run, which differs in {', '.join(different)}; "

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm97._checks import integer, not_negative, positive
-from lstm97._crew import WORTH_THREADS, at_work, n_shares, prepare_batches, schedule
+from lstm97._crew import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
 from lstm97._threads import available_cpus, thread_count
 from lstm97.checkpoints import Checkpoint, Progress, describe_run
 from lstm97.sequences import UNREADABLE, Sequences, as_sequences, as_targets, checked_out
@@ -96,6 +96,7 @@ class History:
         self.seconds = 0.0
         self._errors: NDArray[np.float64] = np.empty(0)
         self._window: StopWindow | None = None
+        self._is_given_up = False  # set by another thread: a call of train that goes on with this ends soon
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -179,13 +180,16 @@ def train(
     threads : int, optional
         How many threads train, the calling one among them: by default as many as the environment variable
         ``LSTM97_NUM_THREADS`` says, else 1. Never more than there are CPUs or parts of the work, and one alone where
-        the work is too little for more.
+        the work is too little for more. In batches each thread needs memory for up to 16 sequences under way, and a sum
+        of changes as large as the weights.
     parallel : {"batch", "hogwild"}, default "batch"
         What several threads share. "batch": the sequences of a batch, so that only calls with ``batch_size`` above 4
         use them; the result is the same to the bit for any number. "hogwild": the weights; every thread trains
         sequences of its own, and all change the weights at each error signal, without a lock [1]_. What comes of that
         depends on who comes first: it cannot be repeated. Needs ``update="step"``; errors come in the order in which
-        sequences end, and those under way when the stop rule holds are trained to their end.
+        sequences end, and those under way when the stop rule holds are trained to their end. After an overflow the
+        weights are as the others' changes have left them, finite or not. Threads that change a few hundred weights at
+        every step spend much of their time on getting them from each other.
     callback : callable, optional
         Called with the history after every epoch; a true return value ends training.
     history : History, optional
@@ -267,50 +271,57 @@ def train(
             n_sequences=len(packed),
             target_per_sequence=per_sequence,
             learning_rate=learning_rate,
-            update=update if parallel == "batch" else parallel,
+            update=update,
             batch_size=batch_size,
             stop=stop,
+            **({} if parallel == "batch" else {"parallel": parallel}),
         )
     engine = State(net)._engine
     size = min(batch_size, max(1, len(presentation)))
     n_parts = len(presentation) if parallel == "hogwild" else n_shares(size)
-    work = net._arrays["w"].size * int(packed.lengths[presentation].sum()) * epochs
+    symbols = packed.values.ndim == 1
+    work = net._layout.step_work(symbols=symbols) * int(packed.lengths[presentation].sum()) * epochs
     threads = min(threads, n_parts) if work > WORTH_THREADS else 1
     if update == "sequence":
         longest = int(packed.lengths.max(initial=0))
-        prepare_batches(engine, net._layout, threads, size, longest, symbols=packed.values.ndim == 1)
+        prepare_batches(engine, net._layout, threads, size, longest, symbols=symbols)
     elif parallel == "hogwild":
         engine.begin_hogwild([engine, *(State(net)._engine for _ in range(1, threads))])
-    with engine.training(), at_work(engine, threads):
-        progress = Progress(checkpoint, net, generator, stop, run)
-        done._begin(stop)
-        progress.begin(done)
-        while progress.epoch < epochs and not progress.ended:
-            if progress.presentation is None:
-                progress.presentation = presentation if generator is None else generator.permutation(len(packed))
-            while (left := len(progress.presentation) - progress.position) and not done.stopped:
-                portion = progress.presentation[progress.position :][: progress.portion(left, size)]
-                begin, before = perf_counter(), done.sequences
-                try:
-                    engine.train(
-                        packed.values,
-                        packed.offsets,
-                        rows,
-                        per_sequence,
-                        portion,
-                        None if update == "step" else schedule(packed.lengths[portion], size),
-                        learning_rate,
-                        done,
-                    )
-                finally:
-                    done.seconds += perf_counter() - begin
-                progress.advance(done.sequences - before)
-            if not left:
-                progress.end_epoch()
-                done.epochs += 1
-            if (callback is not None and callback(done)) or done.stopped:
-                progress.end()
-        progress.save()
+    helpers = Helpers(engine)
+    with engine.training():
+        try:
+            helpers.come(threads - 1)
+            progress = Progress(checkpoint, net, generator, stop, run)
+            done._begin(stop)
+            progress.begin(done)
+            while progress.epoch < epochs and not progress.ended:
+                if progress.presentation is None:
+                    progress.presentation = presentation if generator is None else generator.permutation(len(packed))
+                while (left := len(progress.presentation) - progress.position) and not done.stopped:
+                    portion = progress.presentation[progress.position :][: progress.portion(left, size)]
+                    begin, before = perf_counter(), done.sequences
+                    try:
+                        engine.train(
+                            packed.values,
+                            packed.offsets,
+                            rows,
+                            per_sequence,
+                            portion,
+                            None if update == "step" else schedule(packed.lengths[portion], size),
+                            learning_rate,
+                            done,
+                        )
+                    finally:
+                        done.seconds += perf_counter() - begin
+                    progress.advance(done.sequences - before)
+                if not left:
+                    progress.end_epoch()
+                    done.epochs += 1
+                if (callback is not None and callback(done)) or done.stopped:
+                    progress.end()
+            progress.save()
+        finally:
+            helpers.leave()
     return done
 
 
