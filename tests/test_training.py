@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -314,3 +316,8 @@ def test_a_callback_that_writes_into_the_data_does_no_harm():
     train(net, inputs, classes, order=order, epochs=3, callback=spoil)
     train(alone, np.zeros((3, 4), np.int32), np.zeros(3, np.int32), epochs=3)
     assert np.array_equal(net.parameters, alone.parameters)
+
+
+def test_packed_sequences_tell_their_size():
+    packed = Sequences.pack([np.zeros((1000, 2)), np.zeros((500, 2))])
+    assert sys.getsizeof(packed) > packed.values.nbytes

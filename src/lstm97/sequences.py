@@ -147,6 +147,10 @@ class Sequences:
         """Number of sequences."""
         return len(self.offsets) - 1
 
+    def __sizeof__(self) -> int:
+        """Bytes in memory with the arrays, for those who weigh what moving it would cost."""
+        return object.__sizeof__(self) + self.values.nbytes + self.offsets.nbytes
+
     def __getitem__(self, i: int) -> Array:
         """The steps of sequence i, a read-only view."""
         i = range(len(self))[operator.index(i)]

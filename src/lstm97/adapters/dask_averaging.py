@@ -1,0 +1,308 @@
+"""One network trained on data that lie on many machines: local SGD, weights averaged after every round, over Dask.
+
+A round is a graph of tasks: one makes the weights known, one for each part trains a copy of the network on it, and a
+tree of others averages. What travels is a network's bytes as a file has them, one way, and arrays of weights and plain
+numbers, the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from time import perf_counter
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm97 import persistence
+from lstm97._checks import integer, positive
+from lstm97.network import Network
+from lstm97.sequences import Sequences, as_sequences
+from lstm97.training import train
+
+FAN_IN = 8
+"""A task averages so many results at most: part of what the result means, as sums round, so it never varies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What a round of `train_averaged` did.
+
+    Attributes
+    ----------
+    number : int
+        Of the round, counted from `first_round`.
+    sequences : int
+        Trained by all parts together.
+    error : float
+        Mean of the sequences' errors, each the mean ``|t - y|`` over its targets and outputs, by the weights its part
+        had then; NaN if there was no target.
+    seconds : float
+        From sending the weights to having their mean.
+    """
+
+    number: int
+    sequences: int
+    error: float
+    seconds: float
+
+
+def train_averaged(
+    client: Any,
+    net: Network,
+    partitions: Sequence[Any],
+    learning_rate: float = 0.5,
+    *,
+    rounds: int,
+    passes: float = 1,
+    shuffle: int | None = None,
+    update: Literal["step", "sequence"] = "step",
+    batch_size: int = 1,
+    first_round: int = 0,
+    callback: Callable[[Round], object] | None = None,
+) -> list[Round]:
+    """Train one network on parts of data that stay on the workers of a Dask cluster.
+
+    In every round each part is trained on where it is, all beginning with the same weights; the network's new weights
+    are the mean of what comes out, each part's counting by its sequences.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of the cluster; a synchronous one. The workers need lstm97 and NumPy.
+    net : Network
+        Its weights change, once per round.
+    partitions : list of Future or Dask collections
+        The parts, each a pair ``(inputs, targets)`` as `lstm97.train` takes them; some may be empty. The data never
+        come to the client. Make parts with tasks, ``client.submit(load, path)``: when a worker is lost, Dask makes its
+        parts again elsewhere and reruns their training, to the same bits. Data that were scattered are lost with their
+        worker, unless more workers have them.
+    learning_rate : float, default 0.5
+        The paper's alpha, positive.
+    rounds : int
+        How many rounds.
+    passes : float, default 1
+        How often a round goes through a part. 0.1: through a tenth of it, and the next round goes on behind that.
+    shuffle : int, optional
+        A seed, for each pass through a part to have an order of its own. By default sequences come as they are.
+    update : {"step", "sequence"}, default "step"
+        As for `lstm97.train`.
+    batch_size : int, default 1
+        As for `lstm97.train`; a part's last batch in a round may be short.
+    first_round : int, default 0
+        The number of the first round, to go on where an earlier call ended: ``rounds[-1].number + 1`` of what that
+        returned. Two such calls do to the bit what one would have done.
+    callback : callable, optional
+        Called with each `Round` when the network has its weights; a true return value ends training.
+
+    Returns
+    -------
+    list of Round
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If the package distributed is missing (it comes with the extra ``dask``).
+    TypeError, ValueError
+        If an argument or a part is not as above, or no part has sequences to train on.
+    FloatingPointError
+        If a cell state, an output or a weight would not be finite in some part.
+    RuntimeError
+        If a part is lost and cannot be made again, or if another thread trains this network.
+    distributed.CancelledError
+        If somebody cancelled the training's own tasks.
+    distributed.KilledWorker
+        If workers died of one task again and again, as they do when it takes more memory than they have.
+
+    Notes
+    -----
+    Whatever ends a call, an exception or Ctrl-C, the network then has the weights of the last whole round, and a part
+    that is being trained at that moment is trained to the end of its round, for nothing.
+
+    The result depends on the parts and their order, not on which worker does what, or when: all tasks are functions of
+    their arguments, and means are taken over groups of 8 parts in a row, then over groups of 8 such means, and so on,
+    each a running mean in float64: ``mean += (w_i - mean) * n_i / (n_1 + ... + n_i)``. A single part is trained to the
+    bit as by `lstm97.train`. Workers must have the same build of the loops, as different ones round differently; where
+    CPUs differ, ``LSTM97_KERNEL`` makes them agree. Part p is in its pass k in the order that
+    ``numpy.random.default_rng(numpy.random.SeedSequence(shuffle, spawn_key=(k, p)))`` draws by `permutation`.
+
+    Dask runs a task where its data are, unless another worker is idle and moving the data takes less time, by Dask's
+    estimate, than waiting would. The scheduler's setting ``distributed.scheduler.work-stealing`` turns off what of that
+    comes after a task is first assigned. A part is trained in as many threads as ``LSTM97_NUM_THREADS`` gives its
+    worker. Dask warns of weights beyond 10 MB, as of any graph of that size
+    (``distributed.admin.large-graph-warning-threshold``).
+
+    Weights move by the mean of what W parts change, not by the sum: a sequence counts for a W-th of what it does on one
+    machine with the same learning rate. W times the rate makes up for that as long as training is stable with it. Long
+    rounds cost little, but the mean of weights that went far apart need not be good at anything: parts should be drawn
+    alike, and those that differ need short rounds.
+
+    Examples
+    --------
+    ::
+
+        client = distributed.Client("tcp://scheduler:8786")
+        parts = [client.submit(load, path) for path in paths]  # load(path) returns (inputs, targets)
+        rounds = train_averaged(client, net, parts, 0.1, rounds=100, passes=0.1, shuffle=1)
+    """
+    try:
+        distributed = import_module("distributed")  # not by a statement: types are checked without it too
+        dask = import_module("dask")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'train_averaged needs the package {error.name}: pip install "lstm97[dask]"', name=error.name
+        ) from error
+    if not isinstance(client, distributed.Client):
+        raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}")
+    if client.asynchronous:
+        raise ValueError("client is asynchronous, expected one whose calls wait; make it with asynchronous=False")
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network, got {type(net).__name__}")
+    rounds = integer("rounds", rounds, at_least=0)
+    first_round = integer("first_round", first_round, at_least=0)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+    how = _How(
+        learning_rate=positive("learning_rate", learning_rate),
+        passes=positive("passes", passes),
+        shuffle=None if shuffle is None else integer("shuffle", shuffle, at_least=0),
+        update=update,
+        batch_size=batch_size,
+    )
+    inputs, targets = Sequences(np.empty((0, net.topology.n_inputs)), [0]), np.empty((0, net.topology.n_outputs))
+    train(net, inputs, targets, learning_rate, update=update, batch_size=batch_size)  # refuses what parts would refuse
+    if not isinstance(partitions, (list, tuple)) or not partitions:
+        raise TypeError(f"partitions must be a list of at least one part, got {partitions!r:.80}")
+    for i, part in enumerate(partitions):
+        if not isinstance(part, distributed.Future) and not dask.is_dask_collection(part):
+            raise TypeError(
+                f"partitions[{i}] is of type {type(part).__name__}, expected a Future or a Dask collection; "
+                "make it with client.submit(load, path)"
+            )
+        if isinstance(part, distributed.Future) and part.client is not client:
+            raise ValueError(f"partitions[{i}] belongs to another client")
+    done: list[Round] = []
+    with net._engine.training():
+        parts = [part if isinstance(part, distributed.Future) else client.compute(part) for part in partitions]
+        for number in range(first_round, first_round + rounds):
+            begin = perf_counter()
+            try:
+                result = _round(client, persistence.to_bytes(net, False), parts, number, how)
+            except distributed.CancelledError as error:
+                lost = [i for i, part in enumerate(parts) if part.status in ("lost", "cancelled")]
+                if not lost:
+                    raise
+                raise RuntimeError(
+                    f"partitions {lost} are lost in round {number}: they were cancelled, or scattered to a worker that "
+                    "is gone; parts made with client.submit(load, path) can be made again"
+                ) from error
+            if not result.sequences:
+                raise ValueError(
+                    f"there is nothing to train on in round {number}: all partitions are empty, or passes is too small"
+                )
+            net.parameters = result.weights
+            done.append(
+                Round(
+                    number=number,
+                    sequences=result.sequences,
+                    error=result.error / result.judged if result.judged else math.nan,
+                    seconds=perf_counter() - begin,
+                )
+            )
+            if callback is not None and callback(done[-1]):
+                break
+    return done
+
+
+class _How(NamedTuple):
+    """How to train, the same for all parts and rounds."""
+
+    learning_rate: float
+    passes: float
+    shuffle: int | None
+    update: Literal["step", "sequence"]
+    batch_size: int
+
+
+class _Result(NamedTuple):
+    """What came out of some parts: mean weights, sequences trained, the sum of the errors of those judged."""
+
+    weights: NDArray[Any]
+    sequences: int
+    error: float
+    judged: int
+
+
+def _round(client: Any, data: bytes, parts: list[Any], number: int, how: _How) -> _Result:
+    """Train every part from the same weights; the mean of what comes out."""
+    # The weights are the result of a task, not scattered: those can be made again too.
+    weights = client.submit(bytes, data, pure=False)
+    made = [weights]
+    try:
+        results = client.map(_train_part, parts, range(len(parts)), weights=weights, number=number, how=how, pure=False)
+        made += results
+        while len(results) > 1:
+            groups = [results[i : i + FAN_IN] for i in range(0, len(results), FAN_IN)]
+            results = client.map(_mean, groups, pure=False)
+            made += results
+        (result,) = client.gather(results)
+    finally:
+        for future in made:  # now, even if a traceback keeps this frame: what is not begun yet never will be
+            future.release()
+    return _Result(*result)
+
+
+def _train_part(part: tuple[Any, Any], index: int, *, weights: bytes, number: int, how: _How) -> _Result:
+    """A round of one part; run by a worker."""
+    try:
+        net = persistence.from_bytes(weights)
+        try:
+            inputs, targets = part
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"expected a pair (inputs, targets), got {type(part).__name__}") from error
+        if not len(inputs):
+            return _Result(net.parameters, 0, 0.0, 0)
+        packed = as_sequences(inputs, net._layout)
+        history = train(
+            net,
+            packed,
+            targets,
+            how.learning_rate,
+            update=how.update,
+            batch_size=how.batch_size,
+            order=_presentation(len(packed), index, number, how),
+        )
+    except (TypeError, ValueError, FloatingPointError) as error:
+        raise type(error)(f"partitions[{index}], in round {number}: {error}") from error
+    judged = history.errors[~np.isnan(history.errors)]
+    return _Result(net.parameters, history.sequences, float(judged.sum()), len(judged))
+
+
+def _presentation(n: int, index: int, number: int, how: _How) -> NDArray[np.int64]:
+    """The sequences of a part of n that a round trains: a piece of the passes through it, one after the other."""
+    begin, end = (round(count * how.passes * n) for count in (number, number + 1))
+    order = []
+    while begin < end:
+        k, position = divmod(begin, n)
+        whole = np.arange(n)
+        if how.shuffle is not None:
+            seed = np.random.SeedSequence(how.shuffle, spawn_key=(k, index))
+            whole = np.random.default_rng(seed).permutation(n)
+        order.append(whole[position : position + end - begin])
+        begin += len(order[-1])
+    return np.concatenate(order) if order else np.empty(0, np.int64)
+
+
+def _mean(results: list[_Result]) -> _Result:
+    """The mean of some results, weighted by their sequences, in their order."""
+    mean, n = np.asarray(results[0].weights, np.float64), 0
+    for weights, sequences, _, _ in results:
+        n += sequences
+        if n == sequences:
+            mean = np.array(weights, np.float64)
+        elif sequences:
+            mean += (weights - mean) * (sequences / n)
+    return _Result(mean, n, sum(result.error for result in results), sum(result.judged for result in results))
