@@ -54,9 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         about["limits"] = {"not measured, no working C compiler": error}
     print(heading(about))
-    print(
-        f"\nOne thread; median of {repeats} rounds, ours, the peers and the limits taking turns of about {seconds} s."
-    )
+    print(f"\nMedian of {repeats} rounds, ours, the peers and the limits taking turns of about {seconds} s; one thread")
+    print("where a row names no other number.")
     print("Ratio: how many times ours the peer takes (where the target is a maximum, ours the peer's), median over the")
     print("rounds; of a limit: its share of our time.\n")
     print(column_names())

@@ -65,8 +65,27 @@ def train_symbols(topology: lstm97.Topology, n_steps: int, dtype: str) -> Worklo
     return Workload(f"{workload.name}, {topology.n_inputs} symbols", workload.run, workload.steps)
 
 
-def train_batches(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
-    """All sequences as one batch, again and again: one change of the weights for each."""
+def train_many(topology: lstm97.Topology, n_steps: int, dtype: str, *, n_networks: int, threads: int) -> Workload:
+    """Networks side by side, all on the same sequences."""
+    nets = [lstm97.Network(topology, dtype=dtype, seed=seed) for seed in range(n_networks)]
+    inputs, targets = problem(topology, n_steps, dtype, every_step=False)
+    packed = lstm97.Sequences.pack(inputs)
+
+    def run(n_items: int) -> None:
+        order = np.arange(n_items) % len(packed)
+        lstm97.train_many(nets, (packed, targets), LEARNING_RATE, order=order, threads=threads)
+
+    return Workload(f"lstm97.train_many, {_threads(threads)}", run, n_networks * n_steps)
+
+
+def _threads(n: int) -> str:
+    return "one thread" if n == 1 else f"{n} threads"
+
+
+def train_batches(
+    topology: lstm97.Topology, n_steps: int, dtype: str, *, batch_size: int = N_SEQUENCES, threads: int = 1
+) -> Workload:
+    """All sequences, batch after batch, again and again: one change of the weights for each batch."""
     inputs, targets = problem(topology, n_steps, dtype, every_step=False)
     net = lstm97.Network(topology, dtype=dtype, seed=0)
     packed = lstm97.Sequences.pack(inputs)
@@ -79,11 +98,12 @@ def train_batches(topology: lstm97.Topology, n_steps: int, dtype: str) -> Worklo
             targets,
             learning_rate=BATCH_LEARNING_RATE,
             update="sequence",
-            batch_size=N_SEQUENCES,
+            batch_size=batch_size,
+            threads=threads,
             order=order,
         )
 
-    return Workload(f"lstm97.train, batch_size={N_SEQUENCES}", run, N_SEQUENCES * n_steps)
+    return Workload(f"lstm97.train, batch_size={batch_size}, {_threads(threads)}", run, N_SEQUENCES * n_steps)
 
 
 def learn_run(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:

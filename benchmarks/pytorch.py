@@ -13,7 +13,7 @@ from .timing import Workload
 
 
 def load() -> ModuleType:
-    """Import PyTorch, held to one thread as all the rows are; ImportError where it is not installed."""
+    """Import PyTorch, held to one thread as most rows are; ImportError where it is not installed."""
     import torch
 
     torch.set_num_threads(1)
@@ -21,7 +21,13 @@ def load() -> ModuleType:
 
 
 def lstm_training(
-    inputs: npt.NDArray[Any], targets: npt.NDArray[Any], *, n_cells: int, learning_rate: float, batch_size: int = 1
+    inputs: npt.NDArray[Any],
+    targets: npt.NDArray[Any],
+    *,
+    n_cells: int,
+    learning_rate: float,
+    batch_size: int = 1,
+    threads: int = 1,
 ) -> Workload:
     """nn.LSTM and a linear output, trained batch by batch: forward, backward through all of it, SGD."""
     torch = load()
@@ -40,16 +46,19 @@ def lstm_training(
     ]
 
     def run(n_items: int) -> None:
+        torch.set_num_threads(threads)
         for x, t in islice(cycle(batches), n_items):
             optimizer.zero_grad()
             hidden, _ = lstm(x)
             loss = 0.5 * (head(hidden[-1]) - t).square().sum()
             loss.backward()
             optimizer.step()
+        torch.set_num_threads(1)
 
     n_weights = sum(weights.numel() for weights in parameters)
     batch = f"batch of {batch_size}, " if batch_size > 1 else ""
-    name = f"PyTorch nn.LSTM({n_inputs}, {n_cells}) + SGD, {n_weights} weights, {batch}{inputs.dtype}"
+    on = f", {threads} threads" if threads > 1 else ""
+    name = f"PyTorch nn.LSTM({n_inputs}, {n_cells}) + SGD, {n_weights} weights, {batch}{inputs.dtype}{on}"
     return Workload(name, run, batch_size * n_steps)
 
 

@@ -22,6 +22,8 @@ from .textbook import Textbook
 from .timing import Workload
 
 DTYPES = ("float64", "float32")
+THREADS = 2
+N_NETWORKS = 4
 
 
 class PeerMissingError(Exception):
@@ -168,6 +170,59 @@ def _batch(title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, t
     )
 
 
+def _on_threads(topology: lstm97.Topology, n_steps: int, *, batch_size: int, target: float) -> Peer:
+    """PyTorch on as many threads."""
+    return Peer(
+        f"PyTorch nn.LSTM, {THREADS} threads",
+        lambda: pytorch.lstm_training(
+            *problem(topology, n_steps, "float32", every_step=False),
+            n_cells=topology.n_cells,
+            learning_rate=BATCH_LEARNING_RATE,
+            batch_size=batch_size,
+            threads=THREADS,
+        ),
+        target,
+    )
+
+
+def _many_networks(
+    title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, one_thread: float, torch: float
+) -> Row:
+    """Networks trained side by side, beside the same in turn."""
+
+    def workload(threads: int) -> Workload:
+        return ours.train_many(topology, n_steps, dtype, n_networks=N_NETWORKS, threads=threads)
+
+    return Row(
+        f"{N_NETWORKS} networks, {title}, T={n_steps}, {THREADS} threads",
+        dtype,
+        lambda: workload(THREADS),
+        (
+            Peer("one thread", lambda: workload(1), one_thread),
+            _on_threads(topology, n_steps, batch_size=1, target=torch),
+        ),
+    )
+
+
+def _shared_batch(
+    title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, batch_size: int, one_thread: float, torch: float
+) -> Row:
+    """Threads that share the sequences of batches, beside one that has them all."""
+
+    def workload(threads: int) -> Workload:
+        return ours.train_batches(topology, n_steps, dtype, batch_size=batch_size, threads=threads)
+
+    return Row(
+        f"{title}, T={n_steps}, batches of {batch_size}, {THREADS} threads",
+        dtype,
+        lambda: workload(THREADS),
+        (
+            Peer("one thread", lambda: workload(1), one_thread),
+            _on_threads(topology, n_steps, batch_size=batch_size, target=torch),
+        ),
+    )
+
+
 def _symbols(n_symbols: int, few: int, n_steps: int, dtype: str, *, growth: float | None) -> Row:
     """Training on symbols, beside ourselves with fewer symbols."""
 
@@ -278,6 +333,17 @@ def _rows() -> Iterator[Row]:
     for dtype in DTYPES:
         yield _symbols(1004, 54, 100, dtype, growth=1.2)
         yield _symbols(50004, 54, 100, dtype, growth=None)
+    for dtype in DTYPES:
+        # PyTorch's targets are those of one thread
+        for title, topology, alone, batches in (
+            ("adding net", adding, 100, 4),
+            ("256 cells, 128 inputs", cells_256, 2.5, 1.5),
+        ):
+            yield _many_networks(title, topology, 100, dtype, one_thread=1.9, torch=alone)
+            for size in (16, 64):
+                yield _shared_batch(title, topology, 100, dtype, batch_size=size, one_thread=1.7, torch=batches)
+        # So little work that more threads would not pay: they must cost nothing
+        yield _shared_batch("adding net", adding, 2, dtype, batch_size=16, one_thread=0.97, torch=4)
     for dtype in DTYPES:
         yield _stream("32 cells, 10 inputs", streaming, dtype, deep_river=1000)
 
