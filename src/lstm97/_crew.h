@@ -124,7 +124,10 @@ static inline int64_t claim_item(Crew *crew, const Bed *bed)
 static inline void end_item(Crew *crew, const Bed *bed)
 {
     int64_t n_items = crew->n_items; /* before the leader may change it */
-    if (add(&crew->n_done, 1) == n_items && bed != crew->beds) ring(crew->beds);
+    if (bed == crew->beds && crew->n_alone >= 0)
+        crew->n_done++;
+    else if (add(&crew->n_done, 1) == n_items && bed != crew->beds)
+        ring(crew->beds);
 }
 
 /* The next round's ticket, without items. */
@@ -136,7 +139,7 @@ static inline int64_t next_round(Crew *crew)
 /* Open a round, for everybody or for the leader alone. */
 static inline void open_round(Crew *crew, int64_t n_items, int is_alone)
 {
-    set(&crew->n_done, 0);
+    crew->n_done = 0;
     crew->n_items = n_items;
     crew->n_alone = is_alone ? 0 : -1;
     if (is_alone) return;
