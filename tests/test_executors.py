@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
+import platform
 import signal
 import subprocess
 import sys
+import sysconfig
+import threading
 import time
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +23,7 @@ from test_cli import COMMAND, assert_usage_error, run
 from test_many import CASES, assert_as_alone
 from test_reproduction import RUN, records_of, small
 
+import lstm97
 from lstm97 import Stop, executors
 from lstm97.executors import open_executor
 from lstm97.paper import LSTM, METHODS, READINGS, Growth, Records, experiment, plan, reproduce, run_trial, select_rows
@@ -86,6 +91,18 @@ def test_every_task_and_record_is_the_same_after_its_way_as_bytes():
         ({"settings": {"x": np.int64(3)}}, "int64"),
         ({"settings": {"x": plan([small()], trials=1)}}, "PlannedTrial"),
         ({"paper": dataclasses.make_dataclass("Figures", [])()}, "an experiment with a Figures cannot go"),
+        *[
+            ({"settings": settings}, r"^the experiment 4-13 \(literal\) would reach an executor as another one; it may")
+            for settings in (
+                {"x": [1, 2]},
+                {"x": {1: 2}},
+                {"x": math.nan},
+                {"class": "nothing"},
+                {"class": "Stop"},
+                {"class": "Stop", "x": 1},
+                {"class": "Stop", "window": -1},
+            )
+        ],
     ],
 )
 def test_what_json_has_no_word_for_is_refused_before_anything_is_run(tmp_path, change, message):
@@ -99,12 +116,20 @@ def test_what_json_has_no_word_for_is_refused_before_anything_is_run(tmp_path, c
 def test_workers_with_another_build_are_refused(tmp_path, monkeypatch):
     """Their trials would be recorded as those of this build."""
     builds = iter(["v4", "baseline"])
-    monkeypatch.setattr("lstm97.paper.reproduction.this_build", lambda: ["1.0", next(builds)])
-    monkeypatch.setattr(executors, "this_build", lambda: ["1.0", next(builds)])
+    for module in ("lstm97.executors", "lstm97.paper.reproduction"):
+        monkeypatch.setattr(f"{module}.this_build", lambda: ["1.0", next(builds), "x86_64"])
     with Records(tmp_path / "records", RUN) as records, ThreadPoolExecutor(1) as executor:
-        with pytest.raises(BrokenExecutor, match=r"with the build baseline, .* with v4; .* set LSTM97_KERNEL"):
+        with pytest.raises(
+            BrokenExecutor, match=r"with the build baseline on x86_64, .* with v4 on .* set LSTM97_KERNEL"
+        ):
             reproduce(plan([small()], trials=1, max_sequences=5), records, executor=executor)
         assert records.trials == {}
+
+
+def test_what_a_build_is_does_not_depend_on_the_environment(monkeypatch):
+    config = lstm97.show_config()
+    monkeypatch.setenv("LSTM97_NUM_THREADS", "many")
+    assert executors.this_build() == [config.version, config.build, platform.machine()]
 
 
 # ---- opening ----
@@ -138,6 +163,38 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, name, package, o
         pass
 
 
+@pytest.mark.parametrize("error", ["RuntimeError", "ImportError"])
+def test_a_missing_mpi_library_is_one_line(tmp_path, error):
+    """Which error it is depends on how mpi4py was built; a package that is found before it stands for it."""
+    (tmp_path / "mpi4py").mkdir()
+    (tmp_path / "mpi4py" / "__init__.py").touch()
+    (tmp_path / "mpi4py" / "futures.py").write_text(
+        f"raise {error}('cannot load MPI library\\nlibmpi.so: no such file')"
+    )
+    result = run("reproduce", "--executor", "mpi", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    told = (
+        "an executor 'mpi' needs an MPI library, which mpi4py does not bring (cannot load MPI library); install one, "
+    )
+    assert result.stderr == f"Error: {told}as a package of the system or by pip install mpich\n"
+
+
+@pytest.mark.parametrize(("jobs", "environment"), [(3, "1"), (None, "3")])
+def test_the_environment_says_how_many_threads_unless_jobs_does(monkeypatch, jobs, environment):
+    monkeypatch.setenv("LSTM97_NUM_THREADS", environment)
+    barrier = threading.Barrier(3)
+    with open_executor("threads", jobs=jobs) as executor:
+        futures = [executor.submit(barrier.wait, 60) for _ in range(3)]
+        assert sorted(future.result() for future in futures) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["threads", "processes"])
+def test_an_environment_that_says_no_number_of_workers_is_refused(monkeypatch, name):
+    monkeypatch.setenv("LSTM97_NUM_THREADS", "many")
+    with pytest.raises(ValueError, match="LSTM97_NUM_THREADS is 'many'"), open_executor(name):
+        pass
+
+
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_what_is_opened_is_closed(name):
     with open_executor(name, jobs=2) as executor:
@@ -166,6 +223,15 @@ def test_a_missing_extra_is_one_line(tmp_path):
     assert (result.returncode, result.stdout) == (1, "")
     extra = 'pip install "lstm97[dask]"'
     assert result.stderr == f"Error: an executor 'dask' needs the package distributed: {extra}\n"
+
+
+def test_an_interrupt_before_there_is_a_file_does_not_name_it(tmp_path):
+    opens = "def open_executor(*arguments, **options): raise KeyboardInterrupt"
+    block = f"from lstm97 import cli, executors\n{opens}\nexecutors.open_executor = open_executor\ncli.main()"
+    arguments = ("reproduce", "4-100", "--executor", "processes")
+    result = run(*arguments, command=[sys.executable, "-W", "error", "-c", block], cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "lstm97: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- processes ----
@@ -339,3 +405,17 @@ def test_dask_runs_an_equal_task_anew(cluster):
     with open_executor("dask", scheduler=cluster.address) as executor:
         futures = [executor.submit(os.urandom, 8) for _ in range(3)]
         assert len({future.result() for future in futures}) == 3
+
+
+# ---- MPI ----
+
+
+@pytest.mark.peers
+def test_mpi_comes_to_the_records_of_threads(tmp_path, expected):
+    out = tmp_path / "records"
+    program = (sys.executable, "-W", "error", "-m", "mpi4py.futures", "-m", "lstm97.cli")
+    command = [Path(sysconfig.get_path("scripts"), "mpiexec"), "-n", "3", *program]
+    result = run(*SOME, "--executor", "mpi", "--out", out, command=command)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "6 of 6 trials run now" in result.stdout
+    assert records_of(out) == expected

@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 import multiprocessing
+import signal
+import subprocess
 import sys
+import textwrap
 import threading
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -14,6 +17,7 @@ import pytest
 from joblib.externals import loky
 
 from lstm97 import Network, Sequences, Stop, Topology, executors, many, train, train_many
+from lstm97.sequences import as_sequences
 
 REAL = Topology(2, 1, blocks=(2, 1), output="identity")
 SYMBOLIC = Topology(5, 3, blocks=(2,), forget_gates=True, output="softmax")
@@ -100,7 +104,12 @@ def assert_as_alone(case, **where):
 
 
 @pytest.fixture
-def any_work_is_worth_a_thread(monkeypatch):
+def many_cpus(monkeypatch):
+    monkeypatch.setattr(many, "available_cpus", lambda: 64)
+
+
+@pytest.fixture
+def any_work_is_worth_a_thread(monkeypatch, many_cpus):
     monkeypatch.setattr(many, "WORTH_A_THREAD", 0)
 
 
@@ -149,17 +158,92 @@ def test_any_executor_comes_to_the_bits_of_each_alone_and_stays_open(kind):
             assert executor.submit(abs, -1).result() == 1
 
 
+class Watched(Strict):
+    """Keeps what it is sent."""
+
+    def __init__(self):
+        self.sent = []
+
+    def submit(self, function, /, jobs, data):
+        self.sent.append((jobs, data))
+        return super().submit(function, jobs, data)
+
+    def topologies(self):
+        """Those of the networks of each task."""
+        return [[Topology(**job["topology"]) for job in many._unpack(jobs)[0]["jobs"]] for jobs, _ in self.sent]
+
+
 def test_data_of_many_networks_are_one_object_for_the_executor():
-    sent = []
+    executor = Watched()
+    train_many(networks(6), reals(10, 1), executor=executor)
+    assert len({id(data) for _, data in executor.sent}) == 2  # one for each dtype
+    assert len(executor.sent) == 6
 
-    class Watched(Strict):
-        def submit(self, function, /, job, data):
-            sent.append(data)
-            return super().submit(function, job, data)
 
-    train_many(networks(6), reals(10, 1), executor=Watched())
-    assert len({id(data) for data in sent}) == 2  # one for each dtype
-    assert len(sent) == 6
+@pytest.mark.parametrize(("n", "sizes"), [(32, [1] * 32), (33, [2] + [1] * 31), (100, [4] * 4 + [3] * 28)])
+def test_many_networks_with_the_same_data_share_tasks(n, sizes):
+    """Network 1 fails, the others of its task do not."""
+    nets, alone = networks(n, dtypes=["float32"]), networks(n, dtypes=["float32"])
+    for net in (nets[1], alone[1]):
+        net.parameters = np.full(REAL.n_weights, 3e38)
+    data, orders, drawn = reals(5, 1), generators(n), generators(n)
+    executor = Watched()
+    histories = train_many(nets, data, order=orders, executor=executor, return_exceptions=True)
+    assert [len(task) for task in executor.topologies()] == sizes
+    with pytest.raises(FloatingPointError) as caught:
+        train(alone[1], *data, order=drawn[1])
+    assert str(histories[1]) == f"in network 1: {caught.value}"
+    for i in (*range(1), *range(2, n)):
+        expected = standing(alone[i], train(alone[i], *data, order=drawn[i]), drawn[i])
+        assert standing(nets[i], histories[i], orders[i]) == expected
+    assert nets[1].parameters.tobytes() == alone[1].parameters.tobytes()
+
+
+def test_tasks_are_made_one_by_one(monkeypatch):
+    events = []
+
+    class Noted(Strict):
+        def submit(self, function, /, *arguments):
+            events.append("sent")
+            return super().submit(function, *arguments)
+
+    for name in ("_jobs_to_bytes", "_data_to_bytes"):
+        original = getattr(many, name)
+        monkeypatch.setattr(many, name, lambda *each, of=original: events.append(of.__name__) or of(*each))
+    data = reals(5, 1)
+    train_many(networks(3, dtypes=["float64"]), [data, data, reals(5, 2)], executor=Noted())
+    task = ["_jobs_to_bytes", "sent"]
+    assert events == ["_data_to_bytes", *task, *task, "_data_to_bytes", *task]
+
+
+SIZES = [Topology(2, 1, blocks=(size,), output="identity") for size in (8, 24, 16, 40)]
+
+
+def test_what_takes_longest_is_begun_first():
+    nets = [Network(topology) for topology in SIZES]
+    executor = Watched()
+    train_many(nets, reals(5, 1), executor=executor)
+    longest_first = [SIZES[3], SIZES[1], SIZES[2], SIZES[0]]
+    assert executor.topologies() == [[topology] for topology in longest_first]
+    executor = Watched()
+    train_many(nets, [reals(100, 1), *[reals(2, 1)] * 3], executor=executor)  # network 0 has the most to learn
+    assert executor.topologies() == [[topology] for topology in (SIZES[0], SIZES[3], SIZES[1], SIZES[2])]
+
+
+def test_inputs_with_several_targets_are_packed_once(monkeypatch):
+    packed = []
+
+    def pack(inputs, layout):
+        packed.append(inputs)
+        return as_sequences(inputs, layout)
+
+    monkeypatch.setattr(many, "as_sequences", pack)
+    inputs, targets = reals(10, 1)
+    nets, alone = networks(4), networks(4)
+    data = [(inputs, targets * factor) for factor in (0.1, 0.2, 0.3, 0.4)]
+    found = [standing(*pair) for pair in zip(nets, train_many(nets, data), strict=True)]
+    assert len(packed) == 2  # for each dtype
+    assert found == [standing(net, train(net, *pair)) for net, pair in zip(alone, data, strict=True)]
 
 
 @pytest.mark.parametrize("executor", [None, Strict()])
@@ -187,6 +271,8 @@ def test_networks_that_differ_in_everything_share_data():
 def test_no_networks_are_no_histories(executor):
     assert train_many([], [], executor=executor) == []
     assert train_many(iter(()), reals(3, 1), executor=executor) == []
+    with pytest.raises(ValueError, match="batch_size is 2, but with update='step' it must be 1"):
+        train_many([], [], batch_size=2, executor=executor)
 
 
 # ---- side by side ----
@@ -207,14 +293,30 @@ def watched(monkeypatch, before):
 
 
 @pytest.mark.usefixtures("any_work_is_worth_a_thread")
-def test_threads_train_side_by_side(monkeypatch):
-    barrier = threading.Barrier(3, timeout=60)  # broken unless three are trained at once
-    names = watched(monkeypatch, lambda net: barrier.wait())
-    train_many(networks(6), reals(5, 1), threads=3)
-    assert len(names) == 6
-    assert len(set(names)) == 3
+def test_threads_train_side_by_side_what_takes_longest_first(monkeypatch):
+    barrier = threading.Barrier(2, timeout=60)  # broken unless two are trained at once
+    begun = []
+
+    def before(net):
+        begun.append(net.topology)
+        barrier.wait()
+
+    names = watched(monkeypatch, before)
+    train_many([Network(topology) for topology in SIZES], reals(5, 1), threads=2)
+    assert set(begun[:2]) == {SIZES[1], SIZES[3]}
+    assert len(names) == 4
+    assert len(set(names)) == 2
 
 
+@pytest.mark.usefixtures("any_work_is_worth_a_thread")
+def test_there_are_never_more_threads_than_cpus(monkeypatch):
+    names = watched(monkeypatch, lambda net: None)
+    monkeypatch.setattr(many, "available_cpus", lambda: 1)
+    train_many(networks(4), reals(5, 1), threads=1000)
+    assert names == [threading.current_thread().name] * 4
+
+
+@pytest.mark.usefixtures("many_cpus")
 def test_too_little_work_takes_no_other_thread(monkeypatch):
     names = watched(monkeypatch, lambda net: None)
     train_many(networks(3), reals(5, 1), threads=3)
@@ -385,7 +487,7 @@ def test_a_network_that_another_thread_trains_is_named(where):
 
 
 def test_an_interrupt_leaves_networks_that_have_not_come_back_as_they_were():
-    nets, data, executor = networks(4), reals(5, 1), Waiting()
+    nets, data, executor = networks(4, dtypes=["float64"]), reals(5, 1), Waiting()
     before = [net.parameters.tobytes() for net in nets]
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(train_many, nets, data, executor=executor)
@@ -402,9 +504,9 @@ def test_an_interrupt_leaves_networks_that_have_not_come_back_as_they_were():
 
 
 @pytest.mark.usefixtures("any_work_is_worth_a_thread")
-def test_an_interrupt_begins_no_further_network_and_ends_those_in_threads_with_their_epoch(monkeypatch):
+def test_an_interrupt_begins_no_further_network_and_ends_those_in_threads(monkeypatch):
     """Network 0 would take for ever; network 1 stands for the interrupt."""
-    nets = networks(8)
+    nets = networks(8, dtypes=["float64"])
     begun, first = [], threading.Event()
 
     def before(net):
@@ -423,11 +525,47 @@ def test_an_interrupt_begins_no_further_network_and_ends_those_in_threads_with_t
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
 
 
+def test_ctrl_c_ends_threads_in_the_middle_of_an_epoch_and_leaves_usable_networks():
+    program = """
+        import lstm97, numpy as np
+        X, T = np.ones((1_000_000, 2)), np.ones((1_000_000, 1))
+        nets = [lstm97.Network(lstm97.Topology(2, 1, blocks=(1,) * 300)) for _ in range(3)]
+        print("ready", flush=True)
+        try:
+            lstm97.train_many(nets, ([X], [T]), learning_rate=1e-6, threads=2)  # uninterrupted it would run for minutes
+        except KeyboardInterrupt:
+            lstm97.train_many(nets, ([X[:3]], [T[:3]]), threads=2)
+            print("usable" if all(np.isfinite(net.parameters).all() for net in nets) else "broken")
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "ready\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.5)  # it is in the call by now
+        child.send_signal(signal.SIGINT)
+        try:
+            said, _ = child.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise
+    assert said == "usable\n"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("any_work_is_worth_a_thread")
+def test_errors_that_are_nobodys_network_stay_what_they_are(monkeypatch, threads):
+    def before(net):
+        raise RecursionError("too deep")
+
+    watched(monkeypatch, before)
+    with pytest.raises(RecursionError, match=r"^too deep$"):
+        train_many(networks(2), reals(5, 1), threads=threads)
+
+
 def test_workers_with_another_build_are_refused(monkeypatch):
     builds = iter(["v4", "baseline"])
-    monkeypatch.setattr(executors, "this_build", lambda: ["1.0", next(builds)])
+    monkeypatch.setattr(executors, "this_build", lambda: ["1.0", next(builds), "x86_64"])
     nets = networks(1)
     before = nets[0].parameters.tobytes()
-    with pytest.raises(BrokenExecutor, match=r"^a worker has .* the build baseline, this program .* with v4; "):
+    with pytest.raises(BrokenExecutor, match=r"^a worker has .* the build baseline on x86_64, this .* with v4 on"):
         train_many(nets, reals(3, 1), executor=Strict())
     assert nets[0].parameters.tobytes() == before

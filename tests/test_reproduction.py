@@ -95,6 +95,14 @@ def test_any_number_of_threads_comes_to_the_same_records(tmp_path, expected, job
     assert len(finished) == len(expected)
 
 
+def test_the_environment_says_how_many_threads(tmp_path, monkeypatch):
+    monkeypatch.setenv("LSTM97_NUM_THREADS", "3")
+    barrier = threading.Barrier(3, timeout=60)  # broken unless three trials run at once
+    with Records(tmp_path / "records", RUN) as records:
+        reproduce(plan([small()], trials=3, max_sequences=5), records, progress=lambda *_: barrier.wait())
+        assert len(records.trials) == 3
+
+
 EXECUTORS = {
     "threads": lambda: ThreadPoolExecutor(3),
     "processes": lambda: ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")),
@@ -221,6 +229,24 @@ def test_an_executor_that_takes_no_more_tasks_gets_the_others_cancelled(tmp_path
     with Records(tmp_path / "records", RUN) as records, pytest.raises(RuntimeError, match=r"^no more$"):
         reproduce(planned, records, executor=executor)
     assert [future.cancelled() for future in executor.futures] == [False, True]
+    assert list(records_of(tmp_path / "records")) == [planned[0].key]
+
+
+@pytest.mark.parametrize("error", [TimeoutError, ConnectionError, ZeroDivisionError])
+def test_trials_that_ended_are_recorded_when_an_executor_fails(tmp_path, error):
+    """As Dask does by an OSError when it loses its workers."""
+
+    class Lost(Reluctant):
+        def submit(self, function, /, *arguments, **options):
+            future = super().submit(function, *arguments, **options)
+            if len(self.futures) == 2:
+                future.set_exception(error("lost"))
+            return future
+
+    executor, planned = Lost(1), plan([small()], trials=3, max_sequences=5)
+    with Records(tmp_path / "records", RUN) as records, pytest.raises(error, match=r"^lost$"):
+        reproduce(planned, records, executor=executor)
+    assert [future.cancelled() for future in executor.futures] == [False, False, True]
     assert list(records_of(tmp_path / "records")) == [planned[0].key]
 
 

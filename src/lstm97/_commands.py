@@ -350,7 +350,11 @@ def _trial_options(default_out: str) -> Callable[[_Command], _Command]:
         click.option(
             "--trials", type=click.IntRange(min=1), help="Trials of each row. Default: as many as the paper made."
         ),
-        click.option("--jobs", type=click.IntRange(min=1), help="Trials side by side. Default: one for each core."),
+        click.option(
+            "--jobs",
+            type=click.IntRange(min=1),
+            help="Trials side by side. Default: LSTM97_NUM_THREADS, else one for each CPU.",
+        ),
         click.option(
             "--executor",
             "where",
@@ -636,7 +640,8 @@ def _run_trials(
                 left = sum(task.key not in records.trials for task in planned)
                 _run_planned(planned, records, jobs, executor)
     except KeyboardInterrupt:
-        click.echo(f"lstm97: what is done is in {out}; --resume goes on with it", err=True)
+        if out.exists():
+            click.echo(f"lstm97: what is done is in {out}; --resume goes on with it", err=True)
         raise
     except BrokenExecutor as error:
         raise click.ClickException(f"{error} (what is done is in {out}; --resume goes on with it)") from error
@@ -676,14 +681,17 @@ def _run_trials(
 @contextmanager
 def _executor(name: str, jobs: int | None, scheduler: str | None) -> Iterator[Executor | None]:
     """Open an executor; None instead of threads, of which `reproduce` has its own."""
+    executor = None
     with ExitStack() as stack:
         try:
-            executor = stack.enter_context(executors.open_executor(name, jobs=jobs, scheduler=scheduler))
-        except ModuleNotFoundError as error:
+            executors.check_options(name, jobs=jobs, scheduler=scheduler)
+            if name != "threads":
+                executor = stack.enter_context(executors.open_executor(name, jobs=jobs, scheduler=scheduler))
+        except ImportError as error:
             raise click.ClickException(str(error)) from error
         except ValueError as error:
             raise click.UsageError(f"{error}.") from error
-        yield None if name == "threads" else executor
+        yield executor
 
 
 def _run_planned(

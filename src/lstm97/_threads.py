@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 from lstm97._checks import integer
 
@@ -13,7 +15,12 @@ def thread_count(threads: int | None, otherwise: int) -> int:
     """The number of threads asked for by an argument, or by the environment, or ``otherwise``."""
     if threads is not None:
         return integer("threads", threads, at_least=1)
-    return _from_environment(VARIABLE) or otherwise
+    text = os.environ.get(VARIABLE, "").strip()
+    if not text:
+        return otherwise
+    if (number := _number(text)) is None:
+        raise ValueError(f"the environment variable {VARIABLE} is {text!r}, expected a number of threads, 1 or more")
+    return number
 
 
 def available_cpus() -> int:
@@ -24,21 +31,29 @@ def available_cpus() -> int:
 def usable_cpus() -> int:
     """How many CPUs this process should keep busy if nobody says how many.
 
-    The available ones; fewer if OMP_NUM_THREADS says so, as it does inside process pools that share a machine among
-    their workers (joblib's, for one).
+    The available ones; fewer if a container gets the time of fewer, or if OMP_NUM_THREADS says so, as it does inside
+    process pools that share a machine among their workers (joblib's, for one).
     """
-    cpus = available_cpus()
-    try:
-        return min(cpus, _from_environment("OMP_NUM_THREADS") or cpus)
-    except ValueError:  # OpenMP takes lists, one number for each level
-        return cpus
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # of a list, a number for each level
+    return min(filter(None, (available_cpus(), cgroup_cpus(), _number(first.strip()))))
 
 
-def _from_environment(variable: str) -> int | None:
-    """An environment variable's positive number; None if it is not set."""
-    text = os.environ.get(variable, "").strip()
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ValueError(f"the environment variable {variable} is {text!r}, expected a number of threads, 1 or more")
-    return int(text)
+def cgroup_cpus(folder: str | os.PathLike[str] = "/sys/fs/cgroup") -> int | None:
+    """The time of how many CPUs Linux grants to this container, rounded up; None if it sets no bound.
+
+    Told as a quota of microseconds in each period of so many, by version 2 of control groups in one file, by version 1
+    in two.
+    """
+    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            numbers = [_number(text) for name in names for text in Path(folder, name).read_text().split()]
+        except OSError:
+            continue
+        if len(numbers) == 2 and numbers[0] and numbers[1]:  # else "max" or -1
+            return -(-numbers[0] // numbers[1])
+    return None
+
+
+def _number(text: str) -> int | None:
+    """The number that a text is, 1 or more; None of another text."""
+    return int(text) or None if re.fullmatch("[0-9]{1,18}", text) else None

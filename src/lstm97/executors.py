@@ -7,6 +7,7 @@ write, and nothing that an executor's way of pickling could refuse.
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import sys
 import threading
@@ -19,9 +20,10 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
+import lstm97
+from lstm97 import _dispatch
 from lstm97._checks import integer
-from lstm97._dispatch import show_config
-from lstm97._threads import available_cpus
+from lstm97._threads import thread_count, usable_cpus
 
 NAMES = ("threads", "processes", "dask", "mpi")
 
@@ -37,8 +39,8 @@ def open_executor(name: str, *, jobs: int | None = None, scheduler: str | None =
         Dask cluster, which goes on without this program. "mpi": the other processes of a program that was started by
         ``mpiexec -n N python -m mpi4py.futures ...``.
     jobs : int, optional
-        How many threads or processes; by default one for each core this process may use. Dask and MPI have theirs
-        already.
+        How many threads or processes: by default as many as the environment variable ``LSTM97_NUM_THREADS`` says, else
+        one for each CPU this process may use. Dask and MPI have theirs already.
     scheduler : str, optional
         Address of Dask's scheduler, such as ``tcp://host:8786``; for "dask" only, which needs it.
 
@@ -49,9 +51,10 @@ def open_executor(name: str, *, jobs: int | None = None, scheduler: str | None =
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as above, or this program was not started as "mpi" needs it.
-    ModuleNotFoundError
-        If a package is missing: Dask's comes with the extra ``dask``, MPI's with ``mpi``.
+        If an argument or the environment variable is not as above, or this program was not started as "mpi" needs it.
+    ImportError
+        If a package is missing (ModuleNotFoundError: Dask's comes with the extra ``dask``, MPI's with ``mpi``) or the
+        MPI library is.
     OSError
         If the scheduler cannot be reached.
     concurrent.futures.BrokenExecutor
@@ -63,6 +66,18 @@ def open_executor(name: str, *, jobs: int | None = None, scheduler: str | None =
     When an exception leaves the block, nothing else is begun. What runs in threads and on MPI is waited for, what runs
     on Dask goes on for nothing; processes are ended at once, as they are when this one dies.
     """
+    check_options(name, jobs=jobs, scheduler=scheduler)
+    if name == "dask":
+        yield from _dask(scheduler)
+    elif name == "mpi":
+        yield from _mpi()
+    else:
+        n = thread_count(jobs, usable_cpus())
+        yield from _closing(ThreadPoolExecutor(n)) if name == "threads" else _processes(n)
+
+
+def check_options(name: str, *, jobs: int | None, scheduler: str | None) -> None:
+    """TypeError or ValueError if `open_executor` would refuse these."""
     if name not in NAMES:
         raise ValueError(f"executor is {name!r}, expected one of {', '.join(map(repr, NAMES))}")
     if name in ("dask", "mpi") and jobs is not None:
@@ -75,15 +90,8 @@ def open_executor(name: str, *, jobs: int | None = None, scheduler: str | None =
         )
     if scheduler is not None and not scheduler.rpartition(":")[2].isdigit():  # of which Dask complains after a minute
         raise ValueError(f"scheduler is {scheduler!r}, expected an address such as tcp://host:8786")
-    n = available_cpus() if jobs is None else integer("jobs", jobs, at_least=1)
-    if name == "threads":
-        yield from _closing(ThreadPoolExecutor(n))
-    elif name == "processes":
-        yield from _processes(n)
-    elif name == "dask":
-        yield from _dask(scheduler)
-    else:
-        yield from _mpi()
+    if jobs is not None:
+        integer("jobs", jobs, at_least=1)
 
 
 def _closing(executor: Executor) -> Iterator[Executor]:
@@ -138,8 +146,17 @@ def _dask(scheduler: str | None) -> Iterator[Executor]:
 
 def _mpi() -> Iterator[Executor]:
     """The other processes of an MPI program."""
-    futures = _package("mpi4py.futures", "mpi")
-    n_processes = import_module("mpi4py.MPI").COMM_WORLD.Get_size()
+    try:
+        futures = _package("mpi4py.futures", "mpi")
+        n_processes = import_module("mpi4py.MPI").COMM_WORLD.Get_size()
+    except ModuleNotFoundError:
+        raise
+    except (ImportError, RuntimeError) as error:  # which of them depends on how mpi4py was built
+        told = str(error).partition("\n")[0]
+        raise ImportError(
+            f"an executor 'mpi' needs an MPI library, which mpi4py does not bring ({told}); install one, as a package "
+            "of the system or by pip install mpich"
+        ) from error
     if "mpi4py.futures" not in sys.orig_argv or n_processes < 2:
         raise ValueError(
             "an executor 'mpi' needs a program started as mpiexec -n 3 python -m mpi4py.futures -m lstm97.cli, with 2 "
@@ -169,15 +186,15 @@ def give_up(futures: Iterable[Future[Any]], error: BaseException) -> None:
 
 
 def this_build() -> list[str]:
-    """What the same task must be computed by to come to the same bits: version, and build of the loops."""
-    config = show_config()
-    return [config.version, config.build]
+    """What the same task must be computed by to come to the same bits: version, build of the loops, kind of CPU."""
+    return [lstm97.__version__, _dispatch.build, platform.machine()]
 
 
 def check_build(wanted: list[str]) -> None:
     """In a worker: BrokenExecutor if the one who gives the work computes by anything else."""
     if wanted != (found := this_build()):
         raise BrokenExecutor(
-            f"a worker has lstm97 {found[0]} with the build {found[1]}, this program {wanted[0]} with {wanted[1]}; "
-            "install the same version for both, and set LSTM97_KERNEL to a build that both can run"
+            f"a worker has lstm97 {found[0]} with the build {found[1]} on {found[2]}, this program {wanted[0]} with "
+            f"{wanted[1]} on {wanted[2]}; install the same version for both, and set LSTM97_KERNEL to a build that "
+            "both can run"
         )

@@ -1,12 +1,13 @@
 """Training many networks side by side: in threads of this process, or on any executor of `concurrent.futures`.
 
-To an executor a network goes as bytes, and comes back as bytes: JSON for what is told, and arrays, in the safetensors
+To an executor networks go as bytes, and come back as bytes: JSON for what is told, and arrays, in the safetensors
 format.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm97._checks import integer, positive
-from lstm97._threads import thread_count, usable_cpus
+from lstm97._threads import available_cpus, thread_count, usable_cpus
 from lstm97.checkpoints import COUNTS, WINDOW_NUMBERS
 from lstm97.sequences import Sequences, as_sequences, as_targets
 from lstm97.topology import Topology
@@ -32,10 +33,13 @@ Pair = tuple[object, object]
 Order = NDArray[np.int64] | np.random.Generator | None
 
 WORTH_A_THREAD = 2_000_000
-"""Weights, with padding, times steps: a network with more work gains more by another thread than handing it over costs.
+"""Weights that a step reads, with padding, times steps: with more work, another thread gains more than it costs.
 
 Where that is with two threads was measured; a call has some tenths of a millisecond that no other thread can share.
 """
+
+TASKS = 32
+"""The most tasks that an executor gets of networks with the same data: it may send the data with each of them."""
 
 
 class _Data(NamedTuple):
@@ -59,6 +63,11 @@ class _Job(NamedTuple):
     def order(self) -> Order:
         """As for `train`."""
         return self.data.order if self.generator is None else self.generator
+
+    @property
+    def work(self) -> int:
+        """Of one epoch: weights that a step reads, with padding, times steps."""
+        return self.net._layout.step_work(symbols=self.data.inputs.is_symbols) * self.data.n_steps
 
 
 def train_many(
@@ -90,8 +99,8 @@ def train_many(
         which draws its permutations.
     threads : int, optional
         How many threads of this process train, each one network at a time: by default as many as the environment
-        variable ``LSTM97_NUM_THREADS`` says, else one for each CPU this process may use. Networks that take too little
-        time for that are trained one after the other.
+        variable ``LSTM97_NUM_THREADS`` says, else one for each CPU this process may use; never more than there are
+        CPUs. Networks that take too little time for that are trained one after the other.
     executor : concurrent.futures.Executor, optional
         Where to train instead, such as a ProcessPoolExecutor, ``Client.get_executor(pure=False)`` of Dask or an
         MPIPoolExecutor; see `lstm97.executors.open_executor`. Stays open.
@@ -117,11 +126,16 @@ def train_many(
 
     Notes
     -----
-    When interrupted, no further network is begun. In threads, those under way end with their epoch; on an executor they
-    may go on for nothing, and networks that had not come back are as they were.
+    When interrupted, no further network is begun. In threads, those under way end within a fraction of a second, with
+    the changes made so far; on an executor they may go on for nothing, and networks that had not come back are as they
+    were.
 
-    An executor gets a function of this module and two bytes objects for each network: the network, and its data, in all
-    networks that share them the same object.
+    An executor gets a function of this module and two bytes objects for each task: some networks, and their data. Most
+    executors send all of that with every task, so networks with the same data and dtype make 32 tasks or fewer, of
+    networks in a row: the data travel 32 times at the most. Where there are more workers than that, pass the data
+    several times, as different tuples. In threads nothing is sent or copied. What takes longest is begun first.
+
+    Without networks, data and order have nothing to be checked against.
 
     Examples
     --------
@@ -145,8 +159,8 @@ def train_many(
     }
     jobs = _jobs(many, data, order, options)
     if executor is None:
-        n = min(thread_count(threads, usable_cpus()), len(jobs))
-        work = sum(job.net._arrays["w"].size * job.data.n_steps for job in jobs) * options["epochs"]
+        n = min(thread_count(threads, usable_cpus()), available_cpus(), len(jobs))
+        work = sum(job.work for job in jobs) * options["epochs"]
         done = _train_here(jobs, options, n if work > WORTH_A_THREAD * len(jobs) else 1)
     else:
         done = _train_there(jobs, options, _checked_executor(executor, threads))
@@ -180,22 +194,31 @@ def _networks(nets: Iterable[Network]) -> list[Network]:
 
 def _jobs(nets: list[Network], data: Any, order: Any, options: dict[str, Any]) -> list[_Job]:
     """Everything packed and checked once for all networks that can share it."""
+    from lstm97.network import Network
+
     pairs = _pairs(data, len(nets))
     generators = _generators(order, len(nets))
     known: dict[tuple[Any, ...], _Data] = {}
+    known_inputs: dict[tuple[Any, ...], Sequences] = {}
     jobs = []
+    checks_only = options | {"epochs": 0}
+    if not nets:
+        train(Network(Topology(1, 1)), [[[0.0]]], [[0.0]], **checks_only, threads=1)
     for i, (net, pair, generator) in enumerate(zip(nets, pairs, generators, strict=True)):
         key = (id(pair), net.dtype, net.topology.n_inputs, net.topology.n_outputs)
         if key not in known:
             try:
-                known[key] = _packed(pair, net, order if generator is None else None)
+                inputs_key = (id(pair[0]), net.dtype, net.topology.n_inputs)
+                if inputs_key not in known_inputs:
+                    known_inputs[inputs_key] = as_sequences(pair[0], net._layout)
+                known[key] = _packed(known_inputs[inputs_key], pair[1], net, order if generator is None else None)
             except (TypeError, ValueError) as error:
                 if isinstance(data, tuple):
                     raise
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"in data[{i}]: {error}") from error
-            with _in_network(i):  # nothing is trained in no epochs, but all is checked
-                train(net, *known[key][:2], **options | {"epochs": 0}, order=known[key].order, threads=1)
+            with _in_network(i):
+                train(net, *known[key][:2], **checks_only, order=known[key].order, threads=1)
             with np.errstate(over="ignore", under="ignore"):
                 rate = net.dtype.type(options["learning_rate"])
             if not 0 < rate < np.inf:
@@ -218,10 +241,9 @@ def _pairs(data: Any, n: int) -> list[Pair]:
     return pairs
 
 
-def _packed(pair: Pair, net: Network, order: Any) -> _Data:
-    """A pair in the form that trains any network with this one's ends and dtype."""
-    inputs = as_sequences(pair[0], net._layout)
-    rows, per_sequence = as_targets(pair[1], inputs, net._layout)
+def _packed(inputs: Sequences, targets: object, net: Network, order: Any) -> _Data:
+    """Data in the form that trains any network with this one's ends and dtype."""
+    rows, per_sequence = as_targets(targets, inputs, net._layout)
     numbers = None if order is None else presented(order, len(inputs))
     n_steps = inputs.n_steps if numbers is None else int(inputs.lengths[numbers].sum())
     return _Data(inputs, rows if per_sequence else Sequences(rows, inputs.offsets), numbers, n_steps)
@@ -266,6 +288,8 @@ def _in_network(i: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if type(error) is not RuntimeError:  # such as a RecursionError, which is nobody's network
+            raise
         raise RuntimeError(f"in network {i}: {error}") from error
 
 
@@ -274,30 +298,38 @@ def _in_network(i: int) -> Iterator[None]:
 
 def _train_here(jobs: list[_Job], options: dict[str, Any], threads: int) -> list[Any]:
     """The history of each network, or the FloatingPointError that ended it."""
-    given_up = False
+    histories = [History() for _ in jobs]
 
     def run(i: int) -> History | FloatingPointError:
         job = jobs[i]
         try:
             with _in_network(i):
-                return train(job.net, *job.data[:2], **options, order=job.order, threads=1, callback=lambda _: given_up)
+                return train(job.net, *job.data[:2], **options, order=job.order, threads=1, history=histories[i])
         except FloatingPointError as error:
             return error
 
     if threads == 1:
         return [run(i) for i in range(len(jobs))]
-    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+    from concurrent.futures import ThreadPoolExecutor, as_completed
 
+    done: list[Any] = [None] * len(jobs)
     pool = ThreadPoolExecutor(threads)
     try:
-        futures = [pool.submit(run, i) for i in range(len(jobs))]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        return [future.result() for future in futures if future.done()]
+        futures = {pool.submit(run, i): i for i in _longest_first([job.work for job in jobs])}
+        for future in as_completed(futures):
+            done[futures[future]] = future.result()
     except BaseException:
-        given_up = True
+        for history in histories:
+            history._is_given_up = True
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+    return done
+
+
+def _longest_first(work: Sequence[int]) -> list[int]:
+    """Numbers of tasks by falling work, so that no long one is left to run alone in the end."""
+    return sorted(range(len(work)), key=work.__getitem__, reverse=True)
 
 
 # ---- elsewhere ----
@@ -309,106 +341,141 @@ def _train_there(jobs: list[_Job], options: dict[str, Any], executor: Executor) 
 
     from lstm97.executors import give_up
 
+    for job in jobs:
+        _check_generator(job.generator)
+    groups = _groups(jobs)
     done: list[Any] = [None] * len(jobs)
     with ExitStack() as claims:
         for i, job in enumerate(jobs):
             with _in_network(i):
                 claims.enter_context(job.net._engine.training())
-        packed = {id(job.data): _data_to_bytes(job.data) for job in jobs}
-        pairs = [(_job_to_bytes(job, options), packed[id(job.data)]) for job in jobs]
-        futures: dict[Future[bytes], int] = {}
+        futures: dict[Future[bytes], list[int]] = {}
         try:
-            for i, pair in enumerate(pairs):
-                futures[executor.submit(train_elsewhere, *pair)] = i
+            for group, task in zip(groups, _tasks(jobs, groups, options), strict=True):
+                futures[executor.submit(train_elsewhere, *task)] = group
             for future in as_completed(futures):
-                i = futures[future]
-                done[i] = _take_back(jobs[i], options["stop"], future.result())
+                group = futures[future]
+                outcomes = _take_back([jobs[i] for i in group], options["stop"], future.result())
+                for i, outcome in zip(group, outcomes, strict=True):
+                    done[i] = outcome
         except BaseException as error:
             give_up(futures, error)
             raise
     return done
 
 
-def train_elsewhere(job: bytes, data: bytes) -> bytes:
-    """What an executor is given to do: train the network of a job, and return what has come of it."""
+def _groups(jobs: list[_Job]) -> list[list[int]]:
+    """The numbers of the networks in each task: in a row among those with the same data; the longest task first."""
+    same: dict[int, list[int]] = {}
+    for i, job in enumerate(jobs):
+        same.setdefault(id(job.data), []).append(i)
+    groups = [part.tolist() for numbers in same.values() for part in np.array_split(numbers, min(len(numbers), TASKS))]
+    return [groups[g] for g in _longest_first([sum(jobs[i].work for i in group) for group in groups])]
+
+
+def _tasks(jobs: list[_Job], groups: list[list[int]], options: dict[str, Any]) -> Iterator[tuple[bytes, bytes]]:
+    """What `train_elsewhere` takes for each group; data as bytes are kept only until they are in their last task."""
+    packed: dict[int, bytes] = {}
+    left = Counter(id(jobs[group[0]].data) for group in groups)
+    for group in groups:
+        data = jobs[group[0]].data
+        key = id(data)
+        if key not in packed:
+            packed[key] = _data_to_bytes(data)
+        left[key] -= 1
+        yield _jobs_to_bytes([jobs[i] for i in group], options), packed[key] if left[key] else packed.pop(key)
+
+
+def train_elsewhere(jobs: bytes, data: bytes) -> bytes:
+    """What an executor is given to do: train the networks of a task, and return what has come of them."""
     from lstm97.executors import check_build
     from lstm97.network import Network
 
-    told, arrays = _unpack(job)
+    told, arrays = _unpack(jobs)
     check_build(told["build"])
     _, sequences = _unpack(data)
     inputs = Sequences(sequences["inputs"], sequences["offsets"])
-    targets = sequences["targets"]
-    net = Network(Topology(**told["topology"]), arrays["parameters"].dtype)
-    net.parameters = arrays["parameters"]
+    per_sequence, targets = "per_sequence" in sequences, sequences["targets"]
     options = told["options"]
     if options["stop"] is not None:
         options["stop"] = Stop(**options["stop"])
-    generator = None if told["generator"] is None else _generator(told["generator"])
-    history, error = History(), None
-    try:
-        train(
-            net,
-            inputs,
-            targets if "per_sequence" in sequences else Sequences(targets, inputs.offsets),
-            **options,
-            order=sequences.get("order") if generator is None else generator,
-            threads=1,
-            history=history,
+    outcomes, results = [], dict[str, Array]()
+    for i, job in enumerate(told["jobs"]):
+        parameters = arrays[f"parameters of {i}"]
+        net = Network(Topology(**job["topology"]), parameters.dtype)
+        net.parameters = parameters
+        generator = None if job["generator"] is None else _generator(job["generator"])
+        order = sequences.get("order") if generator is None else generator
+        history, error = History(), None
+        try:
+            train(
+                net,
+                inputs,
+                targets if per_sequence else Sequences(targets, inputs.offsets),
+                **options,
+                order=order,
+                threads=1,
+                history=history,
+            )
+        except FloatingPointError as raised:
+            error = str(raised)
+        window = history._window
+        outcomes.append(
+            {
+                "error": error,
+                "counts": {name: getattr(history, name) for name in (*COUNTS, "stopped", "seconds")},
+                "window": window and {name: getattr(window, name) for name in WINDOW_NUMBERS},
+                "generator": generator and generator.bit_generator.state,
+            }
         )
-    except FloatingPointError as raised:
-        error = str(raised)
-    window = history._window
-    arrays = {"parameters": net.parameters, "errors": history.errors}
-    if window is not None:
-        arrays |= {"window_errors": window.errors, "window_wrong": window.wrong}
-    return _pack(
-        {
-            "error": error,
-            "counts": {name: getattr(history, name) for name in (*COUNTS, "stopped", "seconds")},
-            "window": window and {name: getattr(window, name) for name in WINDOW_NUMBERS},
-            "generator": generator and generator.bit_generator.state,
-        },
-        arrays,
-    )
+        results |= {f"parameters of {i}": net.parameters, f"errors of {i}": history.errors}
+        if window is not None:
+            results |= {f"window errors of {i}": window.errors, f"window wrong of {i}": window.wrong}
+    return _pack({"outcomes": outcomes}, results)
 
 
-def _take_back(job: _Job, stop: Stop | None, result: bytes) -> History | FloatingPointError:
-    """Set a network and its generator to what has come of them; the history, or what ended it."""
+def _take_back(jobs: Iterable[_Job], stop: Stop | None, result: bytes) -> list[History | FloatingPointError]:
+    """Set networks and their generators to what has come of them; the history of each, or what ended it."""
     told, arrays = _unpack(result)
-    job.net.parameters = arrays["parameters"]
-    if job.generator is not None:
-        job.generator.bit_generator.state = told["generator"]
-    if told["error"] is not None:
-        return FloatingPointError(told["error"])
-    history = History()
-    history._errors = np.array(arrays["errors"])
-    for name, value in told["counts"].items():
-        setattr(history, name, value)
-    if stop is not None:
-        history._window = window = StopWindow(stop)
-        window.errors[...], window.wrong[...] = arrays["window_errors"], arrays["window_wrong"]
-        for name, value in told["window"].items():
-            setattr(window, name, value)
-    return history
+    done: list[History | FloatingPointError] = []
+    for i, (job, outcome) in enumerate(zip(jobs, told["outcomes"], strict=True)):
+        job.net.parameters = arrays[f"parameters of {i}"]
+        if job.generator is not None:
+            job.generator.bit_generator.state = outcome["generator"]
+        if outcome["error"] is not None:
+            done.append(FloatingPointError(outcome["error"]))
+            continue
+        history = History()
+        history._errors = np.array(arrays[f"errors of {i}"])
+        for name, value in outcome["counts"].items():
+            setattr(history, name, value)
+        if stop is not None:
+            history._window = window = StopWindow(stop)
+            window.errors[...] = arrays[f"window errors of {i}"]
+            window.wrong[...] = arrays[f"window wrong of {i}"]
+            for name, value in outcome["window"].items():
+                setattr(window, name, value)
+        done.append(history)
+    return done
 
 
-def _job_to_bytes(job: _Job, options: dict[str, Any]) -> bytes:
+def _jobs_to_bytes(jobs: Iterable[_Job], options: dict[str, Any]) -> bytes:
     """What `train_elsewhere` needs besides the data."""
     from lstm97.executors import this_build
 
-    if job.generator is not None:
-        kind = type(job.generator.bit_generator)
-        if getattr(np.random, kind.__name__, None) is not kind:
-            raise ValueError(f"order has a generator by {kind.__name__}, which is none of numpy.random's: not sent")
     stop = options["stop"]
     told = {
         "build": this_build(),
-        "topology": asdict(job.net.topology),
         "options": options | {"stop": stop and asdict(stop)},
-        "generator": job.generator and job.generator.bit_generator.state,
+        "jobs": [
+            {
+                "topology": asdict(job.net.topology),
+                "generator": job.generator and job.generator.bit_generator.state,
+            }
+            for job in jobs
+        ],
     }
-    return _pack(told, {"parameters": job.net.parameters})
+    return _pack(told, {f"parameters of {i}": job.net.parameters for i, job in enumerate(jobs)})
 
 
 def _data_to_bytes(data: _Data) -> bytes:
@@ -420,6 +487,14 @@ def _data_to_bytes(data: _Data) -> bytes:
     else:
         arrays |= {"targets": targets, "per_sequence": np.empty(0, np.uint8)}
     return _pack({}, arrays if order is None else arrays | {"order": order})
+
+
+def _check_generator(generator: np.random.Generator | None) -> None:
+    """Refuse a generator that `_generator` could not make."""
+    if generator is not None:
+        kind = type(generator.bit_generator)
+        if getattr(np.random, kind.__name__, None) is not kind:
+            raise ValueError(f"order has a generator by {kind.__name__}, which is none of numpy.random's: not sent")
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from lstm97 import Stop, Topology
-from lstm97._threads import available_cpus
+from lstm97._threads import thread_count, usable_cpus
 from lstm97.executors import check_build, give_up, this_build
 from lstm97.methods import CascadeTopology, ChunkerTopology, RecurrentTopology
 from lstm97.paper.experiments import Experiment, Figures, Growth, Stage, StopByTests
@@ -106,7 +106,8 @@ def reproduce(
     executor : concurrent.futures.Executor, optional
         Where to run: threads of this process by default. Stays open. See `lstm97.executors.open_executor`.
     jobs : int, optional
-        How many threads, without an executor; one for each core by default.
+        How many threads, without an executor: by default as many as the environment variable ``LSTM97_NUM_THREADS``
+        says, else one for each CPU this process may use.
     progress : callable, optional
         Called from the trial's own thread with the task and its `Progress`; only without an executor of one's own.
     finished : callable, optional
@@ -119,7 +120,8 @@ def reproduce(
     TypeError
         If an experiment has something that JSON has no word for, and is to go to an executor.
     ValueError
-        If `jobs` is below 1, or given with an executor, as `progress` must not be either.
+        If `jobs` or the environment variable is below 1, or `jobs` given with an executor, as `progress` must not be
+        either.
     concurrent.futures.BrokenExecutor
         If the executor's workers are lost, or have another version of lstm97 or another build of its loops than this
         process: their trials would be others.
@@ -147,7 +149,7 @@ def reproduce(
         if progress is not None:
             progress(task, so_far)
 
-    threads = ThreadPoolExecutor(jobs or available_cpus())
+    threads = ThreadPoolExecutor(thread_count(jobs, usable_cpus()))
 
     def end() -> None:
         cancelled.set()
@@ -169,19 +171,23 @@ def _collect(
 ) -> None:
     """Record trials as they come; whatever goes wrong, start none, end the others and record those that are done."""
     futures: list[Future[_Result]] = []
-    recorded = set()
+    recorded, can_record = set(), True
     try:
         futures.extend(begun)
         for future in as_completed(futures):
             trial = trial_of(future.result())
-            records.add(trial)
+            try:
+                records.add(trial)
+            except Exception:
+                can_record = False
+                raise
             recorded.add(future)
             if finished is not None:
                 finished(trial)
     except BaseException as error:
         give_up(futures, error)
         end()
-        if not isinstance(error, OSError):
+        if can_record:
             for future in futures:
                 if future not in recorded and future.done() and not future.cancelled() and not future.exception():
                     records.add(trial_of(future.result()))
@@ -206,7 +212,17 @@ _CLASSES: Mapping[str, type] = {
 
 def to_bytes(task: PlannedTrial) -> bytes:
     """Return a task as JSON, with what it has to be computed by."""
-    return json.dumps({"build": this_build(), "task": _plain(task)}).encode()
+    data = json.dumps({"build": this_build(), "task": _plain(task)})
+    try:
+        same = _rebuilt(json.loads(data)["task"]) == task
+    except (KeyError, TypeError, ValueError):  # of a mapping that looks like a record
+        same = False
+    if not same:
+        raise TypeError(
+            f"the experiment {task.experiment.row} ({task.experiment.reading}) would reach an executor as another one; "
+            "it may have tuples but no lists, mappings with names for keys but without 'class', and no NaN"
+        )
+    return data.encode()
 
 
 def from_bytes(data: bytes) -> PlannedTrial:
