@@ -56,14 +56,19 @@ def test_another_python_thread_makes_progress_during_a_long_call(name):
     assert during > 1000  # with the GIL held it would be one switch interval's worth at either end, at the most
 
 
-def while_running(call, meanwhile):
-    """Call ``meanwhile`` again and again while ``call`` runs in another thread; its results and exceptions."""
+def while_running(call, meanwhile, learner=None):
+    """Call ``meanwhile`` again and again while ``call`` runs in another thread; its results and exceptions.
+
+    The first time when `learner`, a network if it is given, is being trained.
+    """
     results, errors = [], []
     begun = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(lambda: (begun.set(), call()))
         begun.wait()
         time.sleep(0.1)  # else ours might be the first call, and the long one refused
+        while learner is not None and not learner._lock.any() and not running.done():
+            time.sleep(0.001)
         while not running.done():
             try:
                 results.append(meanwhile())
@@ -83,7 +88,7 @@ def test_training_one_network_twice_is_refused(name):
         lambda: lstm97.train(net, [LONG[:1]], [[1.0]]),
         lambda: setattr(net, "parameters", np.zeros(LARGE.n_weights)),
     ):
-        _, errors = while_running(long_calls(net, state)[name], meanwhile)
+        _, errors = while_running(long_calls(net, state)[name], meanwhile, net)
         assert errors
         assert set(errors) == {"this network is being trained by another thread"}
     assert np.isfinite(net.learn([1, 1], [1], state=other)).all()
@@ -111,7 +116,7 @@ def test_resetting_during_train_is_refused_and_changes_nothing():
     for reset in (net.reset, net.state.reset, lambda: net.reset(net.state)):
         fresh = Network(LARGE)
         net.parameters = fresh.parameters
-        _, errors = while_running(lambda: lstm97.train(net, [LONG], [targets], 1e-3), reset)
+        _, errors = while_running(lambda: lstm97.train(net, [LONG], [targets], 1e-3), reset, net)
         assert set(errors) == {"this network is being trained by another thread"}
     assert np.array_equal(net.state.cell_state, before)
     lstm97.train(alone, [LONG], [targets], 1e-3)
@@ -134,7 +139,7 @@ def test_a_network_that_learns_is_not_saved_or_grown_or_copied_half_way(name, tm
         lambda: net.with_block(),
         lambda: copy.copy(net),
     ):
-        _, errors = while_running(long_calls(net, net.new_state())[name], meanwhile)
+        _, errors = while_running(long_calls(net, net.new_state())[name], meanwhile, net)
         assert set(errors) == {"this network is being trained by another thread"}
     assert not (tmp_path / "net").exists()
     net.save(tmp_path / "net")

@@ -226,6 +226,7 @@ cdef struct Worker:             # what a thread works with, and how far it came
 cdef struct Training:           # what a crew trains, and how far it came
     Crew crew
     Worker *workers             # (n_threads,), the leader's first
+    int leader_cpu              # where the leader was when the others came
     Chunk chunk
     Plan plan
     StopRule rule

@@ -9,6 +9,9 @@
 #include <Python.h>
 #include <stdint.h>
 #include <time.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
 
 enum {
     MOST_ITEMS = 0xffff,
@@ -128,6 +131,38 @@ static inline void end_item(Crew *crew, const Bed *bed)
         crew->n_done++;
     else if (add(&crew->n_done, 1) == n_items && bed != crew->beds)
         ring(crew->beds);
+}
+
+/* The processor that this thread is on, or -1. */
+static inline int this_cpu(void)
+{
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+/* Move this thread to the n-th of the processors it may use, counted from one on, then let it go where it likes.
+ *
+ * Linux may leave a new thread on the processor of the one that started it, while others are idle, for longer than many
+ * trainings last. */
+static inline void spread_out(int n, int from)
+{
+#ifdef __linux__
+    cpu_set_t allowed, one;
+    if (from < 0 || sched_getaffinity(0, sizeof allowed, &allowed)) return;
+    n = n % CPU_COUNT(&allowed);
+    while (n > 0) {
+        from = (from + 1) % CPU_SETSIZE;
+        n -= CPU_ISSET(from, &allowed) != 0;
+    }
+    CPU_ZERO(&one);
+    CPU_SET(from, &one);
+    if (!sched_setaffinity(0, sizeof one, &one)) sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+    (void) n, (void) from;
+#endif
 }
 
 /* The next round's ticket, without items. */

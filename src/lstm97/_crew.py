@@ -17,6 +17,9 @@ SUMS_BYTES = 4_000_000
 WORTH_THREADS = 10_000_000
 """Weights times steps, a fraction of a nanosecond each: with less work in a whole call threads would not pay."""
 
+PATIENCE = 0.001
+"""Seconds that the leader waits for a thread to begin."""
+
 WORTH_SHARING = 60_000
 """With less work in a batch it would not pay to share it."""
 
@@ -85,14 +88,16 @@ class Helpers:
     def come(self, n: int) -> None:
         """Start n threads, or as many as the system gives: fewer do the same."""
         for number in range(1, n + 1):
-            gone = allocate_lock()
+            settled, gone = allocate_lock(), allocate_lock()
+            settled.acquire()
             gone.acquire()
             try:
-                # threading.Thread would wait until it runs, and so for the GIL: the leader can work meanwhile.
-                start_new_thread(self._help, (number, gone))
+                start_new_thread(self._help, (number, settled, gone))
             except RuntimeError:
                 break
             self._gone.append(gone)
+            # It may be waiting for this processor, to leave it; but where everything is busy there is no use in that.
+            settled.acquire(timeout=PATIENCE)
 
     def leave(self) -> None:
         """End them, and wait for that; after a fork the child has none."""
@@ -101,8 +106,10 @@ class Helpers:
             for gone in self._gone:
                 gone.acquire()
 
-    def _help(self, number: int, gone: LockType) -> None:
+    def _help(self, number: int, settled: LockType, gone: LockType) -> None:
         try:
+            self._engine.settle_helper(number)
+            settled.release()
             self._engine.help(number)
         finally:
             gone.release()

@@ -34,8 +34,10 @@ cdef extern from "_claims.h":
     bint take(int64_t* claim, int64_t from_, int64_t to)  # whether it was `from_`
     void give(int64_t* claim, int64_t to)
 
-cdef extern from "_crew.h":
-    void end_rounds(Crew*) noexcept nogil
+cdef extern from "_crew.h" nogil:
+    void end_rounds(Crew*)
+    int this_cpu()
+    void spread_out(int n, int from_)
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
@@ -197,6 +199,11 @@ cdef object bind_members(const Net* net, Worker* worker, dict arrays):
     worker.e_s = <real*> address(arrays["carried_e_s"])
     worker.delta = <real*> address(arrays["delta"])
     return members
+
+
+def choose_cpu(int n):
+    """Let the calling thread begin on the n-th CPU that it may use; where the system offers that."""
+    spread_out(n, 0)
 
 
 def cpu_level():
@@ -642,6 +649,7 @@ cdef class Engine:
         workers = zeros(n_threads * sizeof(Worker), "uint8")
         self.kept += (workers,)
         job.workers = <Worker*> address(workers)
+        job.leader_cpu = this_cpu()
         job.crew.beds = <Bed*> PyMem_Calloc(n_threads, sizeof(Bed))
         if job.crew.beds == NULL:
             raise MemoryError
@@ -688,6 +696,10 @@ cdef class Engine:
         for i, engine in enumerate(engines):
             job.workers[i].st = &engine.st
         self.kept += tuple(engines[1:])
+
+    def settle_helper(self, int number):
+        """Let the calling thread, a helper, begin on another CPU than the leader and the other helpers."""
+        spread_out(number, self.job.leader_cpu)
 
     def help(self, Py_ssize_t number):
         """Be the thread of this number, 1 or more, in this engine's crew, until it is dismissed."""

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm97._checks import integer, positive
+from lstm97._engine import choose_cpu
 from lstm97._threads import available_cpus, thread_count, usable_cpus
 from lstm97.checkpoints import COUNTS, WINDOW_NUMBERS
 from lstm97.sequences import Sequences, as_sequences, as_targets
@@ -313,7 +315,8 @@ def _train_here(jobs: list[_Job], options: dict[str, Any], threads: int) -> list
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     done: list[Any] = [None] * len(jobs)
-    pool = ThreadPoolExecutor(threads)
+    numbers = count()
+    pool = ThreadPoolExecutor(threads, initializer=lambda: choose_cpu(next(numbers)))
     try:
         futures = {pool.submit(run, i): i for i in _longest_first([job.work for job in jobs])}
         for future in as_completed(futures):

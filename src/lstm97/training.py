@@ -382,7 +382,7 @@ def presented(order: ArrayLike | np.random.Generator | None, n_sequences: int) -
         numbers = np.asarray(order)
     except UNREADABLE as error:
         raise ValueError(f"order cannot be read as one array of numbers: {error}") from error
-    if not numbers.size:
+    if not numbers.size and numbers.dtype.kind == "f":  # as an empty list is
         numbers = numbers.astype(np.int64)
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
         raise TypeError(f"order must be a 1-D array of sequence numbers, got {numbers.dtype} of shape {numbers.shape}")

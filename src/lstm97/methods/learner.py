@@ -14,9 +14,6 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as from_bytes
-from safetensors.numpy import save as to_bytes
 
 from lstm97 import History, Network, Stop
 from lstm97 import load as load_network
@@ -313,6 +310,8 @@ class Learner(ABC):
 
     def _to_bytes(self) -> bytes:
         """What `save` writes."""
+        from safetensors.numpy import save as serialize
+
         with self._in_use():
             tensors = {f"weights.{name}": np.array(values, order="C") for name, values in self.weights.items()}
             metadata = {
@@ -320,7 +319,8 @@ class Learner(ABC):
                 "method": self.method,
                 "settings": json.dumps(self._settings()),
             }
-            return to_bytes(tensors, metadata)
+            data: bytes = serialize(tensors, metadata)
+        return data
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are the bytes of a file; as there, the state is not kept."""
@@ -400,6 +400,8 @@ class Learner(ABC):
 
 def read(path: str | PathLike[str], methods: Mapping[str, type[Learner]]) -> Learner | Network:
     """Read what `Learner.save` wrote, as one of these methods, or `Network.save`; see `lstm97.methods.load`."""
+    from safetensors import SafetensorError
+
     with open(path, "rb") as file:
         data = file.read()
     try:
@@ -415,7 +417,9 @@ def read(path: str | PathLike[str], methods: Mapping[str, type[Learner]]) -> Lea
 
 def _learner(kind: type[Learner], data: bytes) -> Learner:
     """The learner that was written so."""
-    metadata, tensors = _metadata(data), from_bytes(data)
+    from safetensors.numpy import load as deserialize
+
+    metadata, tensors = _metadata(data), deserialize(data)
     if metadata.get("format") != f"lstm97.methods {FORMAT}":
         raise ValueError(f"its format is {metadata.get('format')!r}, expected 'lstm97.methods {FORMAT}'")
     for name, tensor in tensors.items():

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Run the tests of threads under ThreadSanitizer:
+#     tools/thread_check.sh [ARGUMENTS FOR PYTEST]
+# From the top of a checkout, with an environment active that has the package as built with LSTM97_SANITIZE=thread
+# (CONTRIBUTING.md has the commands). Ten minutes or so on an idle core; exit code 1 if a test fails or a race was
+# found, in whatever process. The one exception is in tools/tsan.supp, and judges the check: without it races must be found.
+set -euo pipefail
+
+reports=$(mktemp -d)
+trap 'rm -rf "$reports"' EXIT
+
+# under_tsan OPTIONS ARGUMENTS: pytest; what is found goes to files of the processes. GCC's libtsan can name functions
+# only of modules that are there when the first report comes, so that all loops are imported before any test. A step
+# takes dozens of times as long as without it: a tenth of the steps makes a call long enough.
+under_tsan() {
+    local options=$1
+    shift
+    env LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" PYTHONMALLOC=malloc OPENBLAS_NUM_THREADS=1 \
+        TSAN_OPTIONS="exitcode=0:history_size=4:log_path=$reports/found:$options" \
+        LSTM97_EXAMPLES="${LSTM97_EXAMPLES:-20}" \
+        python -c '
+import sys
+import numpy, pytest
+from lstm97._dispatch import kernel
+for dtype in ("float64", "float32"):
+    kernel(numpy.dtype(dtype))
+class Shorter:
+    def pytest_collection_modifyitems(self, items):
+        for module in {item.module for item in items if hasattr(item.module, "LONG")}:
+            module.LONG = module.LONG[::10]
+sys.exit(pytest.main(sys.argv[1:], plugins=[Shorter()]))' -p no:cacheprovider --import-mode=importlib "$@"
+}
+
+races() { cat "$reports"/found.* 2>/dev/null | grep -c '^WARNING: ThreadSanitizer' || true; }
+
+# What Hogwild does to the weights is seen, and nothing but that: its counts, say, are under a lock.
+under_tsan suppressions= -q tests/test_parallel.py::test_hogwild_counts_everything_once
+n_races=$(races)
+((n_races)) || { printf 'thread check: Hogwild was not reported, so nothing would be\n' >&2; exit 1; }
+awk 'BEGIN { RS = "==================\n" }
+     /^WARNING/ && !/_learn_step / { print; bad = 1 }
+     END { exit bad }' "$reports"/found.* ||
+    { printf 'thread check: a race of Hogwild that is not about weights, see above\n' >&2; exit 1; }
+printf 'without the exception: %d races, all of them in learn_step\n' "$n_races"
+rm "$reports"/found.*
+
+# Left out: programs that fork, as ThreadSanitizer allows no threads after that; those that are sent a Ctrl-C or start
+# processes, which it makes too slow for their time limits; Hogwild's 400,000 sequences; what is about the GIL alone.
+tests=(tests/test_threads.py tests/test_parallel.py tests/test_many.py)
+left_out='fork or ctrl_c or interrupt or processes or loky or workers or hogwild_learns'
+left_out+=' or goes_on_meanwhile or makes_progress'
+failed=0
+under_tsan "suppressions=$PWD/tools/tsan.supp" -k "not ($left_out)" "$@" "${tests[@]}" || failed=1
+cat "$reports"/found.* 2>/dev/null || true
+printf 'with it: %d races\n' "$(races)"
+((!failed && $(races) == 0))
