@@ -18,12 +18,14 @@ from . import deepriver, numpy_reference, onnx_runtime, ours, pytorch
 from .compiling import level_flags
 from .counting import Work, count
 from .ours import BATCH_LEARNING_RATE, LEARNING_RATE, N_SEQUENCES, problem
+from .processes import side_by_side
 from .textbook import Textbook
 from .timing import Workload
 
 DTYPES = ("float64", "float32")
 THREADS = 2
 N_NETWORKS = 4
+AS_GOOD_AS_PROCESSES = 0.95
 
 
 class PeerMissingError(Exception):
@@ -188,10 +190,14 @@ def _on_threads(topology: lstm97.Topology, n_steps: int, *, batch_size: int, tar
 def _many_networks(
     title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, one_thread: float, torch: float
 ) -> Row:
-    """Networks trained side by side, beside the same in turn."""
+    """Networks trained side by side, beside the same in turn, and in processes, which have nothing in common."""
 
     def workload(threads: int) -> Workload:
         return ours.train_many(topology, n_steps, dtype, n_networks=N_NETWORKS, threads=threads)
+
+    def processes() -> Workload:
+        n_networks = N_NETWORKS // THREADS
+        return side_by_side(THREADS, ours.train_many, topology, n_steps, dtype, n_networks=n_networks, threads=1)
 
     return Row(
         f"{N_NETWORKS} networks, {title}, T={n_steps}, {THREADS} threads",
@@ -199,6 +205,7 @@ def _many_networks(
         lambda: workload(THREADS),
         (
             Peer("one thread", lambda: workload(1), one_thread),
+            Peer(f"{THREADS} processes", processes, AS_GOOD_AS_PROCESSES),
             _on_threads(topology, n_steps, batch_size=1, target=torch),
         ),
     )
@@ -207,10 +214,15 @@ def _many_networks(
 def _shared_batch(
     title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, batch_size: int, one_thread: float, torch: float
 ) -> Row:
-    """Threads that share the sequences of batches, beside one that has them all."""
+    """Threads that share the sequences of batches, beside one that has them all, and beside processes that each train a
+    network of their own so: what the machine can do.
+    """
 
     def workload(threads: int) -> Workload:
         return ours.train_batches(topology, n_steps, dtype, batch_size=batch_size, threads=threads)
+
+    def processes() -> Workload:
+        return side_by_side(THREADS, ours.train_batches, topology, n_steps, dtype, batch_size=batch_size)
 
     return Row(
         f"{title}, T={n_steps}, batches of {batch_size}, {THREADS} threads",
@@ -218,6 +230,7 @@ def _shared_batch(
         lambda: workload(THREADS),
         (
             Peer("one thread", lambda: workload(1), one_thread),
+            *([Peer(f"{THREADS} processes", processes, AS_GOOD_AS_PROCESSES)] if one_thread > 1 else []),
             _on_threads(topology, n_steps, batch_size=batch_size, target=torch),
         ),
     )

@@ -11,6 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 
+PAUSE = 0.02
+"""Seconds before a turn, in which the threads of whoever was last stop waiting for more work."""
+
+
 @dataclass(frozen=True)
 class Workload:
     """Something to time: ``run(n)`` does n items, and an item is ``steps`` time steps."""
@@ -78,6 +82,7 @@ def take_turns(workloads: Sequence[Workload], *, repeats: int, seconds: float) -
     try:
         for turn in range(repeats):
             for column, (workload, n_items) in enumerate(zip(workloads, counts, strict=True)):
+                time.sleep(PAUSE)
                 taken[turn, column] = 1e9 * _seconds(workload, n_items) / (n_items * workload.steps)
             gc.collect()
     finally:

@@ -213,7 +213,8 @@ def test_table_has_every_target_of_the_plan():
             if peer.target is not None:
                 bounds.setdefault((row.name, peer.name), []).append(peer.target)
     found = [values[0] for values in bounds.values()]
-    threads = [1.9, 100, 1.7, 4, 1.7, 4, 1.9, 2.5, 1.7, 1.5, 1.7, 1.5, 0.97, 4]
+    adding, large = [1.9, 0.95, 100, 1.7, 0.95, 4, 1.7, 0.95, 4], [1.9, 0.95, 2.5, 1.7, 0.95, 1.5, 1.7, 0.95, 1.5]
+    threads = [*adding, *large, 0.97, 4]
     assert found == [2, 100, 40, 100, 200, 50, 15, 15, 8, 2.5, 4, 2, 1.5, 1.2, *threads, 1000]
     assert all(len(set(values)) == 1 for values in bounds.values())  # one target per row, whatever the dtype
 
