@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-
 PAUSE = 0.02
 """Seconds before a turn, in which the threads of whoever was last stop waiting for more work."""
 

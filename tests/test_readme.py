@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import hosts, latency
-from benchmarks.headlines import markdown
+from benchmarks import averaging, headlines, hosts, latency
 
 import lstm97
 
@@ -22,9 +21,12 @@ COMMANDS = (
 )
 
 
-KEEPING_ALIVE, METHODS, EMBEDDING = (
-    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("keeping-alive.md", "methods.md", "embedding.md")
+KEEPING_ALIVE, METHODS, EMBEDDING, ALL_CORES = (
+    (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("keeping-alive", "methods", "embedding", "all-cores")
 )
+# Of the examples for a cluster, which is not there: tests/test_averaging.py does the same with one
+FOR_A_CLUSTER = "from distributed import Client"
 
 
 def blocks(language, text=README):
@@ -48,7 +50,14 @@ def test_python_example_runs_as_is_and_prints_what_it_says(code, tmp_path):
     assert printed == promised
 
 
-@pytest.mark.parametrize("code", [*blocks("python", KEEPING_ALIVE), *blocks("python", METHODS)])
+@pytest.mark.parametrize(
+    "code",
+    [
+        *blocks("python", KEEPING_ALIVE),
+        *blocks("python", METHODS),
+        *(code for code in blocks("python", ALL_CORES) if FOR_A_CLUSTER not in code),
+    ],
+)
 def test_examples_of_the_docs_run_too(code, tmp_path):
     promised, printed = run_example(code, tmp_path)
     assert printed == promised
@@ -78,7 +87,7 @@ def test_every_public_name_in_the_readme_exists():
 
 def test_figures_are_those_that_the_command_prints():
     (arguments,) = re.findall(r"`python -m benchmarks --from\s+(\S+\.json)` prints them", README)
-    assert markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in README
+    assert headlines.markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in README
 
 
 @pytest.mark.parametrize("tables", [hosts, latency])
@@ -86,6 +95,16 @@ def test_figures_of_embedding_are_those_that_the_commands_print(tables):
     command = rf"`python\s+-m\s+{tables.__name__}\s+--from\s+(\S+\.json)`"
     (arguments,) = re.findall(command, EMBEDDING)
     assert tables.markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in EMBEDDING
+
+
+@pytest.mark.parametrize("tables", [headlines, averaging])
+def test_figures_of_all_cores_are_those_that_the_commands_print(tables):
+    command = {headlines: "benchmarks", averaging: "benchmarks.averaging"}[tables]
+    (arguments,) = re.findall(rf"`python\s+-m\s+{command}\s+--from\s+(\S+\.json)`", ALL_CORES)
+    printed = tables.markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8")))
+    found = [part for part in printed.split("\n\n") if part.startswith("|")]
+    assert found
+    assert [part for part in found if part not in ALL_CORES] == []
 
 
 @pytest.mark.parametrize(
