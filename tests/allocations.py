@@ -101,6 +101,6 @@ found = {
     "bound small net": {dtype: bound_steps((2, 2), dtype) for dtype in ("float64", "float32")},
     "bound large net": {dtype: bound_steps((1,) * 40, dtype) for dtype in ("float64", "float32")},
     "runs": [runs(n_steps) for n_steps in (10, 1_100, 100_000)],
-    "training": [training(n_sequences) for n_sequences in (1_100, 10_000)],
+    "training": [training(n_sequences) for n_sequences in (7_000, 20_000)],
 }
 json.dump(found, sys.stdout)

@@ -80,7 +80,7 @@ def test_runs_allocate_as_often_for_few_steps_as_for_many(c_library, objects_too
 
 
 def test_training_allocates_as_often_for_few_sequences_as_for_many(c_library):
-    # The History's array of errors is one in either case; with fewer than 128 sequences NumPy's store would have it.
+    # Arrays with a number for each sequence or batch are taken in either case; NumPy's store has those below 128.
     some, many = c_library["training"]
     assert some == many
     assert all(taken == given > 0 for taken, given in many.values())

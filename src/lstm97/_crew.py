@@ -48,17 +48,19 @@ def schedule(lengths: NDArray[np.int64], batch_size: int) -> tuple[NDArray[np.in
         The places in `positions` where shares begin, and its end.
     """
     n = len(lengths)
-    if n_shares(batch_size) == 1 and np.all(lengths[1:] == lengths[:-1]):
-        return np.arange(n), np.append(np.arange(0, n, batch_size), n)
-    batch, rank = np.divmod(np.arange(n), batch_size)
-    shares = np.full(n, n_shares(batch_size))
-    if last := n % batch_size:
-        shares[-last:] = n_shares(last)
-    share = rank % shares
-    by_share = np.lexsort((share, batch))
-    is_first = np.ones(n + 1, bool)
-    is_first[1:n] = (np.diff(share[by_share]) != 0) | (np.diff(batch[by_share]) != 0)
-    return np.lexsort((-lengths, batch))[by_share], np.flatnonzero(is_first)
+    positions = np.arange(n)
+    if np.any(lengths[1:] != lengths[:-1]):
+        positions = np.lexsort((-lengths, positions // batch_size))
+    whole = n - n % batch_size
+    bounds = []
+    for begin, end, size in ((0, whole, batch_size), (whole, n, n - whole)):
+        if begin < end:
+            share = np.arange(size) % n_shares(size)
+            dealt = np.argsort(share, kind="stable")
+            positions[begin:end] = positions[begin:end].reshape(-1, size)[:, dealt].ravel()
+            firsts = np.flatnonzero(np.diff(share[dealt], prepend=-1))
+            bounds.append((np.arange(begin, end, size)[:, np.newaxis] + firsts).ravel())
+    return positions, np.concatenate([*bounds, [n]])
 
 
 def prepare_batches(engine: Engine, layout: Layout, n_threads: int, size: int, longest: int, *, symbols: bool) -> None:
