@@ -3,7 +3,8 @@
 #     tools/thread_check.sh [ARGUMENTS FOR PYTEST]
 # From the top of a checkout, with an environment active that has the package as built with LSTM97_SANITIZE=thread
 # (CONTRIBUTING.md has the commands). Ten minutes or so on an idle core; exit code 1 if a test fails or a race was
-# found, in whatever process. The one exception is in tools/tsan.supp, and judges the check: without it races must be found.
+# found, in whatever process. The exceptions are in tools/tsan.supp; Hogwild's judges the check: without it races must be
+# found.
 set -euo pipefail
 
 reports=$(mktemp -d)
@@ -41,7 +42,7 @@ awk 'BEGIN { RS = "==================\n" }
      /^WARNING/ && !/_learn_step / { print; bad = 1 }
      END { exit bad }' "$reports"/found.* ||
     { printf 'thread check: a race of Hogwild that is not about weights, see above\n' >&2; exit 1; }
-printf 'without the exception: %d races, all of them in learn_step\n' "$n_races"
+printf 'without the exceptions: %d races, all of them in learn_step\n' "$n_races"
 rm "$reports"/found.*
 
 # Left out: programs that fork, as ThreadSanitizer allows no threads after that; those that are sent a Ctrl-C or start
@@ -52,5 +53,5 @@ left_out+=' or goes_on_meanwhile or makes_progress'
 failed=0
 under_tsan "suppressions=$PWD/tools/tsan.supp" -k "not ($left_out)" "$@" "${tests[@]}" || failed=1
 cat "$reports"/found.* 2>/dev/null || true
-printf 'with it: %d races\n' "$(races)"
+printf 'with them: %d races\n' "$(races)"
 ((!failed && $(races) == 0))
