@@ -58,9 +58,10 @@ training.available_cpus = lambda: 2
 rng = np.random.default_rng(0)
 X, D = rng.uniform(-1, 1, (400, 100, 2)), rng.uniform(0, 1, (400, 1))
 for how in ({"update": "sequence", "batch_size": 64}, {"parallel": "hogwild"}):
-    history = lstm97.train(lstm97.Network(lstm97.Topology(2, 1)), X, D, 0.01, threads=2, **how)
-    assert history.sequences == 400
-lstm97.train_many([lstm97.Network(lstm97.Topology(2, 1), seed=i) for i in range(4)], (X, D), threads=2)
+    history = lstm97.train(lstm97.Network(lstm97.Topology(2, 1)), X, D, 0.01, epochs=10, threads=2, **how)
+    assert history.sequences == 4000
+nets = [lstm97.Network(lstm97.Topology(2, 1), seed=i) for i in range(4)]
+lstm97.train_many(nets, (X, D), epochs=10, threads=2)
 assert not sys._is_gil_enabled()
 print("imported and trained by two threads, the GIL off:", sys.version)
 PYTHON
