@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Test the package on a CPython without a GIL, warnings being errors:
 #     tools/free_threaded.sh [ARGUMENTS FOR PYTEST]
-# From the top of a checkout, in an environment with pip. FREE_THREADED_PYTHON names such an interpreter; else CPython
+# From the top of a checkout. FREE_THREADED_PYTHON names such an interpreter; else CPython
 # 3.13t is built from Debian's sources (apt-get, tar, a C compiler; some minutes on two cores). It keeps to a folder of
 # its own, which is removed again. A quarter of an hour; exit code 1 if importing or training turns the GIL on or a test
 # fails.
@@ -10,7 +10,9 @@ set -euo pipefail
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 unset PYTHONPATH VIRTUAL_ENV
-pip=(python -m pip --disable-pip-version-check)
+python -m venv "$scratch/pip"
+pip=("$scratch/pip/bin/python" -m pip --disable-pip-version-check)
+"${pip[@]}" install --quiet --upgrade pip  # older ones take such an interpreter for one with a GIL
 
 # Debian's sources, whatever the system's own lists are.
 build_python() {
