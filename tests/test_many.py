@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -507,7 +508,7 @@ def test_an_interrupt_leaves_networks_that_have_not_come_back_as_they_were():
 def test_an_interrupt_begins_no_further_network_and_ends_those_in_threads(monkeypatch):
     """Network 0 would take for ever; network 1 stands for the interrupt."""
     nets = networks(8, dtypes=["float64"])
-    begun, first = [], threading.Event()
+    begun, first, interrupted = [], threading.Event(), threading.Event()
 
     def before(net):
         begun.append(nets.index(net))
@@ -515,6 +516,9 @@ def test_an_interrupt_begins_no_further_network_and_ends_those_in_threads(monkey
             first.set()
         else:
             assert first.wait(60)
+            if interrupted.is_set():
+                time.sleep(1)  # begun before the first interrupt was heard of, which without a GIL may take a moment
+            interrupted.set()
             raise KeyboardInterrupt("enough")
 
     watched(monkeypatch, before)
