@@ -1542,10 +1542,8 @@ cdef void arrange_row(const Net* net, real* row, real* scratch, Py_ssize_t m) no
 
 
 cdef inline void clear_row(real* row, Py_ssize_t n) noexcept nogil:
-    """row = 0, in place of a call of memset, which takes longer over a small network's."""
-    cdef Py_ssize_t i
-    for i in range(vectors(n)):
-        store(row + i * LANES, splat(0))
+    """row = 0."""
+    memset(row, 0, n * sizeof(real))
 
 
 cdef inline void move_row(real* to, real* row, Py_ssize_t n) noexcept nogil:
@@ -1572,7 +1570,7 @@ cdef inline void take_row(real* w, real* row, Py_ssize_t n_lanes, Py_ssize_t n) 
     clear_row(row, n)
 
 
-cdef inline bint sum_up_row(
+cdef bint sum_up_row(
     const Net* net, const Training* training, Worker* me, Py_ssize_t m, bint is_out, bint is_symbol
 ) noexcept nogil:
     """One row, of the outputs or of the hidden layer, in a round ADD_UP or TAKE; returns whether it stays finite."""
@@ -1618,11 +1616,7 @@ cdef void sum_up_rows(const Net* net, Training* training, Worker* me) noexcept n
             m = training.total.symbols[m]
         elif not is_input and (net.input_to_output or not is_out):
             m += net.n_inputs - n_inputs
-        # With a constant, from which a version for either matrix is compiled
-        if not (
-            sum_up_row(net, training, me, m, True, is_symbol) if is_out
-            else sum_up_row(net, training, me, m, False, is_symbol)
-        ):
+        if not sum_up_row(net, training, me, m, is_out, is_symbol):
             me.has_failed = True
 
 

@@ -145,8 +145,7 @@ static inline int this_cpu(void)
 
 /* Move this thread to the n-th of the processors it may use, counted from one on, then let it go where it likes.
  *
- * Linux may leave a new thread on the processor of the one that started it, while others are idle, for longer than many
- * trainings last. */
+ * Linux may leave a new thread on the processor of the one that started it for some time, while others are idle. */
 static inline void spread_out(int n, int from)
 {
 #ifdef __linux__

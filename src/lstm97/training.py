@@ -274,7 +274,7 @@ def train(
             update=update,
             batch_size=batch_size,
             stop=stop,
-            **({} if parallel == "batch" else {"parallel": parallel}),
+            **({} if parallel == "batch" else {"parallel": parallel}),  # which older files do not have
         )
     engine = State(net)._engine
     size = min(batch_size, max(1, len(presentation)))
