@@ -6,14 +6,14 @@ else goes through `sequences`, which converts it or says what is wrong with it.
 
 cimport cython
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDED, PyBUF_WRITABLE, PyBuffer_Release,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDED, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from numpy import empty, ndarray, zeros
@@ -22,6 +22,7 @@ from lstm97._abi cimport (
     AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, OK, OUTPUT_NOT_FINITE, Bed, Binding, Chunk, Crew,
     Kernel, Member, Net, Plan, Report, State, StopRule, Sums, Tally, Training, Worker, real, word,
 )
+from lstm97._stop_window cimport address, give_back_rule, take_rule
 
 from lstm97 import sequences
 from lstm97._checks import positive
@@ -90,14 +91,6 @@ cdef object not_finite(int status, str where, str advice):
 cdef inline int64_t this_thread() noexcept:
     """A number of the running thread, not 0."""
     return <int64_t> PyThread_get_thread_ident()
-
-
-cdef void* address(object array) except? NULL:
-    """Where the data of a C-contiguous array is; the caller keeps the array alive."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-    PyBuffer_Release(&view)
-    return view.buf
 
 
 cdef inline void release(Py_buffer* view) noexcept:
@@ -733,20 +726,10 @@ cdef class Engine:
         if schedule is not None:
             job.schedule = <const int64_t*> address(schedule[0])
             job.bounds = <const int64_t*> address(schedule[1])
-        window = history._window
         errors = history._room(plan.n_order)
         plan.errors = <double*> address(errors)
-        if window is not None:
-            rule.window = window.stop.window
-            rule.max_wrong = window.stop.max_wrong
-            rule.tolerance = window.stop.tolerance
-            rule.mean_error = window.stop.mean_error
-            rule.errors = <double*> address(window.errors)
-            rule.wrong = <uint8_t*> address(window.wrong)
-            rule.n_seen = window.n_seen
-            rule.n_wrong = window.n_wrong
-            rule.error_sum = window.error_sum
-            rule.error_rest = window.error_rest
+        take_rule(rule, history)
+        if rule.window:
             plan.rule = rule
         cdef Py_ssize_t slice_steps = self.slice_of(chunk)
         self.enter(True)
@@ -767,11 +750,7 @@ cdef class Engine:
         finally:
             with nogil:
                 self.kernel.give_up(&self.net, job)
-            if window is not None:
-                window.n_seen = rule.n_seen
-                window.n_wrong = rule.n_wrong
-                window.error_sum = rule.error_sum
-                window.error_rest = rule.error_rest
+            give_back_rule(rule, history)
             history.sequences += plan.position
             history.steps += plan.n_steps
             history.stopped = bool(plan.stopped)

@@ -1,7 +1,5 @@
-# The stop rule of lstm97.Stop, as all loops judge it; its struct is in _abi.pxd.
-
-from libc.stdint cimport uint8_t
-from libc.string cimport memset
+# The stop rule of lstm97.Stop, as all loops judge it, in C alone; its struct is in _abi.pxd. A History's own rule is
+# handed to the loops by _stop_window.pxd.
 
 from lstm97._abi cimport StopRule
 
@@ -32,28 +30,3 @@ cdef inline bint rule_holds(StopRule* rule, double error, bint wrong) noexcept n
         and rule.n_wrong <= rule.max_wrong
         and rule.error_sum + rule.error_rest < rule.mean_error * rule.window
     )
-
-
-cdef inline int take_rule(StopRule* rule, object history) except -1:
-    """Go on with a History's stop rule, which keeps the arrays; if it has none, the window is 0."""
-    cdef double[::1] errors
-    cdef uint8_t[::1] wrong
-    memset(rule, 0, sizeof(StopRule))
-    window = history._window
-    if window is not None:
-        errors, wrong = window.errors, window.wrong
-        rule.errors, rule.wrong = &errors[0], &wrong[0]
-        rule.window, rule.max_wrong = window.stop.window, window.stop.max_wrong
-        rule.tolerance, rule.mean_error = window.stop.tolerance, window.stop.mean_error
-        rule.n_seen, rule.n_wrong = window.n_seen, window.n_wrong
-        rule.error_sum, rule.error_rest = window.error_sum, window.error_rest
-    return 0
-
-
-cdef inline int give_back_rule(const StopRule* rule, object history) except -1:
-    """Let the History know how far the rule has come."""
-    window = history._window
-    if window is not None:
-        window.n_seen, window.n_wrong = rule.n_seen, rule.n_wrong
-        window.error_sum, window.error_rest = rule.error_sum, rule.error_rest
-    return 0

@@ -1,0 +1,39 @@
+# How a History's stop rule gets to the loops and back. Python objects and buffers, so nothing that `_core` may cimport:
+# the glue alone would be half of each of its builds.
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport uint8_t
+from libc.string cimport memset
+
+from lstm97._abi cimport StopRule
+
+
+cdef inline void* address(object array) except? NULL:
+    """Where the data of a C-contiguous array is; the caller keeps the array alive."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    PyBuffer_Release(&view)
+    return view.buf
+
+
+cdef inline int take_rule(StopRule* rule, object history) except -1:
+    """Go on with a History's stop rule, which keeps the arrays; if it has none, the window is 0."""
+    memset(rule, 0, sizeof(StopRule))
+    window = history._window
+    if window is not None:
+        rule.errors = <double*> address(window.errors)
+        rule.wrong = <uint8_t*> address(window.wrong)
+        rule.window, rule.max_wrong = window.stop.window, window.stop.max_wrong
+        rule.tolerance, rule.mean_error = window.stop.tolerance, window.stop.mean_error
+        rule.n_seen, rule.n_wrong = window.n_seen, window.n_wrong
+        rule.error_sum, rule.error_rest = window.error_sum, window.error_rest
+    return 0
+
+
+cdef inline int give_back_rule(const StopRule* rule, object history) except -1:
+    """Let the History know how far the rule has come."""
+    window = history._window
+    if window is not None:
+        window.n_seen, window.n_wrong = rule.n_seen, rule.n_wrong
+        window.error_sum, window.error_rest = rule.error_sum, rule.error_rest
+    return 0
