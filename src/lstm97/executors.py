@@ -102,11 +102,15 @@ def _closing(executor: Executor) -> Iterator[Executor]:
         executor.shutdown(cancel_futures=True)
 
 
+class _EndingProcesses(ProcessPoolExecutor):
+    """Processes whose death ends every task, begun or not."""
+
+
 def _processes(n: int) -> Iterator[Executor]:
     """Processes that end when the writing end of a pipe, which only this process has, is closed."""
     context = get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(n, context, initializer=_begin_process, initargs=(reader,))
+    executor = _EndingProcesses(n, context, initializer=_begin_process, initargs=(reader,))
     with reader, writer:
         try:
             yield executor
@@ -175,9 +179,13 @@ def _package(name: str, extra: str) -> Any:
         ) from error
 
 
-def give_up(futures: Iterable[Future[Any]], error: BaseException) -> None:
-    """Cancel what has not begun, because of an error."""
-    if not isinstance(error, BrokenProcessPool):  # else all fail, and some Pythons stumble over cancelled ones
+def give_up(executor: Executor, futures: Iterable[Future[Any]], error: BaseException) -> None:
+    """Cancel what an executor has not begun, because of an error.
+
+    Where processes have died or are about to, their pool ends all tasks itself. CPython 3.11 would print a traceback
+    for each that has been cancelled: the thread that looks after the pool finds `state=cancelled` where it writes.
+    """
+    if not isinstance(error, BrokenProcessPool) and not isinstance(executor, _EndingProcesses):
         for future in futures:
             future.cancel()
 

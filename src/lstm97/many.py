@@ -362,7 +362,7 @@ def _train_there(jobs: list[_Job], options: dict[str, Any], executor: Executor) 
                 for i, outcome in zip(group, outcomes, strict=True):
                     done[i] = outcome
         except BaseException as error:
-            give_up(futures, error)
+            give_up(executor, futures, error)
             raise
     return done
 

@@ -139,7 +139,7 @@ def reproduce(
     if executor is not None:
         tasks = [to_bytes(task) for task in left]
         begun = (executor.submit(_run_elsewhere, task) for task in tasks)
-        _collect(begun, from_line, records, finished, lambda: None)
+        _collect(executor, begun, from_line, records, finished, lambda: None)
         return
     cancelled = threading.Event()
 
@@ -157,12 +157,13 @@ def reproduce(
 
     try:
         begun_here = (threads.submit(_run, task, watch) for task in left)
-        _collect(begun_here, lambda trial: trial, records, finished, end)
+        _collect(threads, begun_here, lambda trial: trial, records, finished, end)
     finally:
         end()
 
 
 def _collect(
+    executor: Executor,
     begun: Iterable[Future[_Result]],
     trial_of: Callable[[_Result], Trial],
     records: Records,
@@ -185,7 +186,7 @@ def _collect(
             if finished is not None:
                 finished(trial)
     except BaseException as error:
-        give_up(futures, error)
+        give_up(executor, futures, error)
         end()
         if can_record:
             for future in futures:
