@@ -71,6 +71,9 @@ def test_equal_hashable_and_normalised():
     [
         ({"n_inputs": 0}, ValueError, "n_inputs must be at least 1, got 0"),
         ({"n_outputs": -1}, ValueError, "n_outputs must be at least 1"),
+        ({"n_inputs": 2**31 - 9}, ValueError, "unit of kind 'cell' would have 2147483648 sources, at most 2147483647"),
+        ({"blocks": (2**63,)}, ValueError, "would have 9223372036854775813 sources"),
+        ({"n_outputs": 2**31}, ValueError, "n_outputs is 2147483648, at most"),
         ({"n_inputs": 2.0}, TypeError, "n_inputs must be an integer"),
         ({"n_inputs": True}, TypeError, "n_inputs must be an integer"),
         ({"n_hidden": -1}, ValueError, "n_hidden must be at least 0"),

@@ -15,6 +15,9 @@ Kind = Literal["cell", "input_gate", "output_gate", "forget_gate", "hidden", "ou
 
 GATES: tuple[Kind, ...] = ("input_gate", "output_gate", "forget_gate")
 
+MOST_SOURCES = 2**31 - 1
+"""A unit's sources are numbered with 32 bits."""
+
 _FLAGS = ("output_gates", "forget_gates", "recurrent", "gate_sources", "input_to_output")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "bias": get_args(Bias),
@@ -59,7 +62,7 @@ class Topology:
     TypeError
         If a number is not an integer or a flag not a bool.
     ValueError
-        If a number is out of range or a name unknown.
+        If a number is out of range, a unit would have more than 2**31 - 1 sources, or a name is unknown.
 
     References
     ----------
@@ -106,6 +109,13 @@ class Topology:
             value = getattr(self, name)
             if not isinstance(value, str) or value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        for kind in self.units:
+            if (n_sources := self.n_sources(kind)) > MOST_SOURCES:
+                raise ValueError(
+                    f"a unit of kind {kind!r} would have {n_sources} sources, at most {MOST_SOURCES} are possible"
+                )
+        if self.n_outputs > MOST_SOURCES:
+            raise ValueError(f"n_outputs is {self.n_outputs}, at most {MOST_SOURCES} are possible")
 
     @property
     def n_blocks(self) -> int:
