@@ -20,7 +20,7 @@ from bound import Bound
 import lstm97
 from lstm97 import Network, Sequences, Topology
 
-FEW, MANY = 1_000, 3_000
+FEW, MANY = 200, 600
 counter = ctypes.CDLL(sys.argv[1])
 taken, given = (ctypes.c_long.in_dll(counter, name) for name in ("taken", "given"))
 
@@ -81,10 +81,10 @@ def runs(n_steps):
 
 
 def training(n_sequences):
-    """One call over n_sequences of 10 steps each."""
+    """One call over n_sequences of 3 steps each."""
     net = Network(Topology(2, 1, output="identity"))
     rng = np.random.default_rng(0)
-    inputs = Sequences.pack(rng.uniform(-1, 1, (n_sequences, 10, 2)))
+    inputs = Sequences.pack(rng.uniform(-1, 1, (n_sequences, 3, 2)))
     targets = rng.uniform(0, 1, (n_sequences, 1))
     options = {"step": {}, "sequence": {"update": "sequence"}, "batch": {"update": "sequence", "batch_size": 50}}
     calls = {name: partial(lstm97.train, net, inputs, targets, 1e-6, **option) for name, option in options.items()}
@@ -100,7 +100,7 @@ found = {
     "large net": {dtype: single_steps((1,) * 40, dtype) for dtype in ("float64", "float32")},
     "bound small net": {dtype: bound_steps((2, 2), dtype) for dtype in ("float64", "float32")},
     "bound large net": {dtype: bound_steps((1,) * 40, dtype) for dtype in ("float64", "float32")},
-    "runs": [runs(n_steps) for n_steps in (10, 1_100, 100_000)],
+    "runs": [runs(n_steps) for n_steps in (10, 1_100, 20_000)],
     "training": [training(n_sequences) for n_sequences in (7_000, 20_000)],
 }
 json.dump(found, sys.stdout)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from benchmarks.compiling import compiler
 
+pytestmark = pytest.mark.xdist_group("allocations")
+
 HERE = Path(__file__).parent
 DTYPES = ("float64", "float32")
 

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -635,7 +636,7 @@ DRAWN = {name: arguments(name) for name in CALLS}
 
 
 @pytest.mark.parametrize("name", CALLS)
-@settings(max_examples=60)
+@examples(0.6)
 @given(data=st.data())
 def test_anything_works_or_is_refused(name, data):
     outcome(name, data.draw(WHERE), data.draw(DRAWN[name]))

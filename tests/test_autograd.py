@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import reference as ref
 from compare import assert_close
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from topologies import cases
 
@@ -105,7 +106,7 @@ def gradient(torch, losses, leaves):
 @pytest.mark.parametrize("forget_gates", [False, True])
 @pytest.mark.parametrize("output", ["logistic", "identity", "softmax"])
 @pytest.mark.parametrize("when", ["end", "every", "some"])
-@settings(max_examples=20)
+@examples(0.2)
 @given(data=st.data())
 def test_sequence_change_is_the_truncated_gradient(torch, data, when, output, forget_gates):
     case = data.draw(cases(min_steps=2, max_steps=20, when=when, output=output, forget_gates=forget_gates))
@@ -123,7 +124,7 @@ def test_sequence_change_is_the_truncated_gradient(torch, data, when, output, fo
         assert_close(w - case.weights[kind], -g.numpy(), TOLERANCE, f"change of {kind}")
 
 
-@settings(max_examples=50)
+@examples(0.5)
 @given(case=st.sampled_from(["every", "some"]).flatmap(lambda when: cases(min_steps=2, max_steps=8, when=when)))
 def test_each_online_change_is_the_truncated_gradient_of_its_step(torch, case):
     """Every step has weights of its own; the change at a step is the sum of its loss's gradients by all of them."""

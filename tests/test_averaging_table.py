@@ -12,6 +12,8 @@ import pytest
 from benchmarks import averaging
 from benchmarks.averaging import Setting, Size, load, load_part, main
 
+pytestmark = pytest.mark.xdist_group("cluster")
+
 SETTINGS = (Setting(2, 500, 0.5), Setting(4, 500, 1e200))
 
 
@@ -42,6 +44,7 @@ def test_different_parts_are_those_of_small_and_of_large_targets_as_they_come():
         assert all(np.array_equal(part[k], inputs[j]) for k, j in enumerate(np.flatnonzero(chosen)))
 
 
+@pytest.mark.slow
 def test_command_tells_every_setting_and_network(measured):
     _, file = measured
     figures = json.loads(file.read_text(encoding="utf-8"))
@@ -58,6 +61,7 @@ def test_command_tells_every_setting_and_network(measured):
     assert figures["sequences_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_a_file_prints_what_was_printed(measured, capsys):
     printed, file = measured
     main(["--from", str(file)])

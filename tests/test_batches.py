@@ -8,7 +8,8 @@ from unittest import mock
 import numpy as np
 import pytest
 from compare import TOLERANCE, assert_close
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from reference import ReferenceNetwork, mean_errors, train
 from topologies import Case, cases, random_inputs, random_targets
@@ -102,7 +103,7 @@ def test_sequences_as_long_as_blocks_and_longer(symbols, case, lengths):
     assert_trains_as_the_reference(case, "float64", lengths, len(lengths), 0.1)
 
 
-@settings(max_examples=3)
+@examples(0.03)
 @given(symbols=st.booleans(), seed=st.integers(0, 2**32 - 1))
 def test_a_batch_that_is_worked_through_in_many_slices(symbols, seed):
     topology = Topology(40, 2, blocks=(1, 2) * 40, n_hidden=3, forget_gates=True, input_to_output=True)

@@ -358,6 +358,7 @@ def test_command_prints_the_headlines_of_files(tmp_path, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_command_measures_a_row_and_says_what_is_missing(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
     file = tmp_path / "figures.json"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import recurrent_reference as ref
 from compare import assert_close
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm97.methods import Chunker, ChunkerTopology
@@ -61,7 +62,7 @@ def made(topology, rng, threshold):
     return net, ref.Chunker(topology, net.weights, threshold)
 
 
-@settings(max_examples=150)
+@examples(1.5)
 @given(**STREAMS)
 def test_outputs_weights_and_what_is_passed_on_are_those_of_the_reference(
     topology, seed, n_steps, kind, share, threshold
@@ -77,7 +78,7 @@ def test_outputs_weights_and_what_is_passed_on_are_those_of_the_reference(
     assert net.passed_on.tolist() == reference.passed_on
 
 
-@settings(max_examples=40)
+@examples(0.4)
 @given(**STREAMS, n_more=st.integers(0, 5))
 def test_training_is_that_of_the_reference_from_reset_to_reset(topology, seed, n_steps, kind, share, threshold, n_more):
     rng = np.random.default_rng(seed)
@@ -94,7 +95,7 @@ def test_training_is_that_of_the_reference_from_reset_to_reset(topology, seed, n
     np.testing.assert_allclose(history.errors, errors, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-@settings(max_examples=40)
+@examples(0.4)
 @given(**STREAMS)
 def test_the_chunker_sleeps_during_inference(topology, seed, n_steps, kind, share, threshold):
     rng = np.random.default_rng(seed)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import HANGS
 
 import lstm97
 from lstm97 import cli
@@ -25,7 +26,7 @@ COMMAND = (sys.executable, "-W", "error", "-c", "from lstm97.cli import main; ma
 
 def run(*arguments, command=COMMAND, **options):
     return subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300, **options
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=HANGS, **options
     )
 
 
@@ -205,7 +206,7 @@ def test_ctrl_c_ends_with_one_line_and_status_130():
         assert b"steps/s" in read_until(terminal, b"steps/s")
         process.send_signal(signal.SIGINT)
         rest = read_until(terminal).decode()
-        assert process.wait(timeout=60) == 130
+        assert process.wait(timeout=HANGS) == 130
         assert process.stdout.read() == b""
     assert rest.endswith("lstm97: interrupted\r\n")
     assert "Traceback" not in rest

@@ -119,6 +119,7 @@ def test_lstm_is_the_row_itself_and_other_names_are_refused():
         with_method(row, "gru")
 
 
+@pytest.mark.slow
 def test_rtrl_solves_four_symbols_with_a_large_alpha():
     _, trial = run_trial(literal("2a-4-rtrl-10"), 5)
     assert trial.solved
@@ -126,6 +127,7 @@ def test_rtrl_solves_four_symbols_with_a_large_alpha():
     assert 100_000 < trial.sequences < 5_000_000
 
 
+@pytest.mark.slow
 def test_cascade_solves_the_embedded_grammar_from_a_set_presented_as_a_whole():
     row = literal("1-rcc")
     assert isinstance(row.stop, StopByTests)
@@ -171,6 +173,7 @@ def test_the_command_runs_any_row_of_a_task():
     assert "31,000" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_papers_own_rows_of_other_methods_are_found():
     for task, method, name in (
         ("embedded-reber", "rtrl", "1-rtrl-12"),

@@ -228,6 +228,7 @@ def test_bound_networks_learn_in_threads_of_their_own():
         assert np.array_equal(parameters, net.parameters)
 
 
+@pytest.mark.slow
 def test_the_example_builds_against_what_is_installed_and_learns(tmp_path):
     shutil.copy(EXAMPLE, tmp_path)
     build = [sys.executable, "-m", "Cython.Build.Cythonize", "-i", "host.pyx"]

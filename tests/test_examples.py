@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from waiting import HANGS
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -16,7 +18,7 @@ def test_stream_learns_every_sensor_across_a_restart(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -22,6 +22,7 @@ import pytest
 from test_cli import COMMAND, assert_usage_error, run
 from test_many import CASES, assert_as_alone
 from test_reproduction import RUN, records_of, small
+from waiting import HANGS, until
 
 import lstm97
 from lstm97 import Stop, executors
@@ -29,6 +30,8 @@ from lstm97.executors import open_executor
 from lstm97.paper import LSTM, METHODS, READINGS, Growth, Records, experiment, plan, reproduce, run_trial, select_rows
 from lstm97.paper.records import from_line, to_line
 from lstm97.paper.reproduction import from_bytes, to_bytes
+
+pytestmark = pytest.mark.xdist_group("cluster")
 
 SOME = ("reproduce", "1-5", "3b-1000-1", "--reading", "literal", "--trials", "3", "--max-sequences", "2500")
 """Three trials that take a few tenths of a second, then three of a second or so."""
@@ -55,16 +58,6 @@ def started(*arguments, **options):
             yield process
         finally:
             process.kill()
-
-
-def until(condition, process=None):
-    """Wait for a condition, which must come before a process ends."""
-    end = time.monotonic() + 120
-    while not (found := condition()):
-        assert time.monotonic() < end
-        assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    return found
 
 
 # ---- tasks and records as bytes ----
@@ -184,7 +177,7 @@ def test_the_environment_says_how_many_threads_unless_jobs_does(monkeypatch, job
     monkeypatch.setenv("LSTM97_NUM_THREADS", environment)
     barrier = threading.Barrier(3)
     with open_executor("threads", jobs=jobs) as executor:
-        futures = [executor.submit(barrier.wait, 60) for _ in range(3)]
+        futures = [executor.submit(barrier.wait, HANGS) for _ in range(3)]
         assert sorted(future.result() for future in futures) == [0, 1, 2]
 
 
@@ -263,7 +256,7 @@ def ignores_interrupts(pid):
     return mask >> (signal.SIGINT - 1) & 1
 
 
-@pytest.mark.parametrize("module", [False, True])
+@pytest.mark.parametrize("module", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_processes_come_to_the_records_of_threads(tmp_path, expected, module):
     out = tmp_path / "records"
     command = [sys.executable, "-W", "error", "-m", "lstm97.cli"] if module else COMMAND
@@ -273,12 +266,13 @@ def test_processes_come_to_the_records_of_threads(tmp_path, expected, module):
     assert records_of(out) == expected
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_all_in_one_line_and_resume_goes_on(tmp_path, expected):
     out = tmp_path / "records"
     with started(*COMMAND, *SOME, "--executor", "processes", "--jobs", 2, "--out", out) as process:
         until(lambda: out.exists() and len(records_of(out)) >= 3, process)
         os.kill(processes_of(process)[0], signal.SIGKILL)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=HANGS)
     assert (process.returncode, stdout) == (1, "")
     assert stderr.startswith("Error: A process in the process pool was terminated abruptly")
     assert stderr.endswith(f" (what is done is in {out}; --resume goes on with it)\n")
@@ -299,7 +293,7 @@ def test_processes_end_with_the_one_that_they_work_for(tmp_path, number):
         workers = until(lambda: len(found := processes_of(process)) == 2 and found, process)
         until(lambda: all(map(ignores_interrupts, workers)), process)  # they have begun
         process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=HANGS)
     if number == signal.SIGINT:
         assert (process.returncode, stdout) == (130, "")
         assert stderr == f"lstm97: what is done is in {out}; --resume goes on with it\nlstm97: interrupted\n"
@@ -322,7 +316,7 @@ class Cluster:
         worker = ("dask_worker", "--nthreads", "1", "--no-nanny", *common)
         self.workers = {process.pid: process for process in (self._start(*worker) for _ in range(2))}
         self.client = stack.enter_context(distributed.Client(scheduler_file=str(self.file), set_as_default=False))
-        self.client.wait_for_workers(2, timeout=60)
+        self.client.wait_for_workers(2, timeout=HANGS)
         self.address = self.client.scheduler.address
         self._pids = self.client.run(os.getpid)
 
@@ -348,6 +342,7 @@ def cluster(tmp_path, request):
         yield Cluster(stack, tmp_path, getattr(request, "param", {}))
 
 
+@pytest.mark.slow
 def test_a_dask_worker_that_is_killed_costs_nothing_but_time(tmp_path, expected, cluster):
     out = tmp_path / "records"
     options = ("--executor", "dask", "--scheduler", cluster.address, "--out", out)
@@ -356,7 +351,7 @@ def test_a_dask_worker_that_is_killed_costs_nothing_but_time(tmp_path, expected,
         worker = until(cluster.busy_worker, process)
         before = len(records_of(out))
         worker.kill()
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=HANGS)
     assert (process.returncode, stderr) == (0, "")
     assert before < 6
     assert "6 of 6 trials run now" in stdout
@@ -364,18 +359,20 @@ def test_a_dask_worker_that_is_killed_costs_nothing_but_time(tmp_path, expected,
     assert sorted(one.poll() is None for one in cluster.workers.values()) == [False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cluster", [{"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}], indirect=True)
 def test_what_dask_gives_up_is_told_in_one_line(tmp_path, cluster):
     out = tmp_path / "records"
     options = ("--executor", "dask", "--scheduler", cluster.address, "--out", out)
     with started(*COMMAND, *ENDLESS, *options) as process:
         until(cluster.busy_worker, process).kill()
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=HANGS)
     assert (process.returncode, stdout) == (1, "")
     told = "Dask has given up a task: every worker that tried it has died, 1 in all"
     assert stderr == f"Error: {told} (what is done is in {out}; --resume goes on with it)\n"
 
 
+@pytest.mark.slow
 def test_a_dask_scheduler_that_dies_is_told(tmp_path, cluster):
     out = tmp_path / "records"
     options = ("--executor", "dask", "--scheduler", cluster.address, "--out", out)
@@ -383,12 +380,13 @@ def test_a_dask_scheduler_that_dies_is_told(tmp_path, cluster):
         until(cluster.busy_worker, process)
         cluster.client.close()
         cluster.scheduler.kill()
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=HANGS)
     assert (process.returncode, stdout) == (1, "")
     told = "Dask has cancelled a task: its scheduler is gone, or was told to"  # after what Dask itself logs
     assert stderr.endswith(f"Error: {told} (what is done is in {out}; --resume goes on with it)\n")
 
 
+@pytest.mark.slow
 def test_what_another_dask_client_cancels_is_told(cluster):
     def wait():
         with open_executor("dask", scheduler=cluster.address) as executor:
@@ -402,12 +400,14 @@ def test_what_another_dask_client_cancels_is_told(cluster):
             waiting.result()
 
 
+@pytest.mark.slow
 def test_networks_trained_on_dask_have_the_bits_of_each_alone(cluster):
     with open_executor("dask", scheduler=cluster.address) as executor:
         for case in CASES:
             assert_as_alone(case, executor=executor)
 
 
+@pytest.mark.slow
 def test_dask_runs_an_equal_task_anew(cluster):
     """Else what had failed before would fail without being tried."""
     with open_executor("dask", scheduler=cluster.address) as executor:

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from benchmarks.compiling import compiler
 from compare import TOLERANCE, assert_close
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from topologies import cases, random_inputs, random_targets, random_weights
 
 from lstm97 import Network, Topology
@@ -258,7 +259,7 @@ def test_chosen_topologies_without_the_learning_rule(i, tmp_path):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("target", NATIVE, ids=name_of)
 def test_random_topologies(target, dtype, tmp_path_factory):
-    @settings(max_examples=8)
+    @examples(0.08)
     @given(case=cases(min_steps=5, max_steps=40, large=False, symbols=False, classes=False))
     def run(case):
         folder = tmp_path_factory.mktemp("network")
@@ -268,6 +269,7 @@ def test_random_topologies(target, dtype, tmp_path_factory):
     run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", OTHERS)
 def test_sanitizers_and_32_bit_arm(which, tmp_path):
     target = OTHERS[which]

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compare import TOLERANCE, assert_close
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from topologies import cases
+from waiting import HANGS
 
 import lstm97
 
@@ -84,7 +86,7 @@ any_case = cases(max_steps=12, symbols=False, classes=False, when="never")
 @peers
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @given(case=any_case, batch=st.sampled_from([1, 3]))
-@settings(max_examples=40)
+@examples(0.4)
 def test_step_model_computes_what_the_network_does(tmp_path_factory, dtype, case, batch):
     net = network(case, dtype)
     session = export(net, tmp_path_factory.getbasetemp() / "step.onnx")
@@ -101,7 +103,7 @@ def test_step_model_computes_what_the_network_does(tmp_path_factory, dtype, case
 @peers
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @given(case=any_case, batch=st.sampled_from([1, 3]), cut=st.floats(0, 1))
-@settings(max_examples=40)
+@examples(0.4)
 def test_sequence_model_computes_what_the_network_does_in_one_call_or_two(tmp_path_factory, dtype, case, batch, cut):
     net = network(case, dtype)
     session = export(net, tmp_path_factory.getbasetemp() / "sequence.onnx", sequence=True)
@@ -209,7 +211,7 @@ def test_same_network_makes_the_same_bytes_in_any_process(tmp_path):
         folder = tmp_path / seed
         folder.mkdir()
         hashing = {**os.environ, "PYTHONHASHSEED": seed}
-        subprocess.run([sys.executable, "-c", code], cwd=folder, env=hashing, check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", code], cwd=folder, env=hashing, check=True, timeout=HANGS)
         found.append([(folder / name).read_bytes() for name in ("step.onnx", "sequence.onnx")])
     assert found[0] == found[1]
 
@@ -238,7 +240,7 @@ def test_example_serves_two_streams():
         [sys.executable, "-W", "error", ROOT / "examples" / "onnx" / "serve.py"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -258,7 +260,7 @@ def command(*arguments, before=""):
         [sys.executable, "-W", "error", "-c", code, "export", "onnx", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS,
         check=False,
     )
 
@@ -314,7 +316,7 @@ def test_without_onnx_the_error_names_the_remedy(tmp_path, monkeypatch):
 
 def test_package_is_imported_without_onnx():
     code = "import sys, lstm97; lstm97.export_onnx; print([name for name in sys.modules if name.startswith('onnx')])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANGS)
     assert done.stdout == "[]\n"
 
 

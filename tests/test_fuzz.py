@@ -24,19 +24,20 @@ HERE = Path(__file__).parent
 TERABYTES = 10**12
 
 
-def test_thousands_of_mutated_files(tmp_path):
+@pytest.mark.parametrize("n_files", [400, pytest.param(4000, marks=pytest.mark.slow)])
+def test_mutated_files(tmp_path, n_files):
     """`docs/records/` has a run over a million of them, under sanitizers."""
     told = tmp_path / "told.json"
-    command = [sys.executable, str(HERE / "fuzz_files.py"), "--files", "4000", "--json", str(told)]
+    command = [sys.executable, str(HERE / "fuzz_files.py"), "--files", str(n_files), "--json", str(told)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert told.exists(), done.stderr
     found = json.loads(told.read_text(encoding="utf-8"))
     assert not found["findings"], done.stderr
     assert done.returncode == 0
-    assert found["refused"] + found["loaded"] == 4000
-    assert found["refused"] > 2000
-    assert found["loaded"] > 400
-    assert min(found["mutations"].values()) > 100
+    assert found["refused"] + found["loaded"] == n_files
+    assert found["refused"] > n_files / 2
+    assert found["loaded"] > n_files / 10
+    assert min(found["mutations"].values()) > n_files / 40
     assert found["peak RSS growth in MB"] < 300
 
 

@@ -69,6 +69,7 @@ def test_chunks_must_fit():
         streams.chunked(10_001, "float64")
 
 
+@pytest.mark.slow
 def test_curves_have_their_points_and_say_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
     shown = []
@@ -105,6 +106,7 @@ def test_peak_sees_memory_that_is_used():
     assert 49_000_000 < int(done.stdout) < 51_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [LEARN_RUN, TRAIN])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_ten_million_steps_need_less_than_a_megabyte_beside_the_data(way, dtype):

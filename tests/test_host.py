@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 from benchmarks.compiling import compiler
 from compare import TOLERANCE, assert_close
+from waiting import HANGS
 
 from lstm97 import _dispatch
+
+pytestmark = pytest.mark.xdist_group("host")
 
 HERE = Path(__file__).parent
 BUILDS = _dispatch.runnable()
@@ -34,7 +37,7 @@ def start(program, *arguments, build=""):
 def finish(process):
     """Its exit status, and what it said on stdout and on stderr."""
     try:
-        said, errors = process.communicate(timeout=120)
+        said, errors = process.communicate(timeout=HANGS)
     except subprocess.TimeoutExpired:
         process.kill()
         raise

@@ -12,6 +12,8 @@ from benchmarks.hosts import WAYS, by_calls, by_cython, by_exported, by_one_call
 
 import lstm97
 
+pytestmark = pytest.mark.xdist_group("hosts")
+
 TOPOLOGY = lstm97.Topology(3, 2, blocks=(2, 1), output="identity")
 
 
@@ -48,6 +50,7 @@ def test_a_call_that_fails_is_not_timed():
     net.reset()  # it is not bound any longer
 
 
+@pytest.mark.slow
 def test_command_tells_every_way_and_size(measured):
     printed, file = measured
     figures = json.loads(file.read_text(encoding="utf-8"))
@@ -65,6 +68,7 @@ def test_command_tells_every_way_and_size(measured):
     assert all(way in text for way in WAYS)
 
 
+@pytest.mark.slow
 def test_a_file_prints_what_was_printed(measured, capsys):
     printed, file = measured
     main(["--from", str(file)])

@@ -10,6 +10,8 @@ import pytest
 from benchmarks import latency
 from benchmarks.latency import Delays, main, markdown
 
+pytestmark = pytest.mark.xdist_group("latency")
+
 CASES = list(product(["adding net", "32 cells, 10 inputs"], ["float64", "float32"]))
 N_CALLS = 300
 
@@ -47,6 +49,7 @@ def test_every_call_is_timed_by_itself_after_those_that_warm_it_up(monkeypatch):
     assert found == Delays(0.008, 0.010, 0.010, 0.010)  # of 6 to 10 nanoseconds, as every look at the clock takes one
 
 
+@pytest.mark.slow
 def test_command_measures_every_network_and_call(measured):
     _, file = measured
     figures = json.loads(file.read_text(encoding="utf-8"))
@@ -78,12 +81,14 @@ def test_command_measures_every_network_and_call(measured):
         assert min(row["rates"].values()) > 0
 
 
+@pytest.mark.slow
 def test_learning_leaves_no_memory_in_use(measured):
     _, file = measured
     rows = json.loads(file.read_text(encoding="utf-8"))["memory"]
     assert [row["traced"] for row in rows] == [0] * 4
 
 
+@pytest.mark.slow
 def test_command_prints_the_same_from_a_file(measured, capsys):
     printed, file = measured
     main(["--from", str(file)])

@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from learners import LEARNERS, N_INPUTS, N_OUTPUTS, PER_SEQUENCE, stream, symbols
+from waiting import SOON
 
 import lstm97
 from lstm97 import History, Stop
@@ -624,7 +625,7 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_learner(call):
             child.wait(0.5)  # it is in the call by now
         child.send_signal(signal.SIGINT)
         try:
-            said, _ = child.communicate(timeout=10)
+            said, _ = child.communicate(timeout=SOON)
         except subprocess.TimeoutExpired:
             child.kill()
             raise

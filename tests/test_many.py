@@ -16,6 +16,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 import numpy as np
 import pytest
 from joblib.externals import loky
+from waiting import HANGS, SOON
 
 from lstm97 import Network, Sequences, Stop, Topology, executors, many, train, train_many
 from lstm97.sequences import as_sequences
@@ -295,7 +296,7 @@ def watched(monkeypatch, before):
 
 @pytest.mark.usefixtures("any_work_is_worth_a_thread")
 def test_threads_train_side_by_side_what_takes_longest_first(monkeypatch):
-    barrier = threading.Barrier(2, timeout=60)  # broken unless two are trained at once
+    barrier = threading.Barrier(2, timeout=HANGS)  # broken unless two are trained at once
     begun = []
 
     def before(net):
@@ -470,12 +471,12 @@ def test_a_network_that_another_thread_trains_is_named(where):
 
     def wait(history):
         begun.set()
-        assert go_on.wait(60)
+        assert go_on.wait(HANGS)
 
     before = nets[0].parameters
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(train, nets[1], *data, callback=wait)
-        assert begun.wait(60)
+        assert begun.wait(HANGS)
         try:
             with pytest.raises(RuntimeError, match="in network 1: this network is being trained by another thread"):
                 train_many(nets, data, **HERE_AND_THERE[where])
@@ -515,7 +516,7 @@ def test_an_interrupt_begins_no_further_network_and_ends_those_in_threads(monkey
         if net is nets[0]:
             first.set()
         else:
-            assert first.wait(60)
+            assert first.wait(HANGS)
             if interrupted.is_set():
                 time.sleep(1)  # begun before the first interrupt was heard of, which without a GIL may take a moment
             interrupted.set()
@@ -547,7 +548,7 @@ def test_ctrl_c_ends_threads_in_the_middle_of_an_epoch_and_leaves_usable_network
             child.wait(0.5)  # it is in the call by now
         child.send_signal(signal.SIGINT)
         try:
-            said, _ = child.communicate(timeout=20)
+            said, _ = child.communicate(timeout=SOON)
         except subprocess.TimeoutExpired:
             child.kill()
             raise

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from topologies import cases, random_inputs, random_targets
+from waiting import HANGS
 
 import lstm97
 from lstm97 import Checkpoint, History, Network, Stop, Topology, _crew, _layout, paper, training
@@ -203,7 +204,7 @@ def test_a_variable_that_is_no_number_of_threads_is_refused(text, monkeypatch):
 def run(program):
     """What a program prints that may fork while it has threads."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=HANGS, check=True).stdout
 
 
 def is_soon_true(condition):

@@ -387,7 +387,7 @@ def test_hostile_states_are_refused(name, place, value, words):
         persistence.from_bytes(damaged(net, lambda tensors: tensors[name].__setitem__(place, value)))
 
 
-@pytest.mark.parametrize("n_kills", [300])
+@pytest.mark.parametrize("n_kills", [30, pytest.param(300, marks=pytest.mark.slow)])
 def test_a_kill_at_any_instant_leaves_the_old_file_or_the_new_one(tmp_path, n_kills):
     done = subprocess.run(
         [sys.executable, "-W", "error", str(HERE / "kill_saves.py"), str(tmp_path / "net"), str(n_kills)],

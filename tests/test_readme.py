@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import averaging, headlines, hosts, latency
+from waiting import HANGS
 
 import lstm97
 
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = (
     'python -m pip install ".[cli]" && lstm97 run adding --lag 100 --seed 1',
-    'python -m pip install ".[test]" && python -m pytest',
+    'python -m pip install ".[test]" && python -m pytest -n auto',
 )
 
 
@@ -73,7 +74,7 @@ def test_examples_that_need_a_peer_run_too(tmp_path):
 def run_example(code, folder):
     """The lines that an example says it prints, and those that it prints."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True, timeout=HANGS
     )
     assert done.returncode == 0, done.stderr
     return re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE), done.stdout.splitlines()

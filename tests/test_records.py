@@ -269,6 +269,7 @@ ARGUMENTS = ["reproduce", "1-1", "1-5", "6a", "--reading", "literal", "--max-seq
 PLANNED = [(row, "literal", seed, 3000) for row in ("1-1", "1-5", "6a") for seed in (1, 2, 3, 4)]
 
 
+@pytest.mark.slow
 def test_a_reproduction_killed_again_and_again_comes_to_the_records_of_one_never_interrupted(tmp_path):
     whole, path = tmp_path / "whole", tmp_path / "killed"
     assert run(*ARGUMENTS, "--out", whole).returncode == 0

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import recurrent_reference as ref
 from compare import assert_close
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm97.methods import BPTT, RTRL, Elman, RecurrentTopology
@@ -145,7 +146,7 @@ def judged(case, **how):
 # ---- fixed weights: one gradient, found in many ways -----------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@examples(0.6)
 @given(cases(ONE_SEQUENCE))
 def test_gradients_of_rtrl_and_bptt_are_the_differences_of_the_squared_error(case):
     expected = judged(case)
@@ -156,13 +157,13 @@ def test_gradients_of_rtrl_and_bptt_are_the_differences_of_the_squared_error(cas
         assert_close(gradient(made(BPTT, case, steps=steps), case), expected, TOLERANCE, f"BPTT({steps})")
 
 
-@settings(max_examples=40)
+@examples(0.4)
 @given(cases(ONE_SEQUENCE), st.integers(1, 6))
 def test_truncated_bptt_is_the_differences_of_the_truncated_error(case, steps):
     assert_close(gradient(made(BPTT, case, steps=steps), case), judged(case, depth=steps), TOLERANCE)
 
 
-@settings(max_examples=30)
+@examples(0.3)
 @given(cases(ONE_SEQUENCE, fully_recurrent=False))
 def test_elman_goes_back_one_step_by_differences_with_the_context_kept(case):
     expected = judged(case, depth=1)
@@ -170,7 +171,7 @@ def test_elman_goes_back_one_step_by_differences_with_the_context_kept(case):
     assert_close(gradient(made(BPTT, case, steps=1), case), expected, TOLERANCE)
 
 
-@settings(max_examples=30)
+@examples(0.3)
 @given(cases(ONE_SEQUENCE, fully_recurrent=False, input_to_output=False, recurrence="all"))
 def test_elman_is_full_bptt_of_single_steps_whose_context_is_an_input(case):
     """The unrolled form: a net without recurrence that sees the hidden layer of the step before as inputs."""
@@ -204,7 +205,7 @@ def test_elman_is_full_bptt_of_single_steps_whose_context_is_an_input(case):
     assert_close(gradient(made(Elman, case), case), total, TOLERANCE)
 
 
-@settings(max_examples=40)
+@examples(0.4)
 @given(cases(ONE_SEQUENCE, fully_recurrent=True))
 def test_gradient_of_teacher_forcing_is_the_differences_with_forced_values_as_constants(case):
     net = made(RTRL, case, teacher_forcing=True)
@@ -219,7 +220,7 @@ def test_teacher_forcing_has_another_gradient():
 
 
 @pytest.mark.peers
-@settings(max_examples=30)
+@examples(0.3)
 @given(case=cases(ONE_SEQUENCE))
 def test_gradients_are_those_of_torch_autograd(case):
     import torch  # here, because these tests are collected (and not chosen) where it is missing
@@ -259,7 +260,7 @@ RULES = {
 
 @pytest.mark.parametrize("update", ["step", "sequence"])
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=20)
+@examples(0.2)
 @given(case=cases())
 def test_training_on_ragged_sequences_comes_to_the_weights_and_errors_of_the_reference(rule, update, case):
     make, make_reference = RULES[rule]
@@ -272,7 +273,7 @@ def test_training_on_ragged_sequences_comes_to_the_weights_and_errors_of_the_ref
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=20)
+@examples(0.2)
 @given(case=cases(ONE_SEQUENCE))
 def test_learning_from_a_stream_gives_the_outputs_and_weights_of_the_reference_at_every_step(rule, case):
     make, make_reference = RULES[rule]
@@ -301,7 +302,7 @@ def test_steps_of_inference_count_as_past_steps_for_learning(rule):
 
 
 @pytest.mark.parametrize("update", ["step", "sequence"])
-@settings(max_examples=30)
+@examples(0.3)
 @given(case=cases(fully_recurrent=True))
 def test_teacher_forcing_replaces_outputs_by_targets_and_drops_their_sensitivities(update, case):
     net = made(RTRL, case, teacher_forcing=True)
@@ -312,7 +313,7 @@ def test_teacher_forcing_replaces_outputs_by_targets_and_drops_their_sensitiviti
     np.testing.assert_allclose(history.errors, errors, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-@settings(max_examples=20)
+@examples(0.2)
 @given(cases(ONE_SEQUENCE, fully_recurrent=True))
 def test_teacher_forcing_on_a_stream_forces_while_learning_and_not_in_inference(case):
     net = made(RTRL, case, teacher_forcing=True)
@@ -411,7 +412,7 @@ def test_nets_of_the_paper_have_its_numbers_of_weights(topology, n_weights):
     assert BPTT(topology).parameters.shape == (n_weights,)
 
 
-@settings(max_examples=50)
+@examples(0.5)
 @given(topologies())
 def test_number_of_weights_is_that_of_existing_connections(topology):
     assert topology.n_weights == sum(exists.sum() for exists in ref.existing(topology).values())

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import reference as ref
 from compare import assert_close
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from topologies import Case, cases, random_inputs, random_targets
 
@@ -136,7 +137,7 @@ ERRORS = st.sampled_from(["end", "every", "some"])
 FD_TOLERANCE = 1e-9
 
 
-@settings(max_examples=150)
+@examples(1.5)
 @given(case=ERRORS.flatmap(lambda when: cases(min_steps=2, max_steps=12, when=when)))
 def test_sequence_change_is_the_gradient_of_the_truncated_objective(case):
     topology = case.topology
@@ -156,7 +157,7 @@ def test_sequence_change_is_the_gradient_of_the_truncated_objective(case):
         assert_close(found, gradient, FD_TOLERANCE, f"truncated gradient of {kind}")
 
 
-@settings(max_examples=80)
+@examples(0.8)
 @given(case=ERRORS.flatmap(lambda when: cases(min_steps=2, max_steps=6, when=when)))
 def test_each_online_change_is_the_gradient_of_the_truncated_objective_of_its_step(case):
     topology = case.topology
@@ -322,7 +323,7 @@ def learned(case, inputs, targets, update="step"):
     return net, outputs
 
 
-@settings(max_examples=25)
+@examples(0.25)
 @given(case=cases(max_steps=12, large=False, symbols=False, classes=True))
 def test_symbols_and_classes_are_one_hot(case):
     symbols = random_inputs(case.topology, np.random.default_rng(case.seed), case.n_steps, symbols=True)
@@ -334,7 +335,7 @@ def test_symbols_and_classes_are_one_hot(case):
     assert_close(net.weights, other.weights, 1e-15, "weights")
 
 
-@settings(max_examples=25)
+@examples(0.25)
 @given(case=cases(max_steps=12, large=False))
 def test_a_late_error_signal_does_what_a_prompt_one_does(case):
     net = ref.ReferenceNetwork(case.topology, case.weights)

@@ -21,6 +21,8 @@ from lstm97.paper.inside import look_inside, net_input_parts
 from lstm97.paper.pictures import as_svg
 from lstm97.paper.report import group, markdown, page
 
+pytestmark = pytest.mark.xdist_group("report")
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 ROWS = ("1-1", "2c-50-50", "4-100", "6a")
 
@@ -205,6 +207,7 @@ def test_pictures_keep_their_numbers(trials, runs):
     assert 'aria-label="a &lt;caption&gt;"' in text
 
 
+@pytest.mark.slow
 def test_a_page_with_networks_draws_three_of_them(trials, runs):
     text = page(trials, runs)
     names = re.findall(r'<svg[^>]*>.*?id="(inside-[^"]*?)-figure_1"', text, flags=re.S)
@@ -225,6 +228,7 @@ def test_means_are_over_solved_trials_only(trials, runs):
 # ---- the command ----
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_page_and_markdown(tmp_path, trials, runs):
     with Records(tmp_path / "records.jsonl", runs[0]) as records:
         for trial in trials:

@@ -15,6 +15,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 import pytest
 from test_cli import COMMAND, assert_usage_error, on_a_terminal, read_until, run
 from test_records import trial
+from waiting import HANGS
 
 from lstm97 import Stop
 from lstm97.paper import (
@@ -97,7 +98,7 @@ def test_any_number_of_threads_comes_to_the_same_records(tmp_path, expected, job
 
 def test_the_environment_says_how_many_threads(tmp_path, monkeypatch):
     monkeypatch.setenv("LSTM97_NUM_THREADS", "3")
-    barrier = threading.Barrier(3, timeout=60)  # broken unless three trials run at once
+    barrier = threading.Barrier(3, timeout=HANGS)  # broken unless three trials run at once
     with Records(tmp_path / "records", RUN) as records:
         reproduce(plan([small()], trials=3, max_sequences=5), records, progress=lambda *_: barrier.wait())
         assert len(records.trials) == 3
@@ -323,11 +324,11 @@ def test_trials_that_ended_while_another_failed_are_recorded(tmp_path):
 
     def watch(task, so_far):
         if task.seed == 1:
-            assert began.wait(20)
+            assert began.wait(HANGS)
             failed.set()
             raise RuntimeError("no more")
         began.set()
-        assert failed.wait(20)
+        assert failed.wait(HANGS)
 
     one = dataclasses.replace(small(), max_sequences=5)
     with Records(tmp_path / "records", RUN) as records:
@@ -552,7 +553,7 @@ def test_the_live_line_goes_on_between_one_finished_trial_and_the_next(tmp_path)
     arguments = ["reproduce", "1-5", "3b-1000-1", "--reading", "literal", "--trials", "1", "--max-sequences", "5000"]
     with on_a_terminal(*arguments, "--jobs", "1", "--out", tmp_path / "records") as (process, terminal):
         lines = read_until(terminal).decode().split("\r")
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=HANGS) == 0
     found = {line.partition(": ")[2].partition(" sequences")[0] for line in lines if line.startswith("1 of 2 trials")}
     assert len(found & {f"{n},000" for n in range(1, 6)}) > 1
     assert lines[-1].strip() == ""  # wiped
@@ -567,7 +568,7 @@ def test_ctrl_c_ends_a_reproduction_with_status_130_and_its_records_whole(tmp_pa
         while process.poll() is None and not (out.exists() and len(records_of(out)) >= 3):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=HANGS)
     assert (process.returncode, stdout) == (130, "")
     assert stderr == f"lstm97: what is done is in {out}; --resume goes on with it\nlstm97: interrupted\n"
     assert out.read_bytes().endswith(b"\n")

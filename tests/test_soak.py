@@ -12,6 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_memory_stays_and_weights_stay_finite(tmp_path, dtype):
     path = tmp_path / "told.json"

@@ -15,6 +15,8 @@ from benchmarks.compiling import compiler
 import lstm97
 from lstm97 import _dispatch
 
+pytestmark = pytest.mark.xdist_group("subnormals")
+
 REGISTER = (Path(__file__).parent / "register.c").read_text(encoding="utf-8")
 # What linking with -ffast-math adds to a library: code that runs when it is loaded.
 CULPRIT = REGISTER + "__attribute__((constructor)) static void set_fast_math(void) { flush(); }\n"

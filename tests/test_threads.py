@@ -15,6 +15,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from waiting import SOON
 
 import lstm97
 from lstm97 import Network, Topology
@@ -289,7 +290,7 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_network(call):
             child.wait(0.5)  # it is in the call by now
         child.send_signal(signal.SIGINT)
         try:
-            said, _ = child.communicate(timeout=20)
+            said, _ = child.communicate(timeout=SOON)
         except subprocess.TimeoutExpired:
             child.kill()
             raise

@@ -13,6 +13,8 @@ from lstm97 import Network, Topology
 from lstm97.methods import BPTT, RTRL, RecurrentTopology
 from lstm97.paper import costs, vanishing
 
+pytestmark = pytest.mark.xdist_group("vanishing")
+
 STEPS = 12
 
 
@@ -125,6 +127,7 @@ def test_costs_come_back_from_their_file(tmp_path, measured):
         costs.read(tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_the_report_shows_costs_and_flow(tmp_path, measured):
     costs.write(tmp_path / "costs.json", measured, {})
     records = tmp_path / "records.jsonl"

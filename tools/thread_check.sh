@@ -18,7 +18,6 @@ under_tsan() {
     shift
     env LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" PYTHONMALLOC=malloc OPENBLAS_NUM_THREADS=1 \
         TSAN_OPTIONS="exitcode=0:history_size=4:log_path=$reports/found:$options" \
-        LSTM97_EXAMPLES="${LSTM97_EXAMPLES:-20}" \
         python -c '
 import sys
 import numpy, pytest

@@ -56,8 +56,7 @@ def run(wheel: Path, cache: Path, pytest_arguments: Sequence[str]) -> None:
     check_tools()
     root = ready_root(cache.resolve())
     kept = {name: value for name, value in os.environ.items() if name not in HOST_VARIABLES}
-    # An emulated test has no time for a hundred cases.
-    environment = {"LSTM97_EXAMPLES": "5", **kept, "CC": "aarch64-linux-gnu-gcc"}
+    environment = {**kept, "CC": "aarch64-linux-gnu-gcc"}
     with tempfile.TemporaryDirectory() as temporary:
         python = virtual_environment(root, Path(temporary, "environment"), wheel.resolve())
         copy = Path(temporary, "checkout")
@@ -118,8 +117,12 @@ def virtual_environment(root: Path, folder: Path, wheel: Path) -> Path:
 
 
 def pytest_options() -> list[str]:
-    """All CPUs, and without the tests that can't run here."""
-    return [f"--numprocesses={os.cpu_count()}", *(f"--deselect={test}" for test in DESELECTED)]
+    """All CPUs, few examples, and without the tests that can't run here."""
+    return [
+        f"--numprocesses={os.cpu_count()}",
+        "--hypothesis-profile=emulated",
+        *(f"--deselect={test}" for test in DESELECTED),
+    ]
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """Every wheel that this kind of machine can make and try, with one command: ``python wheels/build.py``.
 
 Makes the sdist, from it the wheels of glibc 2.17 and later for x86-64 and, cross-compiled, for aarch64, one for all
-CPythons (abi3) and one for each that this machine has; audits all; runs the tests against the abi3 wheels in fresh
-environments, for every build of the loops that this CPU runs, for aarch64 under qemu; and runs the project's own
-cibuildwheel settings in a container. Parts of that: ``python wheels/build.py x86_64`` (or ``aarch64``, ``container``).
+CPythons (abi3) and one for each that this machine has; audits all; runs against the abi3 wheels, in fresh environments,
+what a CPython can change, thoroughly what a build of the loops can change for each that this CPU runs, and for aarch64
+both under qemu; and runs the project's own cibuildwheel settings in a container. Parts of that: ``python
+wheels/build.py x86_64`` (or ``aarch64``, ``container``).
 
 Needs Linux on x86-64 and CPython 3.11 to 3.13; for aarch64 and the container a Debian, root, and what they say they
 miss. Tools come from PyPI (`requirements.txt`) into `.cache/`; wheels and sdist land beside this file.
@@ -20,6 +21,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,9 +30,15 @@ CACHE = WHEELS / ".cache"
 TOOLS = CACHE / "tools" / "bin" / "python"
 PARTS = ("x86_64", "aarch64", "container")
 TESTED = ("3.11", "3.12", "3.13")
-# What judges the compiled loops, and of the rest what another processor might do in its own way.
+PYTEST = ("-m", "pytest", "-q", "-n", "auto")
+# What judges the compiled loops; what another processor might do in its own way; and what another CPython might: calls,
+# objects and their buffers, files, threads, processes. The rest, the same Python everywhere, is tested once, elsewhere.
 KERNEL_TESTS = ("kernel", "network", "training", "batches", "not_finite", "golden", "persistence", "cython_api")
 EMULATED_TESTS = (*KERNEL_TESTS, "recurrent_methods", "cascade", "subnormals", "arguments")
+PYTHON_TESTS = (
+    *(*KERNEL_TESTS, "arguments", "bad_input", "checkpoints", "docstrings", "host", "allocations", "fuzz"),
+    *("threads", "parallel", "many", "learners", "methods_files", "recurrent_methods", "cascade"),
+)
 # What each emulated CPU should choose; the emulator knows no AVX-512.
 EMULATED = {"Nehalem": "baseline", "Haswell": "v3"}
 
@@ -159,9 +167,9 @@ def try_wheels(wheels: list[Path], architecture: str, source: Path, pythons: Map
     shutil.copytree(source, tests, ignore=shutil.ignore_patterns("build", "*.egg-info"))
     for version in TESTED:
         section(f"the tests against {abi3.name}, CPython {version}")
-        python = environment_with(pythons[version], folder / version, f"lstm97[test] @ {abi3.as_uri()}")
+        python = environment_with(pythons[version], folder / version, abi3, *test_tools(source))
         run(python, "wheels/smoke_test.py", cwd=tests)
-        run(python, "-m", "pytest", "-q", "-n", "2", cwd=tests)
+        run(python, *PYTEST, *test_files(PYTHON_TESTS), cwd=tests)
     try_builds(folder / TESTED[-1] / "bin" / "python", tests)
     for wheel in wheels:
         own = [version for version in TESTED if f"-cp{version.replace('.', '')}-cp" in wheel.name]
@@ -169,6 +177,12 @@ def try_wheels(wheels: list[Path], architecture: str, source: Path, pythons: Map
             section(f"the smoke test against {wheel.name}")
             python = environment_with(pythons[version], folder / f"{version}-own", wheel)
             run(python, "wheels/smoke_test.py", cwd=tests)
+
+
+def test_tools(source: Path) -> list[str]:
+    """What these tests need besides the package: what its extra `test` asks for, but for extras of its own."""
+    project = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [tool for tool in project["optional-dependencies"]["test"] if not tool.startswith(project["name"])]
 
 
 def test_files(names: Sequence[str]) -> list[str]:
@@ -185,8 +199,8 @@ def try_builds(python: Path, tests: Path) -> None:
         if build not in runnable:
             print(f"this CPU cannot run {build}")
             continue
-        files = test_files(KERNEL_TESTS)
-        run(python, "-m", "pytest", "-q", "-n", "2", *files, cwd=tests, environment={"LSTM97_KERNEL": build})
+        thoroughly = ("--hypothesis-profile=thorough", *test_files(KERNEL_TESTS))
+        run(python, *PYTEST, *thoroughly, cwd=tests, environment={"LSTM97_KERNEL": build})
     section("what other CPUs choose")
     emulator = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
     if not emulator:

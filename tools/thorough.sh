@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Run every test, each property with ten times the examples that the tests try otherwise, for every build of the loops
+# that this CPU runs:
+#     tools/thorough.sh [RECORD]
+# From the top of a checkout, with an environment active that has the package with its extras `test` and `peers`. What
+# it prints goes to the file RECORD as well; docs/records/ has the last one. A quarter of an hour on two idle cores.
+set -euo pipefail
+
+[[ $# == 0 ]] || exec > >(tee "$1") 2>&1
+printf 'commit %s\n' "$(git describe --always --dirty)"
+python -c 'import platform, lstm97; print(platform.processor() or platform.machine(), platform.python_version()); print(lstm97.show_config())'
+
+# thoroughly ARGUMENTS: pytest on all cores.
+thoroughly() {
+    printf '\n$ %spython -m pytest -n auto --hypothesis-profile thorough %s\n' "${LSTM97_KERNEL:+LSTM97_KERNEL=$LSTM97_KERNEL }" "$*"
+    python -m pytest -q -n auto --hypothesis-profile thorough --durations=10 "$@"
+}
+
+thoroughly -m 'not deep_river'
+chosen=$(python -c 'import lstm97; print(lstm97.show_config().build)')
+for build in $(python -c 'from lstm97 import _dispatch; print(*_dispatch.runnable())'); do
+    [[ $build == "$chosen" ]] || LSTM97_KERNEL=$build thoroughly -m 'not deep_river and not peers and not slow'
+done
