@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from topologies import cases
+from topologies import cases, may_lack_targets, packed
 
 import lstm97
 from lstm97 import Network, Topology
+
+pytestmark = may_lack_targets
 
 ADDING = Topology(2, 1, blocks=(2, 2), output="identity")
 
@@ -90,9 +92,57 @@ def test_weights_are_a_dict_that_writes_into_the_network():
     weights = net.weights
     with pytest.raises(KeyError):
         weights["forget_gate"] = 0
-    with pytest.raises(ValueError, match="broadcast"):
+    with pytest.raises(ValueError, match=r"weights\['cell'\] has shape \(3,\), expected \(4, 11\)"):
         weights["cell"] = np.ones(3)
     assert np.array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize("write", ["update", "ior", "assign", "keywords"])
+def test_weights_are_written_all_or_none(write):
+    net = Network(ADDING)
+
+    def written(values):
+        if write == "update":
+            net.weights.update(values)
+        elif write == "keywords":
+            net.weights.update(**values)
+        elif write == "ior":
+            net.weights |= values
+        else:
+            net.weights = values
+
+    written({kind: np.full(view.shape, 0.5) for kind, view in net.weights.items()})
+    assert np.array_equal(net.parameters, np.full(93, 0.5))
+    for bad in ({"cell": 1, "output": np.nan}, {"cell": 1, "hidden": 1}, {"cell": 1, "output": np.ones(7)}):
+        with pytest.raises((ValueError, KeyError)):
+            written(bad)
+        assert np.array_equal(net.parameters, np.full(93, 0.5))
+    masked = np.ma.masked_array(net.weights["cell"].copy(), net.weights["cell"] > 0)
+    with pytest.raises(ValueError, match=r"weights\['cell'\] has masked values"):
+        written({"cell": masked})
+
+
+def test_kinds_of_weights_are_those_of_the_topology():
+    weights = Network(ADDING).weights
+    for call in (
+        lambda: weights.pop("cell"),
+        lambda: weights.popitem(),
+        lambda: weights.clear(),
+        lambda: weights.setdefault("hidden", 1),
+        lambda: weights.__delitem__("cell"),
+    ):
+        with pytest.raises(TypeError, match="none can be added or taken away"):
+            call()
+
+
+def test_what_the_loops_rely_on_can_only_be_read():
+    net = Network(ADDING)
+    for name in ("dtype", "topology", "state"):
+        with pytest.raises(AttributeError):
+            setattr(net, name, getattr(net, name))
+    for name in ("cell_state", "activations", "partials"):
+        with pytest.raises(AttributeError):
+            setattr(net.state, name, getattr(net.state, name))
 
 
 def test_parameters_are_a_copy():
@@ -115,7 +165,8 @@ def test_learn_calls_are_a_learn_run_however_cut_are_a_train(dtype, case, data):
     bounds = [0, *cuts, case.n_steps]
     chunks = [slice(a, b) for a, b in itertools.pairwise(bounds)]
     Z = np.concatenate([by_chunk.learn_run(case.inputs[c], case.targets[c], rate) for c in chunks])
-    lstm97.train(by_train, [case.inputs], [case.targets], learning_rate=rate)
+    sequences = packed([case.inputs], case.symbols), packed([case.targets], case.classes)
+    lstm97.train(by_train, *sequences, learning_rate=rate)
     assert np.array_equal(Y, Z)
     assert np.array_equal(by_step.parameters, by_chunk.parameters)
     assert np.array_equal(by_step.parameters, by_train.parameters)
@@ -128,7 +179,7 @@ def test_run_is_step_by_step_and_predict_to_the_bit(case):
     state = net.new_state()
     Y = np.array([net.step(x, state=state) for x in case.inputs])
     assert np.array_equal(Y, net.run(case.inputs))
-    assert np.array_equal(Y, lstm97.predict(net, [case.inputs])[0])
+    assert np.array_equal(Y, lstm97.predict(net, packed([case.inputs], case.symbols))[0])
 
 
 @given(case=cases(max_steps=20))
@@ -334,6 +385,22 @@ def test_squashing_is_accurate_to_a_few_ulps_over_the_whole_range(dtype, ulps, s
     }[squash]
     error = np.abs(y.astype(np.longdouble) - exact) / np.spacing(np.abs(exact).astype(dtype)).astype(np.longdouble)
     assert error.max() < ulps, (a[error.argmax()], error.max())
+
+
+@pytest.mark.parametrize("n_units", [5, 4096])  # in registers, and from array to array
+@pytest.mark.parametrize(("dtype", "where"), [("float64", (30, 45)), ("float32", (10, 20))])
+def test_logistic_units_stay_between_0_and_1(dtype, where, n_units):
+    """Where they saturate, numerator and denominator differ by less than their rounding errors."""
+    net = Network(Topology(1, 1, blocks=(), n_hidden=n_units, bias="none", recurrent=False), dtype=dtype)
+    rng = np.random.default_rng(0)
+    known = [16.693500518798828, 16.645999908447266]  # the compiled logistic has been 1 and an ulp here
+    lowest, highest = 1.0, 0.0
+    for _ in range(2000 if n_units < 10 else 100):
+        net.weights["hidden"] = np.r_[known, rng.uniform(*where, n_units - 2)][:, np.newaxis]
+        _, seen = net.run([[1.0], [-1.0]], record=["hidden"])
+        lowest, highest = min(lowest, seen["hidden"].min()), max(highest, seen["hidden"].max())
+    assert 0 <= lowest < 1e-4
+    assert highest == 1
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

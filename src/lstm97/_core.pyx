@@ -44,6 +44,7 @@ cdef extern from "_lanes.h" nogil:
     enum:
         LANES, VECTORS, WIDE, ROWS, ROW_LANES, REGISTERS, TILE_ROWS, TILE_WIDTH
     lanes load(const real*)
+    lanes load_some(const real*, Py_ssize_t)
     void store(real*, lanes)
     lanes splat(real)
     real sum_of(lanes)
@@ -98,14 +99,17 @@ cdef inline Py_ssize_t vectors(Py_ssize_t n) noexcept nogil:
 
 
 cdef inline lanes squash(lanes a, const real* c, Py_ssize_t n) noexcept nogil:
-    """(plus + minus E) / (1 + E), E = exp(scale a): (3)(4)(5) and tanh, by the constants c in rows of n."""
+    """(plus + minus E) / (1 + E), E = exp(scale a): (3)(4)(5) and tanh, by the constants c in rows of n.
+
+    With E = power (q + p) / (q - p). The logistic's numerator is q - p, and its denominator, as it is rounded, no less
+    than that: its values are within [0, 1].
+    """
     cdef exponential e = exp_parts(a, load(c + SCALE * n), load(c + SCALE_BY_LN2 * n), load(c + ONE_BY_SCALE * n))
     cdef lanes plus = load(c + PLUS * n)
     cdef lanes minus = load(c + MINUS * n)
-    cdef lanes one = splat(1)
     return (
         ((plus + minus * e.power) * e.q - (plus - minus * e.power) * e.p)
-        / ((one + e.power) * e.q - (one - e.power) * e.p)
+        / ((e.q - e.p) + e.power * (e.q + e.p))
     )
 
 
@@ -224,10 +228,11 @@ cdef inline real dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline lanes magnitudes(const real* a, Py_ssize_t n) noexcept nogil:
-    """|a_i|, summed into the lanes of a vector; those that cover n lanes and more."""
+    """|a_i|, summed into the lanes of a vector; without what the last vector reaches into beyond n."""
     cdef Py_ssize_t i
-    cdef lanes total = splat(0)
-    for i in range(vectors(n)):
+    cdef Py_ssize_t n_whole = <Py_ssize_t> (<size_t> n / <size_t> LANES)
+    cdef lanes total = magnitude(load_some(a + n_whole * LANES, n - n_whole * LANES))
+    for i in range(n_whole):
         total = total + magnitude(load(a + i * LANES))
     return total
 

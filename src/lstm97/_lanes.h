@@ -52,6 +52,16 @@ static inline lanes choose(words mask, lanes yes, lanes no)
 {
     return (lanes)(((words)yes & mask) | ((words)no & ~mask));
 }
+/* The first n numbers, fewer than LANES, and zeros. */
+static inline lanes load_some(const real *from, ptrdiff_t n)
+{
+    static const word which[2 * VECTOR_BYTES / sizeof(word)] = {
+        [0 ... VECTOR_BYTES / sizeof(word) - 1] = -1 /* then 0 */
+    };
+    words mask;
+    memcpy(&mask, which + LANES - n, sizeof mask);
+    return choose(mask, load(from), (lanes){0});
+}
 /* x within +-limit; NaN stays NaN. The x86 instructions return their second operand if one is NaN. */
 #if defined(__SSE2__)
 #include <immintrin.h>
