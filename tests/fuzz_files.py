@@ -413,7 +413,7 @@ def use(net, rng):
     inputs, targets = rng.uniform(-1, 1, (n, topology.n_inputs)), rng.uniform(0, 1, (n, topology.n_outputs))
     targets[:: one(rng, (2, 3))] = np.nan
     symbols = rng.integers(topology.n_inputs, size=n) if topology.n_inputs > 1 else inputs
-    classes = rng.integers(-1, topology.n_outputs, size=n)
+    classes = rng.integers(-1, topology.n_outputs, size=n) if topology.n_outputs > 1 else targets
     record = ["cell_state"] * (topology.n_cells > 0) + [kind for kind in topology.units if kind != "output"]
 
     def correct():
@@ -423,7 +423,7 @@ def use(net, rng):
     calls = (
         *(correct, correct, lambda: net.state.partials, lambda: (net.state.cell_state, net.state.activations)),
         *(lambda: net.learn(inputs[0], None, rate), lambda: net.learn(inputs[1], targets[1], rate)),
-        *(lambda: net.learn(symbols[0], None, rate), lambda: net.learn(symbols[1], int(classes[0]), rate)),
+        *(lambda: net.learn(symbols[0], None, rate), lambda: net.learn(symbols[1], classes[0], rate)),
         *(lambda: net.learn_run(inputs, targets, rate), lambda: net.learn_run(symbols, classes, rate)),
         *(lambda: net.step(symbols[0]), lambda: net.run(inputs, record), lambda: save_and_load(net)),
     )

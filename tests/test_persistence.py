@@ -49,14 +49,14 @@ def test_the_file_is_safetensors_with_the_topology_in_its_header(tmp_path):
         header = file.metadata()
         assert set(file.keys()) == set(net.weights)
         assert np.array_equal(file.get_tensor("cell"), net.weights["cell"])
-    assert header["lstm97_format"] == "1"
+    assert header["lstm97_format"] == "2"
     assert json.loads(header["topology"])["blocks"] == [2, 2]
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"lstm97_format": "2"}, "has lstm97 format '2'; this version reads '1'"),
+        ({"lstm97_format": "3"}, "has lstm97 format '3'; this version reads '1' and '2'"),
         ({"topology": None}, "has no usable header"),
         ({"topology": "[]"}, "has no usable header"),
         ({"topology": '{"n_inputs": 2}'}, "has no usable header"),
@@ -64,7 +64,7 @@ def test_the_file_is_safetensors_with_the_topology_in_its_header(tmp_path):
         ({"topology": '{"n_inputs": 3, "n_outputs": 1}'}, "its header needs"),
         ({"topology": '{"n_inputs": 2, "n_outputs": 1, "forget_gates": true}'}, "lacks the tensor 'forget_gate'"),
         ({"topology": '{"n_inputs": 2, "n_outputs": 1, "output_gates": false}'}, "should not have the tensor"),
-        ({"state": "{}"}, "the state must have phase, symbol and symbols_only"),
+        ({"state": "{}"}, "the state must have phase, symbol, symbols_only and partials_bound"),
         ({"training": "{}"}, "the training must have"),
         ({"training": "5"}, "the training must have"),
     ],

@@ -6,6 +6,7 @@ format.
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstm97._checks import integer, positive
 from lstm97._engine import choose_cpu
+from lstm97._files import read_arrays, read_header, to_bytes
 from lstm97._threads import available_cpus, thread_count, usable_cpus
 from lstm97.checkpoints import COUNTS, WINDOW_NUMBERS
 from lstm97.sequences import Sequences, as_sequences, as_targets
@@ -75,7 +77,7 @@ class _Job(NamedTuple):
 def train_many(
     nets: Iterable[Network],
     data: Pair | Sequence[Pair],
-    learning_rate: float = 0.5,
+    learning_rate: float = 0.1,
     *,
     update: Literal["step", "sequence"] = "step",
     epochs: int = 1,
@@ -451,7 +453,7 @@ def _take_back(jobs: Iterable[_Job], stop: Stop | None, result: bytes) -> list[H
         history = History()
         history._errors = np.array(arrays[f"errors of {i}"])
         for name, value in outcome["counts"].items():
-            setattr(history, name, value)
+            setattr(history, f"_{name}", value)
         if stop is not None:
             history._window = window = StopWindow(stop)
             window.errors[...] = arrays[f"window errors of {i}"]
@@ -509,15 +511,11 @@ def _generator(state: dict[str, Any]) -> np.random.Generator:
 
 def _pack(told: dict[str, Any], arrays: Mapping[str, Array]) -> bytes:
     """Plain values and arrays as bytes."""
-    from safetensors.numpy import save
-
-    data: bytes = save(dict(arrays), {"told": json.dumps(told, default=lambda array: array.tolist())})
-    return data
+    return to_bytes(arrays, {"told": json.dumps(told, default=lambda array: array.tolist())})
 
 
 def _unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     """What `_pack` was given."""
-    from safetensors.numpy import load
-
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return json.loads(header["__metadata__"]["told"]), load(data)
+    file = io.BytesIO(data)
+    header = read_header(file, len(data), "the data", len(data))
+    return json.loads(header.metadata["told"]), read_arrays(file, header, "the data")

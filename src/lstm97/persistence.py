@@ -6,16 +6,16 @@ import io
 import json
 import math
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict
-from os import PathLike, fspath
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm97._files import CODES, open_regular, read_arrays, read_header, write_whole
+from lstm97._files import to_bytes as write_bytes
 from lstm97._layout import BLOCK, Layout
 from lstm97.topology import Topology
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-FORMAT = "1"
+FORMAT = "2"
+READABLE = ("1", FORMAT)
+"""Formats that are read. In format 1 a state does not tell its bound of the partials."""
 
 HEADER_LIMIT = 1_000_000
 """Bytes of header: topologies with more blocks than that takes are not saved."""
@@ -35,8 +37,6 @@ MEMORY_PER_BYTE = 100
 
 STATE = "state."
 PHASES = ("not learning", "awaiting", "corrected")  # numbered as Phase in _abi.pxd
-
-_CODES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8"}
 
 
 class Part(NamedTuple):
@@ -103,41 +103,8 @@ def load(path: str | PathLike[str]) -> Network:
 
 def read(path: str | PathLike[str]) -> Contents:
     """Read and check a file."""
-    name = fspath(path)  # a descriptor, which is a number, is nobody's to close here
-    # A pipe must not make this wait for somebody who writes
-    with open(name, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{os.fsdecode(name)} is not a regular file")
-        return parse(file, status.st_size, os.fsdecode(name))
-
-
-def write_whole(path: str | PathLike[str], data: bytes) -> None:
-    """Replace a file by another so that whatever happens, one of them is there, whole.
-
-    The new one is on the disk before it takes the name.
-    """
-    target = Path(os.path.realpath(os.fsdecode(path)))
-    if (there := target.exists()) and not target.is_file():
-        raise OSError(f"{target} is not a regular file")
-    new = target.with_name(f".{target.name[:40]}.{os.urandom(8).hex()}.tmp")
-    try:
-        with open(new, "xb") as file:
-            if there and hasattr(os, "fchmod"):
-                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, target)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # the name, too, has to reach the disk
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with open_regular(path) as file:
+        return parse(file, os.fstat(file.fileno()).st_size, os.fsdecode(path))
 
 
 # ---- bytes ----
@@ -145,20 +112,26 @@ def write_whole(path: str | PathLike[str], data: bytes) -> None:
 
 def to_bytes(net: Network, state: bool | State, more: Mapping[str, Array] | None = None, **metadata: str) -> bytes:
     """A network, and one of its states if asked for, as a file has it; `more` tensors and metadata beside them."""
-    from safetensors.numpy import save as serialize
-
-    header = {"lstm97_format": FORMAT, "topology": json.dumps(asdict(net.topology)), "dtype": net.dtype.name}
+    header = {"lstm97_format": FORMAT, "topology": _as_text(asdict(net.topology)), "dtype": net.dtype.name}
     chosen = net.state if state is True else state
     with net._engine_of(chosen or None).hold(weights=True, state=bool(chosen)):
         tensors = {str(kind): np.array(view, order="C") for kind, view in net.weights.items()}
         if chosen:
             numbers, arrays = state_parts(chosen)
-            header["state"] = json.dumps(numbers)
+            header["state"] = _as_text(numbers)
             tensors |= {STATE + name: array for name, array in arrays.items()}
-    data: bytes = serialize(tensors | dict(more or {}), header | metadata)
+    for kind in net.weights:
+        if not np.isfinite(tensors[kind]).all():
+            raise ValueError(f"weights[{kind!r}] are not all finite, and no file with such weights could be loaded")
+    data = write_bytes(tensors | dict(more or {}), header | metadata)
     if int.from_bytes(data[:8], "little") > HEADER_LIMIT:
         raise ValueError(f"a topology of {net.topology.n_blocks} blocks does not fit the header of a file")
     return data
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    """JSON that is always the same for the same values."""
+    return json.dumps(values, sort_keys=True)
 
 
 def from_bytes(data: bytes) -> Network:
@@ -185,42 +158,19 @@ def to_network(contents: Contents, what: str) -> Network:
 
 def parse(file: BinaryIO, size: int, what: str) -> Contents:
     """Read `size` bytes and check them; nothing is read or made before the header is known to fit them."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as deserialize
-
-    start = file.read(8)
-    n_header = int.from_bytes(start, "little")
-    if len(start) < 8 or n_header > size - 8:
-        raise ValueError(f"{what} is not a safetensors file: it ends before its header does")
-    if n_header > HEADER_LIMIT:
-        raise ValueError(f"{what} has a header of {n_header} bytes; those of networks have {HEADER_LIMIT} at most")
-    text = file.read(n_header)
-    try:
-        entries = json.loads(text)
-        metadata = entries.pop("__metadata__", {})
-        found = {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
-        strings = all(isinstance(value, str) for value in metadata.values())
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{what} is not a safetensors file: its header is damaged") from error
-    if not strings or metadata.get("lstm97_format") != FORMAT:
-        raise ValueError(f"{what} has lstm97 format {metadata.get('lstm97_format')!r}; this version reads {FORMAT!r}")
+    header = read_header(file, size, what, HEADER_LIMIT)
+    metadata = header.metadata
+    if (version := metadata.get("lstm97_format")) not in READABLE:
+        raise ValueError(
+            f"{what} has lstm97 format {version!r}; this version reads {' and '.join(map(repr, READABLE))}"
+        )
     topology, dtype, parts = _parts(metadata, what)
-    n_bytes = _bytes_needed(found, parts, what)
-    if n_bytes != size - 8 - n_header:
-        raise ValueError(f"{what} has {size - 8 - n_header} bytes of data, its header tells of {n_bytes}")
+    n_bytes = _bytes_needed(header.entries, parts, what)
+    if n_bytes != size - header.size:
+        raise ValueError(f"{what} has {size - header.size} bytes of data, its header tells of {n_bytes}")
     if Layout(topology, np.dtype(dtype)).n_bytes > FREE_MEMORY + MEMORY_PER_BYTE * n_bytes:
         raise ValueError(f"{what} has a topology that needs far more memory than its weights")
-    body = file.read(n_bytes)
-    if len(body) != n_bytes:
-        raise ValueError(f"{what} ends before its data does")
-    try:
-        tensors = deserialize(start + text + body)
-    except SafetensorError as error:
-        raise ValueError(f"{what} is not a safetensors file: {error}") from error
-    for name, part in parts.items():  # JSON may tell two readers two things, if a key comes twice
-        if name not in tensors or tensors[name].dtype != part.dtype or tensors[name].shape != found[name][1]:
-            raise ValueError(f"{what} is not a safetensors file: its header contradicts itself about {name}")
-    return Contents(topology, dtype, metadata, tensors)
+    return Contents(topology, dtype, metadata, read_arrays(file, header, what))
 
 
 def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str, Part]]:
@@ -245,7 +195,7 @@ def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str
     return topology, dtype, named
 
 
-def _bytes_needed(found: dict[str, tuple[Any, Any]], parts: dict[str, Part], what: str) -> int:
+def _bytes_needed(found: Mapping[str, tuple[Any, Any]], parts: dict[str, Part], what: str) -> int:
     """Bytes of all tensors a file tells of; ValueError if they are not those it must have."""
     for names, verb in ((parts.keys() - found.keys(), "lacks"), (found.keys() - parts.keys(), "should not have")):
         if names:
@@ -253,7 +203,7 @@ def _bytes_needed(found: dict[str, tuple[Any, Any]], parts: dict[str, Part], wha
     total = 0
     for name, part in parts.items():
         code, shape = found[name]
-        if code != _CODES[part.dtype] or not part.fits(shape):
+        if code != CODES[part.dtype] or not part.fits(shape):
             wanted = ", ".join("n_rows" if m is None else str(m) for m in part.shape)
             raise ValueError(
                 f"{what} has {name} as {code} of shape {shape}, its header needs {part.dtype} of ({wanted})"
@@ -288,14 +238,31 @@ def state_shapes(layout: Layout) -> dict[str, Part]:
 
 
 def check_numbers(numbers: Any, topology: Topology) -> None:
-    """ValueError if these are not the numbers of `state_parts`."""
-    if not isinstance(numbers, dict) or numbers.keys() != {"phase", "symbol", "symbols_only"}:
-        raise ValueError("the state must have phase, symbol and symbols_only")
+    """ValueError if these are not the numbers of `state_parts`, of which format 1 lacks the bound."""
+    if not isinstance(numbers, dict) or {"partials_bound", *numbers} != {
+        "phase",
+        "symbol",
+        "symbols_only",
+        "partials_bound",
+    }:
+        raise ValueError("the state must have phase, symbol, symbols_only and partials_bound")
+    bound_of(numbers)
     symbol = numbers["symbol"]
     if symbol is not None and (type(symbol) is not int or not 0 <= symbol < topology.n_inputs):
         raise ValueError(f"the state's symbol is {symbol!r}")
     if numbers["phase"] not in PHASES or type(numbers["symbols_only"]) is not bool:
         raise ValueError("the state's phase or symbols_only is unknown")
+
+
+def bound_of(numbers: dict[str, Any]) -> float:
+    """The bound that no partial of a state exceeds; unknown, and therefore infinite, where it is not told."""
+    text = numbers.get("partials_bound", "inf")
+    if not isinstance(text, str):
+        raise ValueError(f"the state's partials_bound is {text!r}")
+    bound = float.fromhex(text)
+    if bound < 0:
+        raise ValueError(f"the state's partials_bound is {text!r}")
+    return bound
 
 
 def state_parts(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -333,6 +300,7 @@ def state_parts(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
         "phase": PHASES[standing["phase"]],
         "symbol": standing["symbol"] if standing["symbol"] >= 0 else None,
         "symbols_only": not standing["dense"],
+        "partials_bound": standing["partials_bound"].hex(),  # which has infinity and NaN too
     }
     return numbers, {name: np.array(array, order="C") for name, array in parts.items()}
 
@@ -358,10 +326,14 @@ def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]
     if _any_but_zero(np.delete(parts["partials"][: t.n_inputs], seen, axis=0)):
         raise ValueError("the state has partials by inputs that are not among its inputs_seen")
     decay = parts.get("pending.decay", np.zeros(0))
-    if not ((decay >= 0) & (decay <= 1)).all():
+    # Earlier versions wrote forget gates of 1 and a unit in the last place.
+    if not ((decay >= 0) & (decay <= 1 + 4 * np.finfo(decay.dtype).eps)).all():
         raise ValueError("the state's pending.decay is not between 0 and 1")
     if numbers["phase"] == PHASES[0] and (n or _any_but_zero(parts["partials"])):
         raise ValueError("the state has partials but is not learning")
+    bound = bound_of(numbers)
+    if bound == bound and not np.abs(parts["partials"]).max(initial=0) <= bound:
+        bound = math.inf  # it is not one: let the loops find theirs
     arrays["act"][: sizes["n_units"]] = parts["activations"]
     arrays["y_c"][:n_cells] = parts["cell_output"]
     arrays["s_c"][:n_cells] = parts["cell_state"]
@@ -374,7 +346,7 @@ def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]
     arrays["symbols"][:n] = symbols
     arrays["coef_block"][:n, :n_partials] = parts["pending.coefficients"]
     if t.forget_gates:
-        arrays["decay_block"][:n, :n_partials] = np.tile(parts["pending.decay"], layout.n_steering)
+        arrays["decay_block"][:n, :n_partials] = np.tile(np.minimum(decay, 1), layout.n_steering)
     block_of = np.repeat(np.arange(t.n_blocks), t.blocks)
     for gate, kind in zip(arrays["gates"], ("input_gate", "output_gate", "forget_gate"), strict=True):
         if kind in layout.lanes:
@@ -389,6 +361,7 @@ def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]
         symbol=-1 if numbers["symbol"] is None else numbers["symbol"],
         phase=PHASES.index(numbers["phase"]),
         dense=not numbers["symbols_only"],
+        partials_bound=bound,
     )
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import lstm97
+from lstm97._files import write_whole
 from lstm97.network import Network
-from lstm97.persistence import write_whole
 from lstm97.topology import Kind, Squash, Topology
 
 Array = NDArray[Any]

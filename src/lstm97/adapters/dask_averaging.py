@@ -54,7 +54,7 @@ def train_averaged(
     client: Any,
     net: Network,
     partitions: Sequence[Any],
-    learning_rate: float = 0.5,
+    learning_rate: float = 0.1,
     *,
     rounds: int,
     passes: float = 1,
@@ -80,7 +80,7 @@ def train_averaged(
         come to the client. Make parts with tasks, ``client.submit(load, path)``: when a worker is lost, Dask makes its
         parts again elsewhere and reruns their training, to the same bits. Data that were scattered are lost with their
         worker, unless more workers have them.
-    learning_rate : float, default 0.5
+    learning_rate : float, default 0.1
         The paper's alpha, positive.
     rounds : int
         How many rounds.

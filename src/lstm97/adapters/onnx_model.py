@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import lstm97
-from lstm97 import persistence
+from lstm97._files import write_whole
 from lstm97._layout import LANE_ORDER
 from lstm97.network import Network, _float_dtype
 from lstm97.topology import GATES, Kind, Squash, Topology
@@ -114,7 +114,7 @@ def export_onnx(
         doc_string=f"An LSTM of 1997, {'whole sequences' if sequence else 'one step'}: {net.topology}",
     )
     onnx.helper.set_model_props(model, {"topology": json.dumps(asdict(net.topology)), "dtype": real.name})
-    persistence.write_whole(path, model.SerializeToString(deterministic=True))
+    write_whole(path, model.SerializeToString(deterministic=True))
 
 
 def _weights(net: Network, dtype: np.dtype[Any]) -> dict[Kind, Array]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from time import perf_counter
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, BinaryIO, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,8 +20,17 @@ from numpy.typing import ArrayLike, NDArray
 from lstm97 import History, Network, Stop
 from lstm97 import load as load_network
 from lstm97._checks import integer, positive
-from lstm97.persistence import write_whole
-from lstm97.sequences import Sequences, as_input, as_sequences, as_stream, as_stream_targets, as_target, as_targets
+from lstm97._files import CODES, Header, open_regular, read_arrays, read_header, to_bytes, write_whole
+from lstm97.sequences import (
+    Sequences,
+    as_input,
+    as_numbers,
+    as_sequences,
+    as_stream,
+    as_stream_targets,
+    as_target,
+    as_targets,
+)
 from lstm97.training import presented
 
 Array = NDArray[Any]
@@ -81,7 +92,7 @@ class Learner(ABC):
 
     @parameters.setter
     def parameters(self, values: ArrayLike) -> None:
-        array = np.asarray(values, np.float64)
+        array = as_numbers("parameters", values).astype(np.float64)
         n = sum(weights.size for weights in self.weights.values())
         if array.shape != (n,):
             raise ValueError(f"parameters has shape {array.shape}, expected ({n},)")
@@ -211,7 +222,7 @@ class Learner(ABC):
         self,
         inputs: object,
         targets: object,
-        learning_rate: float = 0.5,
+        learning_rate: float = 0.1,
         *,
         update: str | None = None,
         epochs: int = 1,
@@ -226,7 +237,7 @@ class Learner(ABC):
         ----------
         inputs, targets, epochs, order, stop, callback, history
             As for `lstm97.train`.
-        learning_rate : float, default 0.5
+        learning_rate : float, default 0.1
         update : {"step", "sequence"}, optional
             When weights change: at each error signal (the default of all methods that can), or once per sequence, by
             the sum of its changes.
@@ -254,17 +265,19 @@ class Learner(ABC):
         rows, per_sequence = as_targets(targets, packed, self)
         presentation = presented(order, len(packed))
         done = History() if history is None else history
-        done._begin(stop)
-        with self._in_use():
+        with done._training(), self._in_use():
+            done._begin(stop)
             for _ in range(epochs):
+                if done._is_asked_to_end:
+                    break
                 if isinstance(order, np.random.Generator):
                     presentation = order.permutation(len(packed))
                 before, begin = done.sequences, perf_counter()
                 try:
                     self._train(packed, rows, per_sequence, presentation, learning_rate, update, done)
                 finally:
-                    done.seconds += perf_counter() - begin
-                done.epochs += done.sequences - before == len(presentation)
+                    done._seconds += perf_counter() - begin
+                done._epochs += done.sequences - before == len(presentation)
                 if (callback is not None and callback(done)) or done.stopped:
                     break
         return done
@@ -289,7 +302,7 @@ class Learner(ABC):
         FloatingPointError
             If an output is not finite.
         """
-        packed = as_sequences(inputs, self)
+        packed = as_sequences(inputs, self, may_be_none=True)
         Y = np.empty((packed.n_steps, self.topology.n_outputs))
         with self._in_use():
             self._predict(packed, Y)
@@ -310,21 +323,21 @@ class Learner(ABC):
 
     def _to_bytes(self) -> bytes:
         """What `save` writes."""
-        from safetensors.numpy import save as serialize
-
         with self._in_use():
-            tensors = {f"weights.{name}": np.array(values, order="C") for name, values in self.weights.items()}
-            metadata = {
-                "format": f"lstm97.methods {FORMAT}",
-                "method": self.method,
-                "settings": json.dumps(self._settings()),
-            }
-            data: bytes = serialize(tensors, metadata)
-        return data
+            arrays = {f"weights.{name}": np.array(values, order="C") for name, values in self.weights.items()}
+        for name, values in arrays.items():
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} are not all finite, and no file with such weights could be loaded")
+        metadata = {
+            "format": f"lstm97.methods {FORMAT}",
+            "method": self.method,
+            "settings": json.dumps(self._settings(), sort_keys=True),
+        }
+        return to_bytes(arrays, metadata)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are the bytes of a file; as there, the state is not kept."""
-        return _learner, (type(self), self._to_bytes())
+        return _from_bytes, (type(self), self._to_bytes())
 
     # ---- what a method does itself ----
 
@@ -400,48 +413,52 @@ class Learner(ABC):
 
 def read(path: str | PathLike[str], methods: Mapping[str, type[Learner]]) -> Learner | Network:
     """Read what `Learner.save` wrote, as one of these methods, or `Network.save`; see `lstm97.methods.load`."""
-    from safetensors import SafetensorError
-
-    with open(path, "rb") as file:
-        data = file.read()
-    try:
-        metadata = _metadata(data)
-        if "lstm97_format" not in metadata:
-            if metadata.get("method") not in methods:
-                raise ValueError(f"its method is {metadata.get('method')!r}, expected one of {', '.join(methods)}")
-            return _learner(methods[metadata["method"]], data)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SafetensorError) as error:
-        raise ValueError(f"{os.fsdecode(path)} is not a file of lstm97.methods: {error}") from error
+    what = os.fsdecode(path)
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        header = read_header(file, size, what, size)
+        if "lstm97_format" not in header.metadata:
+            method = header.metadata.get("method", "")
+            if method not in methods:
+                names = ", ".join(methods)
+                raise ValueError(
+                    f"{what} is not a file of lstm97.methods: its method is {method!r}, not one of {names}"
+                )
+            return _learner(methods[method], file, size, header, what)
     return load_network(path)
 
 
-def _learner(kind: type[Learner], data: bytes) -> Learner:
+def _from_bytes(kind: type[Learner], data: bytes) -> Learner:
     """The learner that was written so."""
-    from safetensors.numpy import load as deserialize
+    file = io.BytesIO(data)
+    return _learner(kind, file, len(data), read_header(file, len(data), "the data", len(data)), "the data")
 
-    metadata, tensors = _metadata(data), deserialize(data)
-    if metadata.get("format") != f"lstm97.methods {FORMAT}":
-        raise ValueError(f"its format is {metadata.get('format')!r}, expected 'lstm97.methods {FORMAT}'")
-    for name, tensor in tensors.items():
-        if tensor.dtype != np.float64:
-            raise ValueError(f"{name} is not of dtype float64")
-    learner = kind._from_settings(json.loads(metadata["settings"]), sum(tensor.size for tensor in tensors.values()))
-    weights = learner.weights
-    if tensors.keys() != {f"weights.{layer}" for layer in weights}:
-        raise ValueError(f"it has the tensors {', '.join(sorted(tensors))}")
-    for layer, view in weights.items():
-        values = tensors[f"weights.{layer}"]
-        if values.shape != view.shape or not np.isfinite(values).all():
-            raise ValueError(f"weights.{layer} has shape {values.shape}, expected {view.shape} finite numbers")
-        view[...] = values
+
+def _learner(kind: type[Learner], file: BinaryIO, size: int, header: Header, what: str) -> Learner:
+    """The learner in a file whose header has been read."""
+    try:
+        if header.metadata.get("format") != f"lstm97.methods {FORMAT}":
+            raise ValueError(f"its format is {header.metadata.get('format')!r}, expected 'lstm97.methods {FORMAT}'")
+        for name, (code, shape) in header.entries.items():
+            if code != CODES["float64"] or not all(type(n) is int and n >= 0 for n in shape):
+                raise ValueError(f"{name} is not of dtype float64 and a shape")
+        n_numbers = sum(math.prod(shape) for _, shape in header.entries.values())
+        if size - header.size != 8 * n_numbers:
+            raise ValueError(f"it has {size - header.size} bytes of data, its header tells of {8 * n_numbers}")
+        learner = kind._from_settings(json.loads(header.metadata["settings"]), n_numbers)
+        weights = learner.weights
+        if header.entries.keys() != {f"weights.{layer}" for layer in weights}:
+            raise ValueError(f"it has the tensors {', '.join(sorted(header.entries))}")
+        for layer, view in weights.items():
+            if header.entries[f"weights.{layer}"].shape != view.shape:
+                raise ValueError(f"weights.{layer} has not the shape {view.shape}")
+        for name, values in read_arrays(file, header, what).items():
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} is not finite")
+            weights[name.removeprefix("weights.")][...] = values
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{what} is not a file of lstm97.methods: {error}") from error
     return learner
-
-
-def _metadata(data: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    found: dict[str, str] = header.get("__metadata__", {})
-    return found
 
 
 def check_size(n: int, n_numbers: int) -> None:

@@ -1,0 +1,241 @@
+"""Files of named arrays: the safetensors format, written to the same bytes each time and read without trust.
+
+The format: eight bytes, little-endian, for the length of a header; the header, a JSON object that has for each array
+its dtype, shape and place, and under ``__metadata__`` texts by name; then the arrays, C-contiguous and little-endian,
+without gaps. Here the header's names are in alphabetical order and its length is a multiple of 8; arrays with larger
+elements come first, those of one size by name. So every array is aligned, and the same contents are always the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import errno
+import json
+import math
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+Array = NDArray[Any]
+
+CODES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8"}
+"""What the format calls dtypes."""
+
+_METADATA = "__metadata__"
+_LENGTH = 8
+
+
+class Entry(NamedTuple):
+    """What a header says of an array; anything at all, until it is checked."""
+
+    code: Any
+    shape: tuple[Any, ...]
+
+
+class Header(NamedTuple):
+    """A header that has been read: texts, and what it says of each array."""
+
+    metadata: dict[str, str]
+    entries: dict[str, Entry]
+    places: dict[str, tuple[int, int]]
+    """Where each array begins and ends, in bytes from the first one's beginning; any integers."""
+    size: int
+    """Bytes of the file before the arrays."""
+
+
+# ---- contents as bytes ----
+
+
+def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+    """Arrays of the dtypes in `CODES`, and texts, as a file has them."""
+    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header: dict[str, Any] = {_METADATA: dict(sorted(metadata.items()))}
+    begin = 0
+    for name in order:
+        array = arrays[name]
+        end = begin + array.nbytes
+        header[name] = {"data_offsets": [begin, end], "dtype": CODES[array.dtype.name], "shape": list(array.shape)}
+        begin = end
+    text = json.dumps(dict(sorted(header.items())), separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH)
+    data = [np.ascontiguousarray(arrays[name], arrays[name].dtype.newbyteorder("<")).ravel() for name in order]
+    return b"".join([len(text).to_bytes(_LENGTH, "little"), text, *(array.view(np.uint8).data for array in data)])
+
+
+def read_header(file: BinaryIO, size: int, what: str, limit: int) -> Header:
+    """Read the header of `size` bytes; ValueError if that is none, or longer than `limit`.
+
+    Nothing is read before its length is known to fit the file, and no array before the caller has checked the header.
+    """
+    start = file.read(_LENGTH)
+    length = int.from_bytes(start, "little")
+    if len(start) < _LENGTH or length > size - _LENGTH:
+        raise ValueError(f"{what} is not a safetensors file: it ends before its header does")
+    if length > limit:
+        raise ValueError(f"{what} has a header of {length} bytes; those of networks have {limit} at most")
+    try:
+        entries = json.loads(file.read(length), object_pairs_hook=_without_repetition)
+        metadata = entries.pop(_METADATA, {})
+        found = {name: Entry(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
+        places = {name: _place(entry["data_offsets"]) for name, entry in entries.items()}
+        texts = all(isinstance(value, str) for value in metadata.values())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{what} is not a safetensors file: its header is damaged") from error
+    if not texts:
+        raise ValueError(f"{what} is not a safetensors file: its metadata are not texts")
+    return Header(metadata, found, places, _LENGTH + length)
+
+
+def read_arrays(file: BinaryIO, header: Header, what: str) -> dict[str, Array]:
+    """Read the arrays of a header, whose dtypes and shapes have been checked; views of one block, read-only."""
+    dtypes = {code: np.dtype(name).newbyteorder("<") for name, code in CODES.items()}
+    begins = {}
+    end = 0
+    for name, (begin, stop) in sorted(header.places.items(), key=lambda item: item[1]):
+        entry = header.entries[name]
+        begins[name] = begin
+        if begin != end or stop != begin + dtypes[entry.code].itemsize * math.prod(entry.shape):
+            raise ValueError(f"{what} is not a safetensors file: {name[:80]!r} is not where it should be")
+        end = stop
+    data = file.read(end)
+    if len(data) != end:
+        raise ValueError(f"{what} ends before its data does")
+    arrays = {}
+    for name, entry in header.entries.items():
+        flat = np.frombuffer(data, dtypes[entry.code], math.prod(entry.shape), begins[name])
+        arrays[name] = flat.astype(flat.dtype.newbyteorder("="), copy=False).reshape(entry.shape)
+    return arrays
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object none of whose names comes twice: what is one thing to this reader is no other to another."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name comes twice")
+    return found
+
+
+def _place(offsets: Any) -> tuple[int, int]:
+    """Where an array begins and ends, as a header says it."""
+    begin, end = offsets
+    if type(begin) is not int or type(end) is not int:
+        raise TypeError(f"data_offsets are {offsets!r}")
+    return begin, end
+
+
+# ---- files ----
+
+
+@contextlib.contextmanager
+def open_regular(path: str | PathLike[str]) -> Iterator[BinaryIO]:
+    """A regular file, open for reading; ValueError if it is a pipe, say, which would be waited for."""
+    name = fspath(path)  # a descriptor, which is a number, is nobody's to close here
+    with open(name, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{os.fsdecode(name)} is not a regular file")
+        yield file
+
+
+def write_whole(path: str | PathLike[str], data: bytes) -> None:
+    """Replace a file by another so that whatever happens, one of them is there, whole.
+
+    The new one is on the disk before it takes the name. What writers that were killed have left behind is cleared away
+    when a process first writes a file; OSError if the path stands for no regular file, or nothing can be written.
+    """
+    target = _target(os.fsdecode(path))
+    if (there := target.exists()) and not target.is_file():
+        raise OSError(f"{target} is not a regular file")
+    new = target.with_name(f"{_temporary(target)}{os.urandom(8).hex()}.tmp")
+    try:
+        with open(new, "xb") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a sign that somebody is at it
+            if there and hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(new, target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        _sync_folder(target.parent)
+    if str(target) not in _cleared:
+        _cleared.add(str(target))
+        _clear(target)
+
+
+def _target(path: str) -> Path:
+    """The file that a path stands for, through symbolic links.
+
+    Not through those by which the system names open files, such as /dev/stdout: who replaced that file would take it
+    away from whoever writes to it.
+    """
+    for _ in range(40):  # as many links as Linux follows
+        folder = os.path.realpath(os.path.dirname(path))
+        if folder in ("/dev", "/dev/fd") or folder.startswith("/proc/"):
+            raise OSError(f"{path} is not a regular file")
+        path = os.path.join(folder, os.path.basename(path))
+        if not os.path.islink(path):
+            return Path(path)
+        path = os.path.join(folder, os.readlink(path))
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk.
+
+    A signal's handler that raises comes between no descriptor and the one who closes it: both calls are one step each.
+    """
+    opened: list[int] = []
+    close = map(os.close, opened)
+    try:
+        opened.extend(map(os.open, (folder,), (os.O_RDONLY,)))
+        os.fsync(opened[0])
+    except PermissionError:  # a folder that may be written but not read
+        os.sync()
+    finally:
+        collections.deque(close, maxlen=0)
+
+
+_cleared: set[str] = set()
+"""Files that this process has written, and cleared away after others."""
+
+_LEFT_BEHIND = 60
+"""Seconds after which a temporary file that nobody holds is one that a killed writer has left."""
+
+
+def _temporary(target: Path) -> str:
+    """How the names of the files begin that are to replace this one."""
+    return f".{target.name[:40]}."
+
+
+def _clear(target: Path) -> None:
+    """Remove the files that killed writers of this one have left behind, as far as this process may."""
+    if fcntl is None:
+        return
+    pattern = re.compile(re.escape(_temporary(target)) + r"[0-9a-f]{16}\.tmp")
+    with contextlib.suppress(OSError):
+        left = [each for each in os.scandir(target.parent) if pattern.fullmatch(each.name)]
+        for each in left:
+            with contextlib.suppress(OSError):
+                if time.time() - each.stat(follow_symlinks=False).st_mtime > _LEFT_BEHIND:
+                    with open(each.path, "rb") as file:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        os.unlink(each.path)
