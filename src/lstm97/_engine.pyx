@@ -6,7 +6,7 @@ else goes through `sequences`, which converts it or says what is wrong with it.
 
 cimport cython
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDED, PyBUF_WRITABLE, PyBuffer_Release,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDED, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
@@ -14,13 +14,13 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
-from numpy import empty, ndarray, zeros
+from numpy import asarray, empty, ndarray, zeros
 
 from lstm97._abi cimport (
-    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, OK, OUTPUT_NOT_FINITE, Bed, Binding, Chunk, Crew,
-    Kernel, Member, Net, Plan, Report, State, StopRule, Sums, Tally, Training, Worker, real, word,
+    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, MINUS, NOT_LEARNING, OK, OUTPUT_NOT_FINITE, PLUS, Bed,
+    Binding, Chunk, Crew, Kernel, Member, Net, Plan, Report, State, StopRule, Sums, Tally, Training, Worker, real, word,
 )
 from lstm97._stop_window cimport address, give_back_rule, take_rule
 
@@ -39,6 +39,7 @@ cdef extern from "_crew.h" nogil:
     void end_rounds(Crew*)
     int this_cpu()
     void spread_out(int n, int from_)
+    void put "set"(int64_t*, int64_t)
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
@@ -64,6 +65,12 @@ cdef enum:
     SLICE = 100_000_000
     WORTH_RELEASING = 20_000
 
+# Learning steps from one look at a new network's cells to the next, and how many looks find most of them saturated before
+# somebody is told.
+cdef enum:
+    STEPS_TO_A_LOOK = 25
+    LOOKS_AT_CELLS = 4
+
 cdef str THIS_STEP = "this step"
 cdef str NTH_STEP = "step {}"
 
@@ -80,7 +87,6 @@ cdef str NETWORK_BEING_READ = "this network is being saved or copied by another 
 cdef str STATE_BOUND = "this state is bound by compiled code (lstm97.cython_api)"
 cdef str NETWORK_BOUND = "this network is bound by compiled code that learns (lstm97.cython_api)"
 cdef str STREAM = "reset the state"
-cdef str LEARNING = "try a smaller learning_rate, or forget_gates=True for streams without reset"
 
 
 cdef object not_finite(int status, str where, str advice):
@@ -100,20 +106,14 @@ cdef inline void release(Py_buffer* view) noexcept:
         view.buf = NULL
 
 
-cdef int bind(Chunk* chunk, object inputs, object targets) except -1:
-    """Point a chunk at packed arrays: symbols and classes are 1-D int32, the others 2-D reals."""
-    memset(chunk, 0, sizeof(Chunk))
-    if inputs.ndim == 1:
-        chunk.symbols = <const int32_t*> address(inputs)
-    else:
-        chunk.values = <const real*> address(inputs)
-    if targets is None:
-        return 0
-    if targets.ndim == 1:
-        chunk.classes = <const int32_t*> address(targets)
-    else:
-        chunk.targets = <const real*> address(targets)
-    return 0
+cdef void* room(object array, Py_ssize_t n_bytes) except? NULL:
+    """Where the data of a C-contiguous array of so many bytes is; the loops would go on beyond a shorter one's end."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    PyBuffer_Release(&view)
+    if view.len < n_bytes:
+        raise SystemError(f"an array has {view.len} bytes where the loops need {n_bytes}")
+    return view.buf
 
 
 cdef int place(void** pointer, Py_ssize_t apart, Py_ssize_t n, object array) except -1:
@@ -220,6 +220,8 @@ cdef class Engine:
         Shared by all engines of a network: zeros while nobody changes the weights or reads them as a whole.
     is_own : bool
         Whether the state is the network's own.
+    advice : Advice
+        The network's, for warnings about its data.
     """
 
     cdef const Kernel* kernel
@@ -234,9 +236,15 @@ cdef class Engine:
     cdef char format
     cdef readonly object layout
     cdef object dtype              # the layout's
+    cdef object advice             # the network's
+    cdef bint watches_targets      # whether they may be out of the outputs' reach
+    cdef int looks                 # how many more looks at the cells until somebody is told, or 0
+    cdef Py_ssize_t steps_to_look  # learning steps until the next one
     cdef object kept
+    cdef State glance              # what `peek` works on, once there is one
+    cdef object glance_arrays
 
-    def __init__(self, kernel, layout, dict network, dict state, lock, bint is_own):
+    def __init__(self, kernel, layout, dict network, dict state, lock, bint is_own, advice):
         cdef dict sizes = layout.sizes
         self.kernel = <const Kernel*> PyCapsule_GetPointer(kernel, "lstm97.kernel")
         self.layout = layout
@@ -245,6 +253,10 @@ cdef class Engine:
         self.format = ord(self.dtype.char)
         self.lock = <int64_t*> address(lock)
         self.is_own = is_own
+        self.advice = advice
+        self.watches_targets = advice.watches_targets
+        self.looks = LOOKS_AT_CELLS if is_own else 0
+        self.steps_to_look = STEPS_TO_A_LOOK
         memset(&self.net, 0, sizeof(Net))
         self.net.n_inputs = sizes["n_inputs"]
         self.net.n_hidden = sizes["n_hidden"]
@@ -370,6 +382,10 @@ cdef class Engine:
                 break
         give(&self.busy, FREE)
 
+    def check_rate(self, learning_rate):
+        """TypeError or ValueError if this is no learning rate for this network."""
+        self.rate(learning_rate)
+
     cdef double rate(self, object learning_rate) except -1:
         """The learning rate in the network's dtype; what is not positive and finite there is refused."""
         cdef double rate
@@ -396,13 +412,86 @@ cdef class Engine:
         """How many steps of a chunk make a slice."""
         return 1 + SLICE // (1 + self.step_work(chunk))
 
+    # ---- looking at data ----
+
+    cdef double real_at(self, const real* a, Py_ssize_t i) noexcept:
+        """A number of an array of the network's reals."""
+        return (<const float*> a)[i] if self.kernel.real_bytes == sizeof(float) else (<const double*> a)[i]
+
+    cdef real* at(self, const real* a, Py_ssize_t i) noexcept:
+        """Where such a number is."""
+        return <real*> (<char*> a + i * self.kernel.real_bytes)
+
+    cdef double largest(self, const real* a, Py_ssize_t n) noexcept:
+        """The largest magnitude among n numbers; NaN is none."""
+        cdef double found = 0
+        cdef Py_ssize_t i
+        if a != NULL:
+            for i in range(n):
+                found = max(found, abs(self.real_at(a, i)))
+        return found
+
+    cdef int look_at_target(self, const real* target, object row) except -1:
+        """Warn, once, of a target that the outputs cannot reach."""
+        cdef Py_ssize_t k
+        cdef double t
+        for k in range(self.net.n_outputs):
+            t = self.real_at(target, k)
+            if t < 0 or t > 1:
+                self.advice.look_at_targets(row)
+                self.watches_targets = False
+                break
+        return 0
+
+    cdef int look_at_cells(self, const Chunk* chunk, Py_ssize_t n_steps) except -1:
+        """Look, now and then in the first learning steps, whether large data saturate the cells; warn if they do."""
+        cdef Py_ssize_t n_saturated
+        self.steps_to_look -= n_steps
+        if self.steps_to_look > 0:
+            return 0
+        self.steps_to_look = STEPS_TO_A_LOOK
+        n_saturated = self.n_saturated()
+        if 2 * n_saturated > self.net.n_cells and chunk.values != NULL:
+            self.looks = max(0, self.looks - max(1, n_steps // STEPS_TO_A_LOOK))
+        else:
+            self.looks = 0
+        if self.looks == 0 and n_saturated:
+            self.advice.look_at_cells(
+                n_saturated,
+                self.largest(chunk.values, n_steps * self.net.n_inputs),
+                self.largest(chunk.targets, n_steps * self.net.n_outputs),
+            )
+        return 0
+
+    cpdef Py_ssize_t n_saturated(self) noexcept:
+        """How many cells' g(net_c) were within a hundredth of g's range from its ends at the last step."""
+        cdef Py_ssize_t v
+        cdef Py_ssize_t found = 0
+        cdef const real* squash = self.at(self.net.squash, self.net.lane_cell)
+        cdef double g, plus, minus
+        if self.net.g_is_identity:
+            return 0
+        for v in range(self.net.n_cells):
+            g = self.real_at(self.st.act, self.net.lane_cell + v)
+            plus = self.real_at(squash, PLUS * self.net.n_lanes + v)
+            minus = self.real_at(squash, MINUS * self.net.n_lanes + v)
+            found += min(abs(g - plus), abs(g - minus)) < 0.01 * abs(plus - minus)
+        return found
+
+    cdef str after_overflow(self, const Chunk* chunk, Py_ssize_t n_steps, Py_ssize_t n_targets):
+        """What to try when learning from a chunk has overflowed."""
+        return self.advice.after_overflow(
+            self.largest(chunk.values, n_steps * self.net.n_inputs),
+            self.largest(chunk.targets, n_targets * self.net.n_outputs),
+        )
+
     # ---- the arguments of a single step ----
 
     cdef bint get_reals(self, object x, Py_buffer* view, Py_ssize_t n, int flags) except -1:
         """Take a buffer of n aligned reals of the network's dtype, if x offers it as it is."""
         view.buf = NULL
-        if not PyObject_CheckBuffer(x):
-            return False
+        if not PyObject_CheckBuffer(x) or (type(x) is not ndarray and isinstance(x, ndarray)):
+            return False  # an array of another kind may mean more than its buffer says, a masked one for instance
         try:
             PyObject_GetBuffer(x, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags)
         except (BufferError, ValueError):
@@ -456,6 +545,12 @@ cdef class Engine:
             if not self.get_row(target, view, self.net.n_outputs):
                 raise SystemError("as_target made a row the loops can't use")
         chunk.targets = <const real*> view.buf
+        if self.watches_targets:
+            try:
+                self.look_at_target(chunk.targets, asarray(target))
+            except BaseException:
+                release(view)
+                raise
         return 0
 
     cdef object get_output(self, object out):
@@ -478,10 +573,13 @@ cdef class Engine:
             "symbol": self.st.symbol,
             "phase": self.st.phase,
             "dense": self.st.dense,
+            "partials_bound": self.st.partials_bound,
             "slot": 0 if self.st.z == NULL else (<char*> self.st.z - <char*> self.st.z_block) // self.bytes_of_z(),
         }
 
-    def stand_at(self, *, Py_ssize_t n_pending, Py_ssize_t n_rows, Py_ssize_t symbol, int phase, bint dense):
+    def stand_at(
+        self, *, Py_ssize_t n_pending, Py_ssize_t n_rows, Py_ssize_t symbol, int phase, bint dense, double partials_bound
+    ):
         """Go on from arrays that somebody has filled, and these numbers; z is the last pending row, or the first."""
         self.st.n_pending = n_pending
         self.st.n_rows = n_rows
@@ -489,7 +587,7 @@ cdef class Engine:
         self.st.phase = phase
         self.st.dense = dense
         self.st.z = <real*> (<char*> self.st.z_block + max(0, n_pending - 1) * self.bytes_of_z())
-        self.st.partials_bound = INFINITY
+        self.st.partials_bound = partials_bound
 
     cdef Py_ssize_t bytes_of_z(self) noexcept:
         """From a row of z_block to the next."""
@@ -497,45 +595,79 @@ cdef class Engine:
 
     # ---- calls ----
 
+    cdef int bind_chunk(self, Chunk* chunk, object inputs, object targets, Py_ssize_t n_targets) except -1:
+        """Point a chunk at packed arrays: symbols and classes are 1-D int32, the others 2-D reals."""
+        cdef Py_ssize_t n_steps = len(inputs)
+        memset(chunk, 0, sizeof(Chunk))
+        if inputs.ndim == 1:
+            chunk.symbols = <const int32_t*> room(inputs, n_steps * sizeof(int32_t))
+        else:
+            chunk.values = <const real*> room(inputs, n_steps * self.net.n_inputs * self.kernel.real_bytes)
+        if targets is None:
+            return 0
+        if targets.ndim == 1:
+            chunk.classes = <const int32_t*> room(targets, n_targets * sizeof(int32_t))
+        else:
+            chunk.targets = <const real*> room(targets, n_targets * self.net.n_outputs * self.kernel.real_bytes)
+        return 0
+
+    cdef real* outputs(self, object out, Py_ssize_t n_steps) except? NULL:
+        """Where the outputs of so many steps go."""
+        return <real*> room(out, n_steps * self.net.n_outputs * self.kernel.real_bytes)
+
     def settle(self, ds_dw, coef_block):
         """Carry the pending steps out on copies of the partials and of `coef_block`; the state stays as it is."""
         cdef State st
         self.enter(False)
-        st = self.st
-        st.ds_dw = <real*> address(ds_dw)
-        st.coef_block = <real*> address(coef_block)
-        self.kernel.settle(&self.net, &st)
-        self.leave(False)
+        try:
+            st = self.st
+            st.ds_dw = <real*> address(ds_dw)
+            st.coef_block = <real*> address(coef_block)
+            self.kernel.settle(&self.net, &st)
+        finally:
+            self.leave(False)
 
     cdef int advance(
-        self, const Chunk* chunk, Py_ssize_t n_steps, bint learns, double rate, real* y, real** records, str where
+        self, State* st, const Chunk* chunk, Py_ssize_t n_steps, bint learns, double rate, real* y, real** records,
+        str where
     ) except -1:
-        """Steps of one stream, in slices; a single small step keeps the GIL."""
+        """Steps of one stream from a claimed state on, in slices; a single small step keeps the GIL."""
         cdef Py_ssize_t begin = 0
         cdef Py_ssize_t end
         cdef Py_ssize_t slice_steps = self.slice_of(chunk)
         cdef Report report
+        while begin < n_steps:
+            end = min(n_steps, begin + slice_steps)
+            if n_steps > 1 or slice_steps < SLICE // WORTH_RELEASING:
+                with nogil:
+                    if learns:
+                        self.kernel.learn(&self.net, st, chunk, begin, end, rate, y, &report)
+                    else:
+                        self.kernel.run(&self.net, st, chunk, begin, end, y, records, &report)
+            elif learns:
+                self.kernel.learn(&self.net, st, chunk, begin, end, rate, y, &report)
+            else:
+                self.kernel.run(&self.net, st, chunk, begin, end, y, records, &report)
+            if report.status != OK:
+                end = report.step + 1
+                advice = STREAM
+                if learns:
+                    advice += "; " + self.after_overflow(chunk, end, end)
+                raise not_finite(report.status, where.format(report.step), advice)
+            begin = end
+            if begin < n_steps:
+                PyErr_CheckSignals()
+        if learns and self.looks:
+            self.look_at_cells(chunk, n_steps)
+        return 0
+
+    cdef int go_on(
+        self, const Chunk* chunk, Py_ssize_t n_steps, bint learns, double rate, real* y, real** records, str where
+    ) except -1:
+        """Steps of this state's stream."""
         self.enter(learns)
         try:
-            while begin < n_steps:
-                end = min(n_steps, begin + slice_steps)
-                if n_steps > 1 or slice_steps < SLICE // WORTH_RELEASING:
-                    with nogil:
-                        if learns:
-                            self.kernel.learn(&self.net, &self.st, chunk, begin, end, rate, y, &report)
-                        else:
-                            self.kernel.run(&self.net, &self.st, chunk, begin, end, y, records, &report)
-                elif learns:
-                    self.kernel.learn(&self.net, &self.st, chunk, begin, end, rate, y, &report)
-                else:
-                    self.kernel.run(&self.net, &self.st, chunk, begin, end, y, records, &report)
-                if report.status != OK:
-                    raise not_finite(
-                        report.status, where.format(report.step), f"{STREAM}; {LEARNING}" if learns else STREAM
-                    )
-                begin = end
-                if begin < n_steps:
-                    PyErr_CheckSignals()
+            self.advance(&self.st, chunk, n_steps, learns, rate, y, records, where)
         finally:
             self.leave(learns)
         return 0
@@ -557,10 +689,90 @@ cdef class Engine:
         out = self.get_output(out)
         self.get_input(x, &view, &chunk, &symbol)
         try:
-            self.advance(&chunk, 1, False, 0, <real*> address(out), NULL, THIS_STEP)
+            self.go_on(&chunk, 1, False, 0, <real*> address(out), NULL, THIS_STEP)
         finally:
             release(&view)
         return out
+
+    def peek(self, x, out):
+        """The outputs that a step of inference would give; the state stays as it is."""
+        cdef Py_buffer view
+        cdef Chunk chunk
+        cdef int32_t symbol
+        memset(&chunk, 0, sizeof(Chunk))
+        out = self.get_output(out)
+        self.get_input(x, &view, &chunk, &symbol)
+        try:
+            self.enter(False)
+            try:
+                if self.glance_arrays is None:
+                    arrays = self.layout.glance_arrays()
+                    bind_states(&self.net, &self.glance, sizeof(State), 1, arrays)
+                    self.glance_arrays = arrays
+                # All that a step of inference sees of the step before.
+                memcpy(self.glance.act, self.st.act, self.net.n_lanes * self.kernel.real_bytes)
+                memcpy(self.glance.y_c, self.st.y_c, self.net.n_cell_lanes * self.kernel.real_bytes)
+                memcpy(self.glance.s_c, self.st.s_c, self.net.n_cell_lanes * self.kernel.real_bytes)
+                self.advance(&self.glance, &chunk, 1, False, 0, <real*> address(out), NULL, THIS_STEP)
+            finally:
+                self.leave(False)
+        finally:
+            release(&view)
+        return out
+
+    def assign(self, Engine other):
+        """Take over the place of another state of the same network; nothing is allocated."""
+        if other is self:
+            return
+        if self.is_own and look(&self.lock[1]) not in (0, this_thread()):
+            raise RuntimeError(NETWORK_IN_USE)
+        self.enter(False)
+        try:
+            other.enter(False)
+            try:
+                self.take_place(&other.st)
+            finally:
+                other.leave(False)
+        finally:
+            self.leave(False)
+
+    cdef void take_place(self, const State* other) noexcept:
+        """Copy what goes on from step to step, and what the last step's late error signal needs."""
+        cdef Py_ssize_t i
+        cdef Py_ssize_t size = self.kernel.real_bytes
+        cdef Py_ssize_t n = self.net.n_partials
+        cdef Py_ssize_t n_fixed = self.net.n_sources - self.net.n_inputs
+        cdef Py_ssize_t unread = self.net.n_inputs if other.symbol >= 0 and not other.dense else 0
+        cdef Py_ssize_t slot = 0 if other.z == NULL else (<char*> other.z - <char*> other.z_block) // self.bytes_of_z()
+        cdef State* st = &self.st
+        for i in range(st.n_rows):
+            memset(self.at(st.ds_dw, st.rows[i] * n), 0, n * size)
+        for i in range(n_fixed, st.n_rows):
+            st.is_listed[st.rows[i]] = 0
+        memcpy(st.rows, other.rows, other.n_rows * sizeof(int32_t))
+        for i in range(n_fixed, other.n_rows):
+            st.is_listed[other.rows[i]] = 1
+        if other.phase != NOT_LEARNING:  # else there are none
+            for i in range(other.n_rows):
+                memcpy(self.at(st.ds_dw, other.rows[i] * n), self.at(other.ds_dw, other.rows[i] * n), n * size)
+        memcpy(st.act, other.act, self.net.n_lanes * size)
+        memcpy(st.y_c, other.y_c, self.net.n_cell_lanes * size)
+        memcpy(st.s_c, other.s_c, self.net.n_cell_lanes * size)
+        memcpy(st.h, other.h, self.net.n_cell_lanes * size)
+        memcpy(st.gates, other.gates, 3 * self.net.n_cell_lanes * size)
+        memcpy(st.y, other.y, self.net.n_out_lanes * size)
+        memcpy(st.symbols, other.symbols, other.n_pending * sizeof(int32_t))
+        memcpy(st.coef_block, other.coef_block, other.n_pending * n * size)
+        if self.net.lane_forget >= 0:
+            memcpy(st.decay_block, other.decay_block, other.n_pending * n * size)
+        for i in range(max(other.n_pending, slot + 1)):  # the rows of sources that are pending, and the last step's
+            memcpy(
+                self.at(st.z_block, i * st.n_z + unread), self.at(other.z_block, i * st.n_z + unread),
+                (st.n_z - unread) * size,
+            )
+        st.z = NULL if other.z == NULL else self.at(st.z_block, slot * st.n_z)
+        st.n_pending, st.n_rows, st.dense = other.n_pending, other.n_rows, other.dense
+        st.partials_bound, st.symbol, st.phase = other.partials_bound, other.symbol, other.phase
 
     def learn(self, x, target, learning_rate, out):
         """One step of learning."""
@@ -574,7 +786,7 @@ cdef class Engine:
         try:
             self.get_target(target, &target_view, &chunk, &klass)
             try:
-                self.advance(&chunk, 1, True, rate, <real*> address(out), NULL, THIS_STEP)
+                self.go_on(&chunk, 1, True, rate, <real*> address(out), NULL, THIS_STEP)
             finally:
                 release(&target_view)
         finally:
@@ -603,27 +815,29 @@ cdef class Engine:
         finally:
             release(&view)
         if status != OK:
-            raise not_finite(status, THIS_STEP, f"{STREAM}; {LEARNING}")
+            raise not_finite(status, THIS_STEP, f"{STREAM}; {self.after_overflow(&chunk, 0, 1)}")
 
     def run(self, inputs, out, records):
         """Inference over packed inputs; records: None, or an array or None for each of `_layout.RECORDS`."""
         cdef Chunk chunk
         cdef real* places[MAX_RECORDS]
         cdef Py_ssize_t i
-        bind(&chunk, inputs, None)
+        cdef Py_ssize_t n_steps = len(inputs)
+        self.bind_chunk(&chunk, inputs, None, 0)
         if records is not None:
             for i in range(MAX_RECORDS):
                 places[i] = NULL if records[i] is None else <real*> address(records[i])
-        self.advance(
-            &chunk, len(inputs), False, 0, <real*> address(out), NULL if records is None else places, NTH_STEP
+        self.go_on(
+            &chunk, n_steps, False, 0, self.outputs(out, n_steps), NULL if records is None else places, NTH_STEP
         )
 
     def learn_run(self, inputs, targets, learning_rate, out):
         """Learning steps over packed inputs and targets."""
         cdef Chunk chunk
+        cdef Py_ssize_t n_steps = len(inputs)
         cdef double rate = self.rate(learning_rate)
-        bind(&chunk, inputs, targets)
-        self.advance(&chunk, len(inputs), True, rate, <real*> address(out), NULL, NTH_STEP)
+        self.bind_chunk(&chunk, inputs, targets, n_steps)
+        self.go_on(&chunk, n_steps, True, rate, self.outputs(out, n_steps), NULL, NTH_STEP)
 
     # ---- crews ----
 
@@ -714,46 +928,59 @@ cdef class Engine:
         cdef Chunk* chunk = &job.chunk
         cdef Plan* plan = &job.plan
         cdef StopRule* rule = &job.rule
+        cdef Py_ssize_t n_sequences = len(offsets) - 1
+        cdef Py_ssize_t n_targets = len(targets)
         memset(plan, 0, sizeof(Plan))
         plan.learning_rate = self.rate(learning_rate)
-        bind(chunk, inputs, targets)
+        self.bind_chunk(chunk, inputs, targets, n_sequences if target_per_sequence else len(inputs))
         chunk.target_per_sequence = target_per_sequence
-        plan.offsets = <const int64_t*> address(offsets)
-        plan.order = <const int64_t*> address(order)
+        plan.offsets = <const int64_t*> room(offsets, (n_sequences + 1) * sizeof(int64_t))
         plan.n_order = len(order)
+        plan.order = <const int64_t*> room(order, plan.n_order * sizeof(int64_t))
         job.n = job.n_shares = job.bound = 0
         job.step_work = self.step_work(chunk)
         if schedule is not None:
-            job.schedule = <const int64_t*> address(schedule[0])
+            job.schedule = <const int64_t*> room(schedule[0], plan.n_order * sizeof(int64_t))
             job.bounds = <const int64_t*> address(schedule[1])
         errors = history._room(plan.n_order)
-        plan.errors = <double*> address(errors)
+        plan.errors = <double*> room(errors, plan.n_order * sizeof(double))
         take_rule(rule, history)
         if rule.window:
             plan.rule = rule
         cdef Py_ssize_t slice_steps = self.slice_of(chunk)
+        cdef bint is_ending = False     # with the sequence or batch under way
+        cdef bint is_hogwild = schedule is None and job.crew.n_threads != 0
         self.enter(True)
         try:
-            while job.is_open or (plan.position < plan.n_order and not plan.stopped):
+            while job.is_open or (plan.position < plan.n_order and not plan.stopped and not (is_ending and is_hogwild)):
                 with nogil:
                     if schedule is not None:
                         self.kernel.train_batches(&self.net, job, slice_steps)
-                    elif job.crew.n_threads:
+                    elif is_hogwild:
                         self.kernel.train_hogwild(&self.net, job, slice_steps)
                     else:
                         self.kernel.train(&self.net, &self.st, chunk, plan, slice_steps)
                 if not job.is_open and plan.status != OK:
-                    raise not_finite(plan.status, f"step {plan.step} of sequence {plan.sequence}", LEARNING)
+                    raise not_finite(
+                        plan.status, f"step {plan.step} of sequence {plan.sequence}",
+                        self.after_overflow(chunk, plan.offsets[n_sequences], n_targets)
+                    )
                 PyErr_CheckSignals()
                 if history._is_given_up:
                     raise KeyboardInterrupt
+                if history._is_asked_to_end and not is_ending:
+                    is_ending = True
+                    if is_hogwild:
+                        put(&job.next_position, plan.n_order)
+                    else:
+                        plan.n_order = plan.position + (job.n if schedule is not None else plan.step > 0)
         finally:
             with nogil:
                 self.kernel.give_up(&self.net, job)
             give_back_rule(rule, history)
-            history.sequences += plan.position
-            history.steps += plan.n_steps
-            history.stopped = bool(plan.stopped)
+            history._sequences += plan.position
+            history._steps += plan.n_steps
+            history._stopped = bool(plan.stopped)
             self.leave(True)
 
 

@@ -207,6 +207,10 @@ class Layout:
         """The arrays of one state, zero, with one more axis in front."""
         return self._state_arrays(1, BLOCK, self._state_shapes(BLOCK, symbols=False))
 
+    def glance_arrays(self) -> dict[str, Array]:
+        """The arrays of a state that only ever makes one step of inference, zero, with one more axis in front."""
+        return self._state_arrays(1, 1, self._state_shapes(1, symbols=False) | {"ds_dw": (0, self.sizes["n_partials"])})
+
     def step_work(self, *, symbols: bool) -> int:
         """How many weights a step reads, with padding: of symbols, a row of each matrix at most is read."""
         sizes = self.sizes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import accumulate
 from os import PathLike
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lstm97 import _dispatch, persistence
+from lstm97._advice import Advice
 from lstm97._checks import integer, not_negative
 from lstm97._engine import Engine
 from lstm97._layout import RECORDS, Layout, Record
@@ -38,12 +39,23 @@ class State:
         self._layout = network._layout
         self._network_arrays = network._arrays
         self._set_of_one = self._layout.state_arrays()
-        self._engine = Engine(network._kernel, self._layout, network._arrays, self._set_of_one, network._lock, is_own)
+        self._engine = Engine(
+            network._kernel,
+            self._layout,
+            network._arrays,
+            self._set_of_one,
+            network._lock,
+            is_own,
+            network._advice,
+        )
 
     @property
     def _arrays(self) -> dict[str, Array]:
         """The arrays, by their names in _abi.pxd; made anew, as there may be thousands of states."""
         return {name: array[0] for name, array in self._set_of_one.items()}
+
+    def __repr__(self) -> str:
+        return f"<State: {self._layout.topology.n_cells} cells, {persistence.PHASES[self._engine.standing()['phase']]}>"
 
     def __copy__(self) -> State:
         """One more state of the same network, at the same place of its stream."""
@@ -70,6 +82,40 @@ class State:
     def reset(self) -> None:
         """Set activations, cell states and partials to zero; see `Network.reset`."""
         self._engine.reset()
+
+    def assign(self, other: State) -> None:
+        """Go on from where another state of the same network is: take over all of it, to the bit.
+
+        Nothing is allocated, and the other state stays as it is: a way to go back to a place of a stream, or to begin
+        many streams at one.
+
+        Parameters
+        ----------
+        other : State
+            Of the same network.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `other` is no state, or one of another network.
+        RuntimeError
+            If another thread uses one of the two, or trains the network whose own state this is.
+
+        Examples
+        --------
+        >>> net = Network(Topology(2, 1))
+        >>> before = net.new_state()
+        >>> before.assign(net.state)
+        >>> y = net.learn([0.5, 0.1], None)
+        >>> net.state.assign(before)
+        >>> bool((net.learn([0.5, 0.1], None) == y).all())
+        True
+        """
+        if not isinstance(other, State):
+            raise TypeError(f"other must be a State, got {type(other).__name__}")
+        if other._network_arrays is not self._network_arrays:
+            raise ValueError("other is a state of another network, whose weights it goes with")
+        self._engine.assign(other._engine)
 
     @property
     def cell_state(self) -> Array:
@@ -101,20 +147,52 @@ class State:
 
 
 class Weights(dict[Kind, Array]):
-    """A network's weights by kind of unit: views of its memory. Assigning to a kind writes into its view."""
+    """A network's weights by kind of unit: views of its memory. Whatever is assigned to a kind goes into its view.
+
+    So do ``update`` and ``|=``, all kinds or none; kinds cannot be added or taken away.
+    """
 
     def __setitem__(self, kind: Kind, values: ArrayLike) -> None:
+        self.update({kind: values})
+
+    def update(self, *others: Any, **kinds: ArrayLike) -> None:
+        """Write the values of some kinds; nothing is written if any of them is not as it must be."""
+        checked = {kind: self._checked(kind, values) for kind, values in dict(*others, **kinds).items()}
+        for kind, array in checked.items():
+            self[kind][...] = array
+
+    def __ior__(self, other: Any) -> Weights:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def _checked(self, kind: Kind, values: ArrayLike) -> Array:
+        """Finite values in the shape and dtype of a kind's weights."""
+        if kind not in self:
+            raise KeyError(f"this network has no weights {kind!r}, but {', '.join(map(repr, self))}")
         view = self[kind]
-        array = as_numbers("weights", values)
+        name = f"weights[{kind!r}]"
+        array = as_numbers(name, values)
         with np.errstate(over="ignore", invalid="ignore"):
             array = array.astype(view.dtype)
         if not np.isfinite(array).all():
-            raise ValueError(f"weights must be finite in {view.dtype}")
-        view[...] = array
+            raise ValueError(f"{name} must be finite in {view.dtype}")
+        try:
+            return np.broadcast_to(array, view.shape)
+        except ValueError as error:
+            raise ValueError(f"{name} has shape {array.shape}, expected {view.shape}") from error
+
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise TypeError("the kinds of a network's weights are those of its topology: none can be added or taken away")
+
+    __delitem__ = pop = popitem = clear = setdefault = _refuse
 
 
 class Network:
     """A 1997 LSTM that learns while it runs.
+
+    Its first weights are drawn with ``seed=0`` unless told otherwise: networks made alike are equal, and ``seed=None``
+    makes each another. ``init_range=0.1`` is for inputs and targets of about 1 in size: scale larger ones, or take a
+    smaller range. Logistic and softmax outputs, which lie between 0 and 1, reach targets there alone.
 
     Parameters
     ----------
@@ -123,7 +201,7 @@ class Network:
     dtype : {"float64", "float32"}, default "float64"
         Of weights, states and outputs.
     seed : int, SeedSequence, BitGenerator, Generator or None, default 0
-        For the initial weights, as `numpy.random.default_rng` takes it.
+        For the initial weights, as `numpy.random.default_rng` takes it; None draws others each time.
     init_range : float, default 0.1
         Initial weights are uniform in [-init_range, init_range]: drawn in float64 in the order of `weights`, then
         rounded to the dtype.
@@ -132,15 +210,16 @@ class Network:
         gates counter the drift of cell states, for output gates the abuse of cells; positive ones for forget gates let
         cells remember at first.
 
-    Attributes
-    ----------
-    topology : Topology
-    dtype : numpy.dtype
-
     Raises
     ------
     TypeError, ValueError
         If an argument is not as above, or a bias is given to gates that have none.
+
+    Warns
+    -----
+    UserWarning
+        Once for each network, when it learns: of targets that its outputs cannot reach, and of large inputs or targets
+        that saturate most cells from the first steps on.
 
     Notes
     -----
@@ -184,8 +263,9 @@ class Network:
     ) -> None:
         if not isinstance(topology, Topology):
             raise TypeError(f"topology must be a Topology, got {type(topology).__name__}")
-        self.topology = topology
-        self.dtype = _float_dtype(dtype)
+        self._topology = topology
+        self._dtype = _float_dtype(dtype)
+        self._advice = Advice(topology)
         init_range = self._checked_range("init_range", init_range)
         given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)
         n = topology.n_blocks
@@ -201,6 +281,16 @@ class Network:
         self.parameters = rng.uniform(-init_range, init_range, topology.n_weights)
         for kind, values in biases.items():
             self._weights[kind][:, -1] = values
+
+    @property
+    def topology(self) -> Topology:
+        """The units and who sees whom."""
+        return self._topology
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of weights, states and outputs: float64 or float32."""
+        return self._dtype
 
     def _checked_range(self, name: str, value: float) -> float:
         """``value`` as a float, if weights can be drawn from [-value, value]."""
@@ -224,9 +314,14 @@ class Network:
         Each is a writable view of shape (units, sources): what is written there is used from the next step on. The
         sources of a hidden-layer unit are, in this order: inputs, hidden units, cells, input gates, output gates,
         forget gates, bias; those of an output: inputs, hidden units, cells, bias; as far as the topology has them. A
-        kind the topology lacks has no key. Assigning, ``net.weights["cell"] = values``, writes into the view.
+        kind the topology lacks has no key. Assigning, ``net.weights["cell"] = values``, writes into the view, as do
+        ``net.weights.update(values_by_kind)``, ``|=`` and assigning a mapping to ``net.weights``.
         """
         return Weights(self._weights)
+
+    @weights.setter
+    def weights(self, values: Mapping[Kind, ArrayLike]) -> None:
+        Weights(self._weights).update(values)
 
     @property
     def parameters(self) -> Array:
@@ -279,7 +374,10 @@ class Network:
         if not isinstance(state, State):
             raise TypeError(f"state must be a State, got {type(state).__name__}")
         if state._network_arrays is not self._arrays:
-            raise ValueError("state belongs to another network; make one with this network's new_state()")
+            raise ValueError(
+                "state belongs to another network; make one with this network's new_state(), or copy one of its states "
+                "by copy.copy: copy.deepcopy and pickle copy a state's network with it"
+            )
         return state._engine
 
     # ---- learning ----
@@ -300,8 +398,8 @@ class Network:
         x : array_like, shape (n_inputs,), or int
             The inputs, or a symbol's number instead of its one-hot row (if there is more than one input).
         target : array_like, shape (n_outputs,), or int, or None
-            What the outputs should be, or a class number instead of its one-hot row (also with one output: its value
-            goes into an array); None, a row of NaN or class -1 mean no error signal.
+            What the outputs should be, or a class number instead of its one-hot row (if there is more than one output);
+            None, a row of NaN or of masked values, and class -1 mean no error signal.
         learning_rate : float, default 0.1
             The paper's alpha, positive.
         state : State, optional
@@ -361,7 +459,8 @@ class Network:
         X : array_like, shape (n_steps, n_inputs), or integers of shape (n_steps,)
             The inputs, or symbols.
         targets : array_like, shape (n_steps, n_outputs), or integers of shape (n_steps,), or None
-            Targets, or class numbers; rows of NaN and class -1 mean no error signal at that step.
+            Targets, or class numbers (if there is more than one output; else floats of shape (n_steps,) are values);
+            rows of NaN or of masked values, and class -1, mean no error signal at that step.
         learning_rate, state
             As for `learn`.
         out : ndarray, shape (n_steps, n_outputs), optional
@@ -379,6 +478,8 @@ class Network:
         """
         inputs = as_stream("X", X, self._layout)
         packed = as_stream_targets(targets, len(inputs), self._layout)
+        if packed is not None and packed.ndim == 2:
+            self._advice.look_at_targets(packed)
         Y = self._output(out, len(inputs))
         if out is not None:
             inputs, packed = apart(inputs, Y), None if packed is None else apart(packed, Y)
@@ -387,8 +488,42 @@ class Network:
 
     # ---- inference ----
 
+    def peek(self, x: ArrayLike, *, state: State | None = None, out: Array | None = None) -> Array:
+        """The outputs that a step with these inputs would give, while the stream stays where it is.
+
+        State, partials and pending steps are untouched, to the bit: to predict first and learn from the same
+        observation afterwards, call ``peek(x)`` and then ``learn(x, target)``. (After ``step(x)`` the stream has gone
+        on to its next step, without learning.)
+
+        Parameters
+        ----------
+        x, state, out
+            As for `learn`.
+
+        Returns
+        -------
+        ndarray, shape (n_outputs,)
+            The outputs; what `step` and `learn` would return now.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As for `step`.
+        FloatingPointError
+            If a cell state or an output would not be finite.
+
+        Examples
+        --------
+        >>> net = Network(Topology(1, 1, output="identity"))
+        >>> forecast = net.peek([0.3])
+        >>> bool((net.learn([0.3], [0.5]) == forecast).all())
+        True
+        """
+        engine = self._engine if state is None else self._engine_of(state)
+        return engine.peek(x, out)
+
     def step(self, x: ArrayLike, *, state: State | None = None, out: Array | None = None) -> Array:
-        """One step of inference: advances the state and drops its partials.
+        """One step of inference: advances the state and drops its partials. `peek` leaves the state where it is.
 
         Parameters
         ----------
@@ -499,7 +634,8 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If `state` is neither a bool nor a state of this network, or the topology has too many blocks for a file.
+            If `state` is neither a bool nor a state of this network, the topology has too many blocks for a file, or a
+            weight is not finite: no file is written that could not be loaded.
         OSError
             If the file cannot be written.
         RuntimeError

@@ -1,0 +1,146 @@
+"""What a person is told about data that cannot be learned as they are, once for each network."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import lstm97
+from lstm97 import Network, Topology, train
+
+RNG = np.random.default_rng(0)
+DEGREES = 20 + RNG.normal(size=(200, 1))
+
+
+def said(call):
+    """The warnings of a call, and where they point."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    assert all(warning.filename == __file__ for warning in caught)
+    return [str(warning.message) for warning in caught]
+
+
+def learn_by_step(net):
+    for x, target in zip(DEGREES, DEGREES, strict=True):
+        net.learn(x, target, 1e-4)
+
+
+WAYS = {
+    "learn": learn_by_step,
+    "learn_run": lambda net: net.learn_run(DEGREES, DEGREES, 1e-4),
+    "train": lambda net: train(net, [DEGREES], [DEGREES], 1e-4),
+    "train, batches": lambda net: train(net, [DEGREES] * 3, [DEGREES] * 3, 1e-4, update="sequence", batch_size=3),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("output", ["logistic", "softmax"])
+def test_targets_out_of_reach_are_told_once(way, output, dtype):
+    n = 1 if output == "logistic" else 2
+    net = Network(Topology(1, n, output=output), dtype=dtype)
+    targets = {"logistic": DEGREES, "softmax": np.repeat(DEGREES, 2, axis=1)}[output]
+
+    def call(net):
+        if way == "learn":
+            for x, target in zip(DEGREES[:20] / 20, targets[:20].astype(dtype), strict=True):
+                net.learn(x, target, 1e-4)
+        elif way == "learn_run":
+            net.learn_run(DEGREES / 20, targets, 1e-4)
+        else:
+            train(net, [DEGREES / 20], [targets], 1e-4, update="step" if way == "train" else "sequence")
+
+    (message,) = said(lambda: call(net))
+    assert f"out of reach of {output} outputs, which lie between 0 and 1" in message
+    assert "output='identity'" in message
+    assert said(lambda: call(net)) == []
+    assert said(lambda: net.learn([0.1], targets[0], state=net.new_state())) == []
+
+
+def test_targets_within_reach_are_no_matter():
+    net = Network(Topology(1, 1))
+    assert said(lambda: net.learn_run(DEGREES / 20, np.linspace(0, 1, 200), 0.1)) == []
+    assert said(lambda: net.learn([0.5], [1.0])) == []
+    assert said(lambda: net.learn([0.5], [np.nan])) == []
+    linear = Network(Topology(1, 1, output="identity"))
+    assert said(lambda: linear.learn([0.5], [2.0])) == []
+
+
+def test_a_warning_that_is_an_error_changes_nothing():
+    net = Network(Topology(1, 1))
+    before = net.parameters
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="out of reach"):
+            net.learn([0.5], [7.0])
+    assert np.array_equal(net.parameters, before)
+    net.learn([0.5], [0.7])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_cells_saturated_by_large_data_are_told_once(way):
+    net = Network(Topology(1, 1, blocks=(1,) * 8, output="identity", forget_gates=True), init_range=0.5, seed=3)
+    (message,) = said(lambda: WAYS[way](net))
+    assert "cells are saturated from the first steps on" in message
+    assert "scale inputs that reach" in message
+    assert said(lambda: WAYS[way](net)) == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_scaled_data_are_no_matter(way, monkeypatch):
+    net = Network(Topology(1, 1, blocks=(1,) * 8, output="identity"), init_range=0.5, seed=3)
+    monkeypatch.setattr(__name__ + ".DEGREES", DEGREES - 20)
+    assert said(lambda: WAYS[way](net)) == []
+
+
+def test_symbols_and_linear_cells_cannot_be_saturated_by_large_data():
+    net = Network(Topology(50, 1, output="identity"), init_range=5)
+    assert said(lambda: train(net, [RNG.integers(50, size=60)], [[30.0]], 1e-6)) == []
+    assert said(lambda: net.learn_run(RNG.integers(50, size=200), None)) == []
+    linear = Network(Topology(1, 1, output="identity", input_squash="identity"), init_range=0.5)
+    assert said(lambda: train(linear, [DEGREES], [[1.0]], 1e-6)) == []
+
+
+def test_a_training_without_any_target_says_so_once():
+    X = np.zeros((2, 3, 2))
+    for targets in (np.full((2, 3, 1), np.nan), np.full((2, 1), np.nan)):
+        net = Network(Topology(2, 1))
+        assert said(lambda net=net, targets=targets: train(net, X, targets)) == [
+            "no target was found in targets, so nothing was learned"
+        ]
+        assert said(lambda net=net, targets=targets: train(net, X, targets)) == []
+    net = Network(Topology(2, 2))
+    assert len(said(lambda: train(net, X, [-1, -1]))) == 1
+    assert said(lambda: train(Network(Topology(2, 2)), X, [-1, 1])) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*saturated")
+@pytest.mark.parametrize("forget_gates", [False, True])
+def test_the_advice_after_an_overflow_fits(forget_gates):
+    topology = Topology(1, 1, output="identity", output_squash="identity", forget_gates=forget_gates)
+    for scale, wanted in ((1.0, False), (1e3, True)):
+        for call in (
+            lambda net, X: net.learn_run(X, X, 1e200),
+            lambda net, X: [net.learn(x, x, 1e200) for x in X],
+            lambda net, X: train(net, [X], [X], 1e200),
+            lambda net, X: train(net, [X] * 3, [X] * 3, 1e200, update="sequence"),
+        ):
+            X = scale * np.sin(np.arange(400.0))[:, np.newaxis]
+            with pytest.raises(FloatingPointError) as caught:
+                call(Network(topology), X)
+            message = str(caught.value)
+            assert "try a smaller learning_rate" in message
+            assert ("or forget_gates=True for streams without reset" in message) != forget_gates
+            assert ("; scale inputs that reach" in message) == wanted
+
+
+def test_files_and_copies_are_not_watched_again_in_vain(tmp_path):
+    """A network that is loaded is another object: it may say once more what its data are like, but not in between."""
+    net = Network(Topology(1, 1))
+    assert len(said(lambda: net.learn([0.1], [3.0]))) == 1
+    net.save(tmp_path / "net")
+    again = lstm97.load(tmp_path / "net")
+    assert len(said(lambda: again.learn([0.1], [3.0]))) == 1
