@@ -5,14 +5,18 @@ Hypothesis chooses and shrinks the structure; the numbers come from a NumPy gene
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from reference import weight_shapes
 
 import lstm97
+
+may_lack_targets = pytest.mark.filterwarnings("ignore:no target was found")
+"""For tests of cases that may have no target at all, of which a training warns."""
 
 BIASES = ("all", "hidden", "gates", "gates_and_output", "none")
 SQUASHES = ("logistic", "centered", "centered2", "tanh", "identity")
@@ -54,7 +58,10 @@ def topologies(draw, *, large=True, **fixed):
         "output_squash": draw(st.sampled_from(SQUASHES)),
         "output": draw(st.sampled_from(OUTPUTS)),
     }
-    return lstm97.Topology(**{**drawn, **fixed})
+    drawn |= fixed
+    if drawn["output"] == "softmax" and drawn["n_outputs"] == 1:  # which there is not
+        drawn |= {"output": "logistic"} if fixed.get("n_outputs") == 1 else {"n_outputs": 2}
+    return lstm97.Topology(**drawn)
 
 
 def random_weights(topology, rng, scale=1.0):
@@ -91,6 +98,11 @@ def random_targets(topology, rng, n_steps, when="every", classes=False):
         return np.where(wanted, rng.integers(topology.n_outputs, size=n_steps), -1)
     most = 2 / topology.n_outputs if topology.output == "softmax" else 1.0
     return np.where(wanted[:, None], rng.uniform(0, most, (n_steps, topology.n_outputs)), np.nan)
+
+
+def packed(steps, numbers):
+    """Sequences as a training takes them. Lists of numbers, one per step, could be rows of zeros and ones as well."""
+    return lstm97.Sequences.pack(steps) if numbers else steps
 
 
 def _steepness(topology):
@@ -134,6 +146,8 @@ class Case:
 def cases(draw, *, min_steps=1, max_steps=60, large=True, symbols=None, classes=None, when=None, **fixed):
     """A random Case; ``symbols``, ``classes``, ``when`` and the arguments of the topology are drawn unless given."""
     topology = draw(topologies(large=large, **fixed))
+    if classes and topology.n_outputs == 1:  # where there are none
+        topology = replace(topology, n_outputs=2)
     if symbols is None:
         symbols = topology.n_inputs > 1 and draw(st.booleans())  # one input cannot be a symbol
     # A change overshoots, and rounding errors grow from step to step, where the learning rate times the squared
@@ -145,7 +159,7 @@ def cases(draw, *, min_steps=1, max_steps=60, large=True, symbols=None, classes=
         seed=draw(st.integers(0, 2**32 - 1)),
         n_steps=draw(st.integers(min_steps, max_steps)),
         symbols=symbols,
-        classes=draw(st.booleans()) if classes is None else classes,
+        classes=(draw(st.booleans()) if classes is None else classes) and topology.n_outputs > 1,
         when=draw(st.sampled_from(WHEN)) if when is None else when,
         learning_rate=rate,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -43,15 +44,9 @@ class Sequences:
     ----------
     values : array_like, shape (n_steps, n_features) or (n_steps,)
         All steps of all sequences: real rows, or symbols (integers >= 0; as targets, class numbers with -1 for none).
+        Integers are copied; float rows that fit as they are, are not.
     offsets : array_like of int, shape (n_sequences + 1,)
         Sequence i is ``values[offsets[i]:offsets[i + 1]]``; the first offset is 0, the last ``n_steps``.
-
-    Attributes
-    ----------
-    values : ndarray
-        Read-only: floats, or int32 symbols.
-    offsets : ndarray of int64
-        Read-only.
 
     Raises
     ------
@@ -81,12 +76,34 @@ class Sequences:
         bounds = as_numbers("offsets", offsets)
         if bounds.dtype.kind not in "iu" or bounds.ndim != 1:
             raise ValueError(f"offsets must be a 1-D integer array, got {bounds.dtype} of shape {bounds.shape}")
+        # Copied, then checked: nobody else can change the copy.
+        bounds = np.array(bounds, np.int64)
         if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(array) or (bounds[1:] < bounds[:-1]).any():
             raise ValueError(f"offsets must rise from 0 to the number of steps, {len(array)}")
-        self.values: Array = np.require(array, None, ["C", "A"]).view()
-        self.offsets: NDArray[np.int64] = np.array(bounds, np.int64)
-        self.values.flags.writeable = False
-        self.offsets.flags.writeable = False
+        array = np.require(array, None, ["C", "A"])
+        self._values: Array = read_only(
+            array if array.dtype == np.int32 else array.view()
+        )  # the user's own floats stay
+        self._offsets: NDArray[np.int64] = read_only(bounds)
+
+    @property
+    def values(self) -> Array:
+        """All steps of all sequences, read-only: floats (n_steps, n_features), or int32 symbols (n_steps,)."""
+        return self._values
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where sequences begin, and the last one ends: int64, shape (n_sequences + 1,), read-only."""
+        return self._offsets
+
+    def __copy__(self) -> Sequences:
+        return self  # nothing about it can change
+
+    def __deepcopy__(self, memo: object) -> Sequences:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sequences, (self.values, self.offsets)
 
     @classmethod
     def pack(cls, inputs: object, dtype: DTypeLike | None = None, *, name: str = "inputs") -> Sequences:
@@ -94,22 +111,35 @@ class Sequences:
 
         Parameters
         ----------
-        inputs : Sequences, or 3-D array, or 2-D integer array, or list
-            A Sequences is returned as it is. An array of shape (n_sequences, n_steps, n_features) holds sequences of
-            one length; one of integers and shape (n_sequences, n_steps) sequences of symbols. A list has one array per
-            sequence: (n_steps_i, n_features), or (n_steps_i,) integers.
+        inputs : Sequences, or 3-D array_like, or 2-D integer array_like, or list
+            A Sequences is returned as it is. An array (a tensor, a frame) of shape (n_sequences, n_steps, n_features)
+            holds sequences of one length; one of integers and shape (n_sequences, n_steps) sequences of symbols. A list
+            has one array per sequence: (n_steps_i, n_features), or (n_steps_i,) integers.
         dtype : dtype, optional
             Float dtype to pack reals into; by default the one they have.
         name : str
             What error messages call the argument.
         """
+        return cls._pack(inputs, dtype, name)
+
+    @classmethod
+    def _pack(
+        cls,
+        inputs: object,
+        dtype: DTypeLike | None,
+        name: str,
+        *,
+        may_be_none: bool = False,
+        masked: float | None = None,
+    ) -> Sequences:
+        """As `pack`; there may be no sequence in an array, and `masked` is as for `as_numbers`."""
         if isinstance(inputs, Sequences):
             return inputs
-        if isinstance(inputs, np.ndarray):
-            return cls._from_array(as_numbers(name, inputs), dtype, name)
+        if is_array(inputs):
+            return cls._from_array(as_numbers(name, inputs, masked=masked), dtype, name, may_be_none)
         if not isinstance(inputs, (list, tuple)):
             raise TypeError(f"{name} must be a list of arrays, a 3-D array or a Sequences, got {type(inputs).__name__}")
-        arrays = [as_numbers(f"{name}[{i}]", sequence) for i, sequence in enumerate(inputs)]
+        arrays = [as_numbers(f"{name}[{i}]", sequence, masked=masked) for i, sequence in enumerate(inputs)]
         if not arrays:
             raise ValueError(f"{name} has no sequences")
         symbols = any(map(_is_symbols, arrays)) and all(_is_symbols(array) or array.shape == (0,) for array in arrays)
@@ -128,7 +158,7 @@ class Sequences:
             return cls(values if symbols else values.astype(_float_dtype(values, dtype), copy=False), offsets)
 
     @classmethod
-    def _from_array(cls, array: Array, dtype: DTypeLike | None, name: str) -> Sequences:
+    def _from_array(cls, array: Array, dtype: DTypeLike | None, name: str, may_be_none: bool) -> Sequences:
         """Pack sequences of one length."""
         symbols = array.dtype.kind in "iu" and array.ndim == 2
         if not symbols and array.ndim != 3:
@@ -136,7 +166,7 @@ class Sequences:
                 f"{name} has shape {array.shape}, expected (n_sequences, n_steps, n_features); if it is one sequence, "
                 f"pass [{name}]"
             )
-        if not len(array):
+        if not len(array) and not may_be_none:
             raise ValueError(f"{name} has no sequences")
         offsets = np.arange(len(array) + 1) * array.shape[1]
         with np.errstate(over="ignore", invalid="ignore"):
@@ -206,11 +236,13 @@ def as_target(target: object, layout: Shaped) -> int | Array | None:
     if number is None:
         row = _as_row("target", target, n_outputs, layout, nan_allowed=True)
         return None if np.isnan(row).all() else row
-    if not -1 <= number < n_outputs:
+    if n_outputs == 1:
         raise ValueError(
-            f"target is class {number}, expected one of 0 to {n_outputs - 1}, or -1 for none"
-            + (f"; for the value {number} pass [{number}.0]" if n_outputs == 1 else "")
+            f"target is the integer {number}, which means a class number, and there is only one output; for the value "
+            f"pass [{number}.0], for no target None"
         )
+    if not -1 <= number < n_outputs:
+        raise ValueError(f"target is class {number}, expected one of 0 to {n_outputs - 1}, or -1 for none")
     return None if number == -1 else number
 
 
@@ -223,7 +255,7 @@ def _as_integer(x: object) -> int | None:
 
 def _as_row(name: str, x: object, n: int, layout: Shaped, nan_allowed: bool = False) -> Array:
     """A real row of n elements in the network's dtype."""
-    array = as_numbers(name, x)
+    array = as_numbers(name, x, masked=np.nan if nan_allowed else None)
     if array.shape != (n,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({n},)")
     row = _cast(array, layout.dtype)
@@ -261,10 +293,14 @@ def as_stream_targets(targets: object, n_steps: int, layout: Shaped) -> Array | 
     if targets is None:
         return None
     n_outputs = layout.topology.n_outputs
-    array = as_numbers("targets", targets)
+    array = as_numbers("targets", targets, masked=-1 if _n_dimensions(targets) == 1 else np.nan)
     if array.ndim == 1 and array.dtype.kind in "iu":
+        _refuse_classes(n_outputs)
         packed: Array = _as_int32("targets", array)
         _check_numbers("targets", packed, -1, n_outputs)
+    elif array.ndim == n_outputs == 1:
+        packed = _cast(array[:, np.newaxis], layout.dtype)
+        _check_rows("targets", packed)
     elif array.ndim == 2 and array.shape[1] == n_outputs:
         packed = _cast(array, layout.dtype)
         _check_rows("targets", packed)
@@ -277,15 +313,26 @@ def as_stream_targets(targets: object, n_steps: int, layout: Shaped) -> Array | 
     return packed
 
 
+def _n_dimensions(value: Any) -> int:
+    """How many dimensions an array has, or a list of arrays."""
+    if isinstance(value, (list, tuple)):
+        return 1 + max((int(getattr(each, "ndim", 0)) for each in value), default=0)
+    return int(getattr(value, "ndim", 0))
+
+
 # ---- many sequences ----
 
 
-def as_sequences(inputs: object, layout: Shaped) -> Sequences:
+def as_sequences(inputs: object, layout: Shaped, *, may_be_none: bool = False) -> Sequences:
     """Sequences of the network's dtype, or of symbols, whose every number the loops may use."""
     n_inputs = layout.topology.n_inputs
-    packed = Sequences.pack(inputs, layout.dtype)
+    if may_be_none and isinstance(inputs, (list, tuple)) and not inputs:
+        return Sequences(np.empty((0, n_inputs), layout.dtype), [0])
+    packed = Sequences._pack(inputs, layout.dtype, "inputs", may_be_none=may_be_none)
     if packed.is_symbols:
         _refuse_symbols("inputs", n_inputs)
+        if packed is not inputs:
+            _refuse_one_hot("inputs", packed, n_inputs)
         _check_numbers("inputs", packed.values, 0, n_inputs, packed)
         return packed
     if packed.values.shape[1] != n_inputs:
@@ -297,18 +344,27 @@ def as_sequences(inputs: object, layout: Shaped) -> Sequences:
     return packed
 
 
+def is_array(value: object) -> bool:
+    """Whether a value is an array of some library: NumPy's, a tensor, a frame, a buffer."""
+    return isinstance(value, (np.ndarray, memoryview)) or hasattr(value, "__array__")
+
+
 def as_targets(targets: object, inputs: Sequences, layout: Shaped) -> tuple[Array, bool]:
     """Targets for sequences, and whether they are one per sequence: reals of the network's dtype or int32 classes."""
     n_outputs = layout.topology.n_outputs
-    per_sequence = None if isinstance(targets, Sequences) else _one_per_sequence(targets)
+    per_sequence = None if isinstance(targets, Sequences) else _one_per_sequence(targets, n_outputs)
     if per_sequence is None:
-        steps = Sequences.pack(targets, layout.dtype, name="targets")
+        steps = Sequences._pack(targets, layout.dtype, "targets", masked=-1)
         _same_number(len(steps), len(inputs))
+        if steps.is_symbols:
+            _refuse_classes(n_outputs)
         for i in np.flatnonzero(steps.lengths != inputs.lengths)[:1]:
             raise ValueError(
                 f"targets[{i}] has {steps.lengths[i]} steps but inputs[{i}] has {inputs.lengths[i]}"
                 + ("; integers are class numbers, real targets are floats" if steps.is_symbols else "")
             )
+        if steps.is_symbols and steps is not targets:
+            _refuse_one_hot("targets", steps, n_outputs)
         rows: Array = steps.values
         if not steps.is_symbols and rows.shape[1] != n_outputs:
             raise ValueError(f"targets[0] has shape {steps[0].shape}, expected (n_steps, {n_outputs})")
@@ -317,7 +373,9 @@ def as_targets(targets: object, inputs: Sequences, layout: Shaped) -> tuple[Arra
         rows = per_sequence
         if rows.ndim == 2 and rows.shape[1] != n_outputs:
             raise ValueError(f"targets has shape {rows.shape}, expected ({len(inputs)}, {n_outputs})")
-        rows = _as_int32("targets", rows) if rows.ndim == 1 else rows
+        if rows.ndim == 1:
+            _refuse_classes(n_outputs)
+            rows = _as_int32("targets", rows)
     if rows.ndim == 1:
         _check_numbers("targets", rows, -1, n_outputs)
         given = rows >= 0
@@ -331,25 +389,27 @@ def as_targets(targets: object, inputs: Sequences, layout: Shaped) -> tuple[Arra
     return rows, per_sequence is not None
 
 
-def _one_per_sequence(targets: object) -> Array | None:
+def _one_per_sequence(targets: object, n_outputs: int) -> Array | None:
     """Targets with one row or class per sequence as an array; None if they look like targets per step."""
-    if not isinstance(targets, (np.ndarray, list, tuple)):
+    if not is_array(targets) and not isinstance(targets, (list, tuple)):
         raise TypeError(f"targets must be an array, a list of arrays or a Sequences, got {type(targets).__name__}")
     if isinstance(targets, (list, tuple)):
-        arrays = [as_numbers(f"targets[{i}]", target) for i, target in enumerate(targets)]
+        arrays = [as_numbers(f"targets[{i}]", target, masked=-1) for i, target in enumerate(targets)]
         classes_per_step = all(array.ndim == 1 and array.dtype.kind in "iu" for array in arrays)
         if classes_per_step or any(array.ndim > 1 for array in arrays):
             return None
-        targets = np.array([]) if not arrays else targets
-    array = as_numbers("targets", targets)
+        targets = arrays or np.array([])
+    array = as_numbers("targets", targets, masked=-1)
     integers = array.dtype.kind in "iu"
     if array.ndim == 3 or (array.ndim == 2 and integers):
         return None
     if array.ndim == 2 or (array.ndim == 1 and integers):
         return array
+    if array.ndim == n_outputs == 1:
+        return array[:, np.newaxis]
     raise ValueError(
-        f"targets has shape {array.shape}, expected (n_sequences, n_outputs), or one row per step: a list of "
-        "(n_steps, n_outputs)" + ("; for one output pass targets[:, None]" if array.ndim == 1 else "")
+        f"targets has shape {array.shape}, expected (n_sequences, {n_outputs}), or one row per step: a list of "
+        f"(n_steps, {n_outputs})"
     )
 
 
@@ -385,8 +445,12 @@ def apart(array: Array, out: Array) -> Array:
 UNREADABLE = (TypeError, ValueError, ArithmeticError, LookupError, BufferError, RecursionError)
 
 
-def as_numbers(name: str, value: object) -> Array:
-    """Any real array_like as an array of bools, integers or floats."""
+def as_numbers(name: str, value: object, *, masked: float | None = None) -> Array:
+    """Any real array_like as an array of bools, integers or floats.
+
+    What a masked array hides is refused, unless `masked` is given: integers become that, floats NaN.
+    """
+    value = _unmasked(name, value, masked)
     try:
         array = np.asarray(value)
     except UNREADABLE as error:
@@ -394,6 +458,33 @@ def as_numbers(name: str, value: object) -> Array:
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name} has dtype {array.dtype}, expected real numbers")
     return array
+
+
+def _unmasked(name: str, value: object, masked: float | None) -> object:
+    """A masked array, or a list of them, as arrays without a mask; anything else as it is."""
+    module = sys.modules.get("numpy.ma")
+    if module is None:
+        return value
+    if isinstance(value, (list, tuple)):
+        if any(isinstance(each, module.MaskedArray) for each in value):
+            return [_unmasked(f"{name}[{i}]", each, masked) for i, each in enumerate(value)]
+        return value
+    if not isinstance(value, module.MaskedArray):
+        return value
+    hidden = module.getmaskarray(value)
+    if not hidden.any():
+        return value.data
+    if masked is None:
+        raise ValueError(f"{name} has masked values, and none may be missing here; fill them, or leave those steps out")
+    if value.dtype.kind == "f" or masked != masked:
+        return np.where(hidden, np.nan, value.data)
+    return np.where(hidden, np.int64(masked), value.data)
+
+
+def read_only(array: Array) -> Array:
+    """A read-only view of an array, which becomes so too: who has the view alone cannot make it writable again."""
+    array.flags.writeable = False
+    return array.view()
 
 
 def _is_symbols(array: Array) -> bool:
@@ -423,10 +514,11 @@ def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _as_int32(name: str, numbers: Array) -> NDArray[np.int32]:
-    """Integers as int32, a copy: the loops use them as places in memory, so nobody may change them once checked."""
+    """Integers as int32, a copy: the loops use them as places in memory, so nobody may change what is checked."""
+    numbers = np.array(numbers, order="C")
     if numbers.size and not -(2**31) <= int(numbers.min()) <= int(numbers.max()) < 2**31:
         raise ValueError(f"{name} contains integers that do not fit 32 bits")
-    return np.array(numbers, np.int32, order="C")
+    return numbers.astype(np.int32, copy=False)
 
 
 def _refuse_symbols(name: str, n_inputs: int) -> None:
@@ -435,6 +527,27 @@ def _refuse_symbols(name: str, n_inputs: int) -> None:
         raise ValueError(
             f"{name} is integer, which means symbols, and there is only one input; for its values pass floats of shape "
             "(n_steps, 1), for one step (1,)"
+        )
+
+
+def _refuse_classes(n_outputs: int) -> None:
+    """Refuse integers where there is one output: a class number would say nothing, so a value must be meant."""
+    if n_outputs == 1:
+        raise ValueError(
+            "targets is integer, which means class numbers, and there is only one output; for its values pass floats: "
+            "targets.astype(float)"
+        )
+
+
+def _refuse_one_hot(name: str, numbers: Sequences, n: int) -> None:
+    """Refuse integers that may be numbers of symbols or classes, one per step, or rows of ones and zeros."""
+    values = numbers.values
+    if len(values) and (numbers.lengths == n).all() and values.min() >= 0 and values.max() <= 1:
+        one, many, ends = ("symbol", "symbols", "inputs") if name == "inputs" else ("class", "classes", "outputs")
+        raise ValueError(
+            f"{name} is integer, zeros and ones alone, {n} for each sequence, as many as there are {ends}: is each a "
+            f"step's {one}, or are all of them one step's values? For {many} pass Sequences.pack({name}); for values "
+            f"pass floats, such as {name}.astype(float)"
         )
 
 

@@ -56,6 +56,7 @@ class Topology:
         eq. 4); their ranges: [0, 1], [-1, 1], [-2, 2], [-1, 1], unbounded.
     output : {"logistic", "identity", "softmax"}, default "logistic"
         The output units. The first two learn by squared error ``E = 1/2 sum (t - y)**2``, softmax by cross-entropy.
+        Softmax needs two outputs or more.
 
     Raises
     ------
@@ -114,6 +115,10 @@ class Topology:
                 raise ValueError(
                     f"a unit of kind {kind!r} would have {n_sources} sources, at most {MOST_SOURCES} are possible"
                 )
+        if self.output == "softmax" and self.n_outputs == 1:
+            raise ValueError(
+                "output='softmax' with one output is always 1; use 'logistic', or an output for each class"
+            )
         if self.n_outputs > MOST_SOURCES:
             raise ValueError(f"n_outputs is {self.n_outputs}, at most {MOST_SOURCES} are possible")
 
