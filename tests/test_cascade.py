@@ -494,7 +494,9 @@ def test_another_set_or_other_weights_begin_with_outputs():
 def test_what_another_set_is(inputs, targets):
     def data(inputs, targets):
         inputs = inputs if isinstance(inputs, np.ndarray) else [np.array(x, int) for x in inputs]
-        return inputs, [np.array(c, int) for c in targets] if isinstance(targets[0], list) else np.array(targets)
+        if isinstance(targets[0], list):
+            targets = Sequences.pack([np.array(c, int) for c in targets])
+        return inputs, targets if isinstance(targets, Sequences) else np.array(targets)
 
     for before in (([[0, 1], [2, 3]], [[0, 1], [0, 1]]), ([[0, 1, 2, 3], [], [], []], [0, -1, -1, -1])):
         net = RCC(4, 2, seed=3, output_epochs=2)

@@ -45,7 +45,7 @@ def run(path, options, *, dtype="float64", kill_after=None, every=4, generator=N
     if path is not None:
         arguments["checkpoint"] = Checkpoint(path, sequences=every)
     saves = 0
-    original = lstm97.persistence.write_whole
+    original = lstm97.checkpoints.write_whole
 
     def counted(*args):
         nonlocal saves
@@ -55,7 +55,7 @@ def run(path, options, *, dtype="float64", kill_after=None, every=4, generator=N
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lstm97.persistence, "write_whole", counted)
+        patch.setattr(lstm97.checkpoints, "write_whole", counted)
         try:
             train(net, INPUTS, TARGETS, **arguments)
         except Killed:
@@ -108,19 +108,26 @@ def test_a_run_that_is_done_is_not_run_again_but_goes_on_with_more_epochs(tmp_pa
     assert_same(run(path, {}, epochs=5), run(None, {}, epochs=5))
 
 
-def test_a_callback_that_ended_the_run_ended_it(tmp_path):
+def test_a_callback_that_ended_the_run_ends_it_unless_it_has_more_patience(tmp_path):
     path = tmp_path / "run"
-    assert run(path, {"callback": lambda history: history.epochs == 2})[1].epochs == 2
-    assert run(path, {"callback": lambda history: False})[1].epochs == 2
+    callback = {"callback": lambda history: history.epochs == 2}
+    ended = run(path, callback)
+    assert ended[1].epochs == 2
+    assert_same(run(path, callback), ended)
+    unbroken = run(None, {})
+    assert_same(run(path, {"callback": lambda history: history.epochs == 3}), unbroken)
+    path.unlink()
+    run(path, callback)
+    assert_same(run(path, {}), unbroken)
 
 
 def test_seconds(tmp_path):
     net = Network(Topology(2, 1), seed=1)
     seen = []
     path = tmp_path / "run"
-    original = lstm97.persistence.write_whole
+    original = lstm97.checkpoints.write_whole
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lstm97.persistence, "write_whole", lambda *a: (seen.append(time.monotonic()), original(*a)))
+        patch.setattr(lstm97.checkpoints, "write_whole", lambda *a: (seen.append(time.monotonic()), original(*a)))
         history = train(net, INPUTS, TARGETS, 0.1, epochs=4000, checkpoint=Checkpoint(path, seconds=0.05))
     alone = Network(Topology(2, 1), seed=1)
     expected = train(alone, INPUTS, TARGETS, 0.1, epochs=4000)
@@ -132,8 +139,8 @@ def test_seconds(tmp_path):
 
 def test_short_epochs_do_not_make_portions_grow(tmp_path):
     net = Network(Topology(2, 1), seed=1)
-    progress = Progress(Checkpoint(tmp_path / "run", seconds=1000.0), net, None, None, {"n_sequences": 8})
-    progress.begin(History())
+    progress = Progress(Checkpoint(tmp_path / "run", seconds=1000.0), net, None, None, {"n_sequences": 8}, History())
+    progress.begin()
     for _ in range(1000):
         assert progress.portion(8, 1) <= 8
         progress.advance(8)

@@ -262,7 +262,9 @@ def test_training_goes_on_from_the_histories(executor):
 
 def test_networks_that_differ_in_everything_share_data():
     inputs = Sequences.pack(reals(20, 1)[0])
-    topologies = (REAL, Topology(2, 1, blocks=(), n_hidden=3), Topology(2, 1, blocks=(4,), output="identity"))
+    topologies = [
+        Topology(2, 1, **units, output="identity") for units in ({}, {"blocks": (), "n_hidden": 3}, {"blocks": (4,)})
+    ]
     nets, alone = ([Network(topology, seed=1) for topology in topologies] for _ in range(2))
     data = (inputs, reals(20, 1)[1])
     found = [standing(*pair) for pair in zip(nets, train_many(nets, data), strict=True)]

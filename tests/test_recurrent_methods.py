@@ -13,6 +13,7 @@ from compare import assert_close
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
+from topologies import packed
 
 from lstm97.methods import BPTT, RTRL, Elman, RecurrentTopology
 
@@ -91,6 +92,11 @@ class Case:
         return [some(rng.random(length) < self.share) for length in self.lengths]
 
     @cached_property
+    def sequences(self):
+        """Inputs and targets as a training takes them."""
+        return packed(self.inputs, self.symbols), packed(self.targets, self.classes and not self.per_sequence)
+
+    @cached_property
     def rows(self):
         """Input and target rows of each sequence, for the reference."""
         found = []
@@ -116,7 +122,7 @@ def cases(draw, lengths=RAGGED, **fixed):
         seed=draw(st.integers(0, 2**32 - 1)),
         lengths=tuple(draw(lengths)),
         symbols=topology.n_inputs > 1 and draw(st.booleans()),
-        classes=draw(st.booleans()),
+        classes=topology.n_outputs > 1 and draw(st.booleans()),
         per_sequence=draw(st.booleans()),
         share=draw(st.sampled_from([1.0, 0.4])),
     )
@@ -133,7 +139,7 @@ def made(method, case, **settings):
 def gradient(net, case):
     """What training on the whole case changes in weights, by minus the learning rate, 1."""
     before = {layer: w.copy() for layer, w in net.weights.items()}
-    net.train(case.inputs, case.targets, 1.0, update="sequence")
+    net.train(*case.sequences, 1.0, update="sequence")
     return {layer: before[layer] - w for layer, w in net.weights.items()}
 
 
@@ -266,7 +272,7 @@ def test_training_on_ragged_sequences_comes_to_the_weights_and_errors_of_the_ref
     make, make_reference = RULES[rule]
     net, reference = make(case), make_reference(case.topology, case.weights, update == "step")
     for _ in range(2):
-        history = net.train(case.inputs, case.targets, case.rate, update=update)
+        history = net.train(*case.sequences, case.rate, update=update)
         errors = ref.train(reference, case.rows, case.rate)
         assert_close(net.weights, reference.weights, TOLERANCE, rule)
         np.testing.assert_allclose(history.errors, errors, rtol=TOLERANCE, atol=TOLERANCE)  # NaN equals NaN
@@ -307,7 +313,7 @@ def test_steps_of_inference_count_as_past_steps_for_learning(rule):
 def test_teacher_forcing_replaces_outputs_by_targets_and_drops_their_sensitivities(update, case):
     net = made(RTRL, case, teacher_forcing=True)
     reference = ref.RTRL(case.topology, case.weights, update == "step")
-    history = net.train(case.inputs, case.targets, case.rate, update=update)
+    history = net.train(*case.sequences, case.rate, update=update)
     errors = ref.train(reference, case.rows, case.rate, forcing=True)
     assert_close(net.weights, reference.weights, TOLERANCE)
     np.testing.assert_allclose(history.errors, errors, rtol=TOLERANCE, atol=TOLERANCE)

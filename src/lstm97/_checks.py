@@ -9,14 +9,19 @@ from typing import Any
 
 import numpy as np
 
+COUNTABLE = 2**62
+"""What the loops can count to, and more than anybody will."""
 
-def integer(name: str, value: Any, at_least: int) -> int:
-    """``value`` as an int of at least so much."""
+
+def integer(name: str, value: Any, at_least: int, at_most: int | None = None) -> int:
+    """``value`` as an int of at least so much, and at most so much if that is said."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     number = operator.index(value)
     if number < at_least:
         raise ValueError(f"{name} must be at least {at_least}, got {number}")
+    if at_most is not None and number > at_most:
+        raise ValueError(f"{name} must be at most {at_most}, got {number}")
     return number
 
 

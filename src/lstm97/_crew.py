@@ -85,7 +85,8 @@ class Helpers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._process = os.getpid()
-        self._gone: list[LockType] = []
+        self._started: list[int] = []
+        self._gone: list[LockType] = []  # of those started, and perhaps of one more
 
     def come(self, n: int) -> None:
         """Start n threads, or as many as the system gives: fewer do the same."""
@@ -93,19 +94,20 @@ class Helpers:
             settled, gone = allocate_lock(), allocate_lock()
             settled.acquire()
             gone.acquire()
+            self._gone.append(gone)
             try:
-                start_new_thread(self._help, (number, settled, gone))
+                # One call in C: no signal's handler comes between a thread's start and the note that there is one.
+                self._started.extend(map(start_new_thread, (self._help,), ((number, settled, gone),)))
             except RuntimeError:
                 break
-            self._gone.append(gone)
             # It may be waiting for this processor, to leave it; but where everything is busy there is no use in that.
             settled.acquire(timeout=PATIENCE)
 
     def leave(self) -> None:
         """End them, and wait for that; after a fork the child has none."""
-        if self._gone and self._process == os.getpid():
+        if self._started and self._process == os.getpid():
             self._engine.dismiss()
-            for gone in self._gone:
+            for gone in self._gone[: len(self._started)]:
                 gone.acquire()
 
     def _help(self, number: int, settled: LockType, gone: LockType) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from time import monotonic
@@ -14,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm97 import persistence
-from lstm97._checks import integer, positive
+from lstm97._checks import COUNTABLE, integer, positive
+from lstm97._files import to_bytes, write_whole
 
 if TYPE_CHECKING:
     from lstm97.network import Network
@@ -26,7 +29,8 @@ TRAINING = "training."
 COUNTS = ("sequences", "steps", "epochs")
 WINDOW_NUMBERS = ("n_seen", "n_wrong", "error_sum", "error_rest")
 NUMBERS = (*COUNTS, "run", "epoch", "position", "ended", "stopped", "seconds", "window", "generator", "sizes")
-MOST = 2**62  # what the loops can count to, and more than anybody will
+BEGINS, STANDS, LEFT = "begins", "stands", "left"
+"""Of a run: where it began, where this file has it, and where its last call ended, if that was by an exception."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,10 @@ class Checkpoint:
     Parameters
     ----------
     path : str or path
-        Of the file, which is replaced whole each time. If it exists when `train` is called, training goes on from it:
-        weights, history, order and its generator's state are those in the file.
+        Of the file, which is replaced whole each time, one for each run. If it exists when `train` is called, training
+        goes on from it: weights, history, order and its generator's state are those in the file. The call must be that
+        of the same run, with the network, the order's generator and the history as they were when the run began, or as
+        its last call left them.
     sequences : int, optional
         Save after so many sequences (with batches, at the end of the batch they are in).
     seconds : float, optional
@@ -78,6 +84,7 @@ class Progress:
         generator: np.random.Generator | None,
         stop: Stop | None,
         run: dict[str, Any] | None,
+        done: History,
     ) -> None:
         self.epoch = 0
         self.position = 0
@@ -85,23 +92,25 @@ class Progress:
         self.ended = False
         self._checkpoint, self._net, self._generator, self._stop = checkpoint, net, generator, stop
         self._run = run or {}
+        self._done = done
         self._next_portion, self._is_full = 1, False
         self._is_saved = False
         self._found = None
         if checkpoint is not None and b"\0" in os.fsencode(checkpoint.path):
             raise ValueError(f"the checkpoint's path {checkpoint.path!r} contains a null character")
-        if checkpoint is not None and os.path.exists(checkpoint.path):
-            self._found = self._read(fspath(checkpoint.path))
+        if checkpoint is not None:
+            self._run[BEGINS] = self._standing()
+            if os.path.exists(checkpoint.path):
+                self._found = self._read(fspath(checkpoint.path))
 
-    def begin(self, done: History) -> None:
+    def begin(self) -> None:
         """Go on from the checkpoint, or write a first one: better now than later if that can't be done."""
-        self._done = done
         if self._found is not None:
             self._go_on(*self._found)
             self._found = None
         else:
             self.save()
-        self._saved_at = done.sequences
+        self._saved_at = self._done.sequences
         self._saved_when = self._portion_began = monotonic()
 
     # ---- portions ----
@@ -152,7 +161,33 @@ class Progress:
         self.ended = True
         self._is_saved = False
 
+    def _standing(self) -> dict[str, str]:
+        """Whose run it is, and how far: digests of weights and generator, and the history's counts."""
+        generator = None if self._generator is None else self._generator.bit_generator.state
+        return {
+            "first weights": digest(self._net.parameters.tobytes()),
+            "generator": digest(_as_text(generator or {}).encode()),
+            "history": " ".join(str(getattr(self._done, count)) for count in COUNTS),
+        }
+
     # ---- files ----
+
+    def leave(self, error: BaseException) -> None:
+        """Note in the checkpoint where this call leaves network, generator and history: the next call finds them so.
+
+        If it has failed, the same would fail again: then the next one may have another learning rate.
+        """
+        if self._checkpoint is None:
+            return
+        self._run[LEFT] = self._standing()
+        with contextlib.suppress(OSError, ValueError, MemoryError):  # what ends the call matters more
+            contents = persistence.read(self._checkpoint.path)
+            numbers = json.loads(contents.metadata["training"])
+            numbers["run"] |= {LEFT: self._run[LEFT]}
+            if isinstance(error, FloatingPointError):
+                numbers["run"]["learning_rate"] = None
+            metadata = contents.metadata | {"training": _as_text(numbers)}
+            write_whole(self._checkpoint.path, to_bytes(contents.tensors, metadata))
 
     def save(self) -> None:
         """Write the checkpoint, if there is to be one and it would tell anything new."""
@@ -180,9 +215,10 @@ class Progress:
             sizes["window"] = window.stop.window
         if self._generator is not None:
             numbers["generator"] = self._generator.bit_generator.state
-        training = json.dumps(numbers, default=_plain)
+        numbers["run"] |= {STANDS: self._standing()}
+        training = _as_text(numbers)
         more = {TRAINING + name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        persistence.write_whole(self._checkpoint.path, persistence.to_bytes(self._net, False, more, training=training))
+        write_whole(self._checkpoint.path, persistence.to_bytes(self._net, False, more, training=training))
         self._is_saved, self._saved_at, self._saved_when = True, done.sequences, monotonic()
 
     def _read(self, name: str) -> tuple[persistence.Contents, dict[str, Any], Array]:
@@ -193,7 +229,13 @@ class Progress:
         numbers = json.loads(contents.metadata["training"])
         wanted = self._run | {"topology": self._net.topology, "dtype": self._net.dtype.name}
         found = numbers["run"] | {"topology": contents.topology, "dtype": contents.dtype}
+        places: list[dict[str, Any]] = [found.pop(place) for place in (BEGINS, STANDS, LEFT) if place in found]
+        if "learning_rate" in found and found["learning_rate"] is None:  # it has failed
+            found["learning_rate"] = wanted["learning_rate"]
+        here = wanted.pop(BEGINS)
         different = [key for key in wanted | found if wanted.get(key) != found.get(key)]
+        if places:  # which files of format 1 may lack
+            different += [name for name in here if all(here[name] != place.get(name) for place in places)]
         if different:
             raise ValueError(
                 f"{name} is the checkpoint of another run, which differs in {', '.join(different)}; "
@@ -225,9 +267,10 @@ class Progress:
         self.epoch, self.position, self.ended = numbers["epoch"], numbers["position"], numbers["ended"]
         self.presentation = np.array(arrays["order"], np.int64) if self.position else None
         done._errors = np.array(arrays["errors"])
-        done.seconds, done.stopped = numbers["seconds"], numbers["stopped"]
+        done._seconds, done._stopped = numbers["seconds"], numbers["stopped"]
+        self._run[BEGINS] = numbers["run"].get(BEGINS, self._run[BEGINS])
         for count in COUNTS:
-            setattr(done, count, numbers[count])
+            setattr(done, f"_{count}", numbers[count])
         if done._window is not None:
             done._window.errors[...], done._window.wrong[...] = arrays["window_errors"], arrays["window_wrong"]
             for number in WINDOW_NUMBERS:
@@ -241,7 +284,7 @@ def training_parts(numbers: Any) -> dict[str, persistence.Part]:
         raise ValueError(f"the training must have {', '.join(NUMBERS)}")
     sizes = {name: integer(name, numbers["sizes"][name], at_least=0) for name in ("order", "errors", "window")}
     for name in (*COUNTS, "epoch", "position"):
-        if integer(name, numbers[name], at_least=0) > MOST:
+        if integer(name, numbers[name], at_least=0) > COUNTABLE:
             raise ValueError(f"{name} is {numbers[name]}")
     if numbers["sequences"] != sizes["errors"]:
         raise ValueError("sequences and errors differ in number")
@@ -258,7 +301,7 @@ def training_parts(numbers: Any) -> dict[str, persistence.Part]:
     if (window := numbers["window"]) is not None:
         if not 0 <= integer("n_wrong", window["n_wrong"], at_least=0) <= sizes["window"]:
             raise ValueError("more sequences are wrong than the window has")
-        if integer("n_seen", window["n_seen"], at_least=0) > MOST:
+        if integer("n_seen", window["n_seen"], at_least=0) > COUNTABLE:
             raise ValueError(f"n_seen is {window['n_seen']}")
         if window.keys() != set(WINDOW_NUMBERS) or not all(type(window[name]) is float for name in WINDOW_NUMBERS[2:]):
             raise ValueError("the window's numbers are not as they must be")
@@ -267,21 +310,28 @@ def training_parts(numbers: Any) -> dict[str, persistence.Part]:
     return parts
 
 
+def digest(data: bytes) -> str:
+    """What tells data from any other: BLAKE2b, 128 bits."""
+    import hashlib
+
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
 def describe_run(data: tuple[Array, ...], order: Any, **options: Any) -> dict[str, Any]:
     """What has to be the same for a run to go on: options as they are, data and order by their digests."""
     import hashlib
 
-    digest = hashlib.blake2b(digest_size=16)
+    found = hashlib.blake2b(digest_size=16)
     for array in data:
-        digest.update(f"{array.dtype.str} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+        found.update(f"{array.dtype.str} {array.shape} ".encode())
+        found.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
     if isinstance(order, np.random.Generator):
         order = type(order.bit_generator).__name__
     elif order is not None:
-        order = hashlib.blake2b(np.asarray(order, np.int64).tobytes(), digest_size=16).hexdigest()
+        order = digest(np.asarray(order, np.int64).tobytes())
     stop = options.pop("stop")
     rule = None if stop is None else {name: float(value) for name, value in asdict(stop).items()}
-    return options | {"stop": rule, "order": order, "data": digest.hexdigest()}
+    return options | {"stop": rule, "order": order, "data": found.hexdigest()}
 
 
 def _check_positions(state: Any) -> None:
@@ -289,6 +339,11 @@ def _check_positions(state: Any) -> None:
     for place, size in ((state["state"].get("pos", 0), 624), (state.get("buffer_pos", 0), 4)):  # MT19937, Philox
         if type(place) is not int or not 0 <= place <= size:
             raise ValueError(f"{place!r} is not a position in a buffer of {size}")
+
+
+def _as_text(values: Mapping[str, Any]) -> str:
+    """JSON that is always the same for the same values, NumPy's among them."""
+    return json.dumps(values, sort_keys=True, default=_plain)
 
 
 def _plain(value: Any) -> Any:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm97._checks import integer, not_negative, positive
+from lstm97._advice import scaling
+from lstm97._checks import COUNTABLE, integer, not_negative, positive
 from lstm97._crew import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
 from lstm97._threads import available_cpus, thread_count
 from lstm97.checkpoints import Checkpoint, Progress, describe_run
-from lstm97.sequences import UNREADABLE, Sequences, as_sequences, as_targets, checked_out
+from lstm97.sequences import UNREADABLE, Sequences, as_sequences, as_targets, checked_out, is_array
 
 if TYPE_CHECKING:
     from lstm97.network import Network
 
 Array = NDArray[Any]
+
+STEPS_LOOKED_AT = 40
+"""Steps of a sequence that tell whether its cells are saturated."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,8 @@ class Stop:
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen; fields are made plain numbers once, here
-        set_field(self, "window", integer("window", self.window, at_least=1))
-        set_field(self, "max_wrong", integer("max_wrong", self.max_wrong, at_least=0))
+        set_field(self, "window", integer("window", self.window, at_least=1, at_most=COUNTABLE))
+        set_field(self, "max_wrong", integer("max_wrong", self.max_wrong, at_least=0, at_most=COUNTABLE))
         set_field(self, "tolerance", not_negative("tolerance", self.tolerance))
         set_field(self, "mean_error", not_negative("mean_error", self.mean_error))
 
@@ -75,28 +81,72 @@ class StopWindow:
 
 
 class History:
-    """What training did. Made and continued by `train`.
+    """What training did. Made and continued by `train`; its numbers can be read and not assigned.
 
-    Attributes
-    ----------
-    sequences, steps, epochs : int
-        Trained sequences, steps done (also of a sequence or batch that an error ended), and complete passes through
-        the data or order.
-    stopped : bool
-        Whether the stop rule held, after the last of these sequences.
-    seconds : float
-        Time spent in the loops.
+    `stop`, called from another thread or a signal's handler, ends training that goes on with it.
     """
 
     def __init__(self) -> None:
-        self.sequences = 0
-        self.steps = 0
-        self.epochs = 0
-        self.stopped = False
-        self.seconds = 0.0
+        self._sequences = 0
+        self._steps = 0
+        self._epochs = 0
+        self._stopped = False
+        self._seconds = 0.0
         self._errors: NDArray[np.float64] = np.empty(0)
         self._window: StopWindow | None = None
-        self._is_given_up = False  # set by another thread: a call of train that goes on with this ends soon
+        self._is_given_up = False  # a call of train that goes on with this ends soon, as if interrupted
+        self._is_asked_to_end = False  # the same, as if all were done
+        self._in_use = threading.Lock()
+
+    @property
+    def sequences(self) -> int:
+        """Sequences trained."""
+        return self._sequences
+
+    @property
+    def steps(self) -> int:
+        """Steps done, also of a sequence or batch that an error ended."""
+        return self._steps
+
+    @property
+    def epochs(self) -> int:
+        """Complete passes through the data or the order."""
+        return self._epochs
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the stop rule held, after the last of these sequences."""
+        return self._stopped
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in the loops."""
+        return self._seconds
+
+    def stop(self) -> None:
+        """Have `train` end after the sequence or batch under way, or the next call at once, if none is under way.
+
+        For another thread, or a signal's handler: ``history = History()``, then ``train(..., history=history)`` returns
+        as if the callback had ended it. A checkpoint is saved, and the same call goes on from it.
+        """
+        self._is_asked_to_end = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_in_use"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _in_use=threading.Lock())
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """A claim on this history, for one training at a time."""
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("this history is in use by another training; give each its own")
+        try:
+            yield
+        finally:
+            self._is_asked_to_end = False
+            self._in_use.release()
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -104,7 +154,7 @@ class History:
 
         NaN where a sequence had no target. A read-only view.
         """
-        errors = self._errors[: self.sequences]
+        errors = self._errors[: self._sequences]
         errors.flags.writeable = False
         return errors
 
@@ -125,7 +175,7 @@ class History:
 
     def _begin(self, stop: Stop | None) -> None:
         """Get ready to go on under a stop rule; its window continues if the rule is the same."""
-        self.stopped = False
+        self._stopped = False
         if stop is None:
             self._window = None
         elif self._window is None or self._window.stop != stop:
@@ -136,7 +186,7 @@ def train(
     net: Network,
     inputs: object,
     targets: object,
-    learning_rate: float = 0.5,
+    learning_rate: float = 0.1,
     *,
     update: Literal["step", "sequence"] = "step",
     epochs: int = 1,
@@ -155,15 +205,17 @@ def train(
     ----------
     net : Network
         Its weights change.
-    inputs : Sequences, or list of arrays, or 3-D array
+    inputs : Sequences, or list of arrays, or 3-D array_like
         Sequences of shape (n_steps_i, n_inputs), or of symbols: integers of shape (n_steps_i,). See `Sequences.pack`.
+        Inputs of about 1 in size are what the defaults are made for. Masked values are refused.
     targets : array_like or Sequences
         One target per sequence, for its last step: shape (n_sequences, n_outputs), or class numbers, integers of shape
         (n_sequences,). Or one per step: a list of arrays (n_steps_i, n_outputs), a 3-D array, or class numbers as a
-        list of integer arrays (n_steps_i,) or a 2-D integer array. A row of NaN or class -1 means no error signal.
-        Integers are classes wherever they stand, also with one output; values are floats.
-    learning_rate : float, default 0.5
-        The paper's alpha, positive.
+        list of integer arrays (n_steps_i,) or a 2-D integer array. A row of NaN or of masked values, and class -1, mean
+        no error signal. Integers are classes wherever they stand, and refused where there is one output; values are
+        floats, and of one output may be of shape (n_sequences,).
+    learning_rate : float, default 0.1
+        The paper's alpha, positive; the default of all calls that learn.
     update : {"step", "sequence"}, default "step"
         When weights change: at each error signal, or once per sequence by the sum of its changes (once per batch of
         sequences, if `batch_size` is more than 1).
@@ -194,11 +246,14 @@ def train(
         Called with the history after every epoch; a true return value ends training.
     history : History, optional
         Of an earlier call, to go on with: its counts and errors grow and the stop rule's window continues, as if all
-        sequences had come in one call.
+        sequences had come in one call. Its `stop` ends training from another thread.
     checkpoint : Checkpoint, optional
         Save in a file how far training came, every so often and at the end. If the file exists, go on from it instead
         of beginning: the same call after a kill comes to the same bits as one that was never interrupted (a callback is
-        then called again for at most one epoch).
+        then called again for at most one epoch). It is the file of one run: of these first weights, data, order (with
+        the generator's state) and settings; of another run's it is refused. More `epochs` are allowed, and so is a
+        callback that would no longer have ended training where it did; after a FloatingPointError, another
+        `learning_rate`.
 
     Returns
     -------
@@ -215,7 +270,13 @@ def train(
         If a cell state, an output at a target or a weight would not be finite, naming step and sequence, counted from
         0 (for a weight's sum over a batch, the last target in it). The weights are those before the change that failed.
     RuntimeError
-        If another thread trains this network.
+        If another thread trains this network, or trains with this history.
+
+    Warns
+    -----
+    UserWarning
+        Once for each network: if there is no target at all; if outputs cannot reach the targets; if large inputs or
+        targets have saturated most cells by the end of its first training.
 
     References
     ----------
@@ -258,8 +319,13 @@ def train(
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         raise TypeError(f"checkpoint must be a Checkpoint, got {type(checkpoint).__name__}")
     learning_rate = positive("learning_rate", learning_rate)
+    net._engine.check_rate(learning_rate)
     packed = as_sequences(inputs, net._layout)
     rows, per_sequence = as_targets(targets, packed, net._layout)
+    if rows.ndim == 2:
+        net._advice.look_at_targets(rows)
+    if rows.size and not (rows >= 0 if rows.ndim == 1 else rows[:, 0] == rows[:, 0]).any():
+        net._advice.no_targets()
     presentation = presented(order, len(packed))
     generator = order if isinstance(order, np.random.Generator) else None
     done = History() if history is None else history
@@ -288,13 +354,15 @@ def train(
     elif parallel == "hogwild":
         engine.begin_hogwild([engine, *(State(net)._engine for _ in range(1, threads))])
     helpers = Helpers(engine)
-    with engine.training():
+    with done._training(), engine.training():
         try:
             helpers.come(threads - 1)
-            progress = Progress(checkpoint, net, generator, stop, run)
+            progress = Progress(checkpoint, net, generator, stop, run, done)
             done._begin(stop)
-            progress.begin(done)
-            while progress.epoch < epochs and not progress.ended:
+            progress.begin()
+            if progress.ended and not done.stopped:  # by a callback, which may have changed its mind
+                progress.ended = callback is not None and bool(callback(done))
+            while progress.epoch < epochs and not progress.ended and not done._is_asked_to_end:
                 if progress.presentation is None:
                     progress.presentation = presentation if generator is None else generator.permutation(len(packed))
                 while (left := len(progress.presentation) - progress.position) and not done.stopped:
@@ -311,18 +379,47 @@ def train(
                             learning_rate,
                             done,
                         )
+                    except BaseException as error:
+                        progress.leave(error)
+                        raise
                     finally:
-                        done.seconds += perf_counter() - begin
+                        done._seconds += perf_counter() - begin
                     progress.advance(done.sequences - before)
+                    if done._is_asked_to_end:
+                        break
                 if not left:
                     progress.end_epoch()
-                    done.epochs += 1
+                    done._epochs += 1
+                if done._is_asked_to_end:
+                    break
                 if (callback is not None and callback(done)) or done.stopped:
                     progress.end()
             progress.save()
+            _look_at_cells(net, packed, rows)
         finally:
             helpers.leave()
     return done
+
+
+def _look_at_cells(net: Network, inputs: Sequences, targets: Array) -> None:
+    """Warn if large data have saturated most of a network's cells; looks once, after its first training."""
+    from lstm97.network import State
+
+    advice = net._advice
+    if advice.has_seen_training or inputs.is_symbols or not inputs.n_steps:
+        return
+    advice.has_seen_training = True
+    largest_input = float(np.abs(inputs.values).max())
+    largest_target = 0.0 if targets.ndim == 1 else float(np.fmax.reduce(np.abs(targets), axis=None, initial=0))
+    if not scaling(largest_input, largest_target):
+        return
+    state = State(net)
+    longest = inputs[int(inputs.lengths.argmax())]
+    n_saturated = []
+    for x in longest[:STEPS_LOOKED_AT]:
+        net.step(x, state=state)
+        n_saturated.append(state._engine.n_saturated())
+    advice.look_at_cells(sorted(n_saturated)[len(n_saturated) // 4], largest_input, largest_target)
 
 
 def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array | list[Array]:
@@ -332,8 +429,8 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
     ----------
     net : Network
         Stays as it is.
-    inputs : Sequences, or list of arrays, or 3-D array
-        As for `train`.
+    inputs : Sequences, or list of arrays, or 3-D array_like
+        As for `train`; there may be no sequence at all.
     out : ndarray, optional
         Where to write the outputs: of the shape returned for array inputs, else (total number of steps, n_outputs),
         sequence after sequence.
@@ -341,7 +438,7 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
     Returns
     -------
     list of ndarray, shape (n_steps_i, n_outputs), or ndarray, shape (n_sequences, n_steps, n_outputs)
-        The outputs at every step; an array if ``inputs`` is one. Views of one block of memory.
+        The outputs at every step; an array if ``inputs`` is one (or a tensor). Views of one block of memory.
 
     Raises
     ------
@@ -354,11 +451,11 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
 
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
-    packed = as_sequences(inputs, net._layout)
+    packed = as_sequences(inputs, net._layout, may_be_none=True)
     n_outputs = net.topology.n_outputs
     shape: tuple[int, ...] = (packed.n_steps, n_outputs)
-    if isinstance(inputs, np.ndarray):
-        shape = (*inputs.shape[:2], n_outputs)
+    if is_array(inputs):
+        shape = (*np.shape(cast(ArrayLike, inputs))[:2], n_outputs)
     block = np.empty(shape, net.dtype) if out is None else checked_out(out, shape, net.dtype)
     Y = block.reshape(-1, n_outputs)
     engine = State(net)._engine
@@ -371,7 +468,7 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
             engine.run(sequence, outputs[i], None)
         except FloatingPointError as error:
             raise FloatingPointError(f"in sequence {i}: {error}") from error
-    return block if isinstance(inputs, np.ndarray) else outputs
+    return block if is_array(inputs) else outputs
 
 
 def presented(order: ArrayLike | np.random.Generator | None, n_sequences: int) -> NDArray[np.int64]:
@@ -379,7 +476,7 @@ def presented(order: ArrayLike | np.random.Generator | None, n_sequences: int) -
     if order is None or isinstance(order, np.random.Generator):
         return np.arange(n_sequences)
     try:
-        numbers = np.asarray(order)
+        numbers = np.array(order)  # a copy, which nobody else can change once it is checked
     except UNREADABLE as error:
         raise ValueError(f"order cannot be read as one array of numbers: {error}") from error
     if not numbers.size and numbers.dtype.kind == "f":  # as an empty list is
@@ -388,4 +485,4 @@ def presented(order: ArrayLike | np.random.Generator | None, n_sequences: int) -
         raise TypeError(f"order must be a 1-D array of sequence numbers, got {numbers.dtype} of shape {numbers.shape}")
     if numbers.size and (numbers.min() < 0 or numbers.max() >= n_sequences):
         raise ValueError(f"order must hold sequence numbers from 0 to {n_sequences - 1}")
-    return np.array(numbers, np.int64)  # a copy, which nobody can change once it is checked
+    return numbers.astype(np.int64, copy=False)

@@ -442,9 +442,9 @@ def enter(history, const double[::1] errors, const double[::1] worst):
         for i in range(n):
             if not isnan(errors[i]) and rule_holds(&rule, errors[i], not worst[i] <= rule.tolerance):
                 n = i + 1
-                history.stopped = True
+                history._stopped = True
                 break
     give_back_rule(&rule, history)
     history._room(n)[:] = errors[:n]
-    history.sequences += n
+    history._sequences += n
     return n

@@ -817,9 +817,9 @@ cdef class Loops:
         finally:
             forget_sums(net)
             give_back_rule(&rule, history)
-            history.sequences += max(place, 0)
-            history.steps += n_steps
-            history.stopped = bool(stopped)
+            history._sequences += max(place, 0)
+            history._steps += n_steps
+            history._stopped = bool(stopped)
         if not finite:
             raise_not_finite(i)
 
@@ -943,9 +943,9 @@ cdef class PairLoops:
                 PyErr_CheckSignals()
         finally:
             give_back_rule(&rule, history)
-            history.sequences += max(place, 0)
-            history.steps += n_steps
-            history.stopped = bool(stopped)
+            history._sequences += max(place, 0)
+            history._steps += n_steps
+            history._stopped = bool(stopped)
         if not finite:
             raise_not_finite(i)
 

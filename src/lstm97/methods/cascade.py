@@ -331,7 +331,7 @@ class RCC(Learner):
             if not np.isfinite(error):
                 raise FloatingPointError("error is not finite; try a smaller learning_rate")
         done: int = enter(history, training.passes.errors[order], training.passes.worst[order])
-        history.steps += int(inputs.lengths[order[:done]].sum())
+        history._steps += int(inputs.lengths[order[:done]].sum())
         if not history.stopped:
             if training.pool is not None:
                 self._train_candidates(training, training.pool, order)
