@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,19 @@ from lstm97.adapters.c_source import export_c, struct_bytes
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "c"
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+CPP_WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wpedantic")
+CPP_COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)]
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 OK, CELL_STATE_NOT_FINITE, OUTPUT_NOT_FINITE, CHANGE_NOT_FINITE, INPUT_NOT_FINITE = range(5)
 BAD_LEARNING_RATE, NOT_AWAITING = 5, 6
+# -ffast-math may round anywhere, and take functions of the C library that are right to 4 units in the last place
+FAST_TOLERANCE = {dtype: 10 * tolerance for dtype, tolerance in TOLERANCE.items()}
 
 # A line is a call, the number of the state, and numbers; the answer is the status and the outputs.
 DRIVER = """
+#ifndef __cplusplus
 #define LSTM97_DECLARATIONS_ONLY
+#endif
 #include "network.c"
 #include <stdio.h>
 
@@ -110,6 +116,18 @@ class Target:
         program = folder / "program"
         sources = sorted(map(str, folder.glob("*.c")))
         subprocess.run([*self.compiler, *WARNINGS, *self.flags, *flags, *sources, "-o", program, "-lm"], check=True)
+        return [*self.runner, str(program)]
+
+
+@dataclass(frozen=True)
+class CppTarget(Target):
+    """How to compile the file and the driver as one C++ translation unit."""
+
+    def build(self, folder, *flags):
+        """The command that runs the driver, which includes the network."""
+        program = folder / "program"
+        command = [*self.compiler, *CPP_WARNINGS, *self.flags, *flags, "-x", "c++", folder / "driver.c", "-o", program]
+        subprocess.run([*command, "-lm"], check=True)
         return [*self.runner, str(program)]
 
 
@@ -218,6 +236,11 @@ def check(topology, weights, seed, folder, target, dtype, *, rate=0.05, learn=Tr
     assert set(statuses) == {OK}
     assert_close(outputs, expected, TOLERANCE[dtype], "outputs")
     assert_close(changed, expected_weights, TOLERANCE[dtype], "weights")
+
+
+def check_corner(i, folder, target, dtype, **options):
+    """A trajectory of one of the topologies of `CORNERS`."""
+    check(CORNERS[i], random_weights(CORNERS[i], np.random.default_rng(i), 0.7), i, folder, target, dtype, **options)
 
 
 def name_of(value):
@@ -437,16 +460,166 @@ def test_changes_beyond_the_cheap_bound_are_carried_out(tmp_path):
     assert same_weights(weights, net)
 
 
+# ---- compilers told that all numbers are finite ----
+
+FAST = [(target, flag) for target in NATIVE for flag in ("-Ofast", "-ffast-math", "-ffinite-math-only")]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("target", "flag"), FAST, ids=lambda value: name_of(value) or value)
+def test_fast_math_harms_no_weights(target, flag, dtype, tmp_path):
+    fast = replace(target, flags=("-O2", flag))
+    net = Network(Topology(2, 2, (2, 1), n_hidden=1, forget_gates=True, input_to_output=True), dtype, seed=2)
+    x, target, late = [0.5, -0.5], [0.9, 0.1], call("no target", [0.5, -0.5])
+    lines = []
+    for bad in (np.nan, -np.nan, np.inf, -np.inf):
+        lines += [
+            call("step", [0.5, bad]),
+            call("no target", [bad, 0]),
+            call("learn", [bad, 0], target, 0.1),
+            call("learn", x, [0.9, bad], 0.1),
+            call("correct", [bad, 0], 0.1),
+            call("learn", x, target, bad),
+        ]
+    statuses, outputs, weights = Program(net, tmp_path, fast).run([late, *lines, call("correct", target, 0.1), late])
+    assert statuses == [OK, *([INPUT_NOT_FINITE] * 5 + [BAD_LEARNING_RATE]) * 4, OK, OK]
+    net.learn(x, None)
+    net.correct(target, 0.1)
+    assert_close(weights, dict(net.weights), FAST_TOLERANCE[dtype])
+    assert_close(outputs[-1], net.learn(x, None), FAST_TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(("dtype", "huge"), [("float64", 1e308), ("float32", 3e38)])
+@pytest.mark.parametrize(("target", "flag"), FAST, ids=lambda value: name_of(value) or value)
+def test_fast_math_sees_what_overflows(target, flag, dtype, huge, tmp_path):
+    fast = replace(target, flags=("-O2", flag))
+    net = Network(Topology(2, 2, blocks=(), n_hidden=2, output="identity", recurrent=False), dtype)
+    net.weights["output"][1] = huge
+    lines = [call("learn", [1, 1], [0, 0], 0.1), call("step", [1, 1])]
+    statuses, _, weights = Program(net, tmp_path / "outputs", fast).run(lines)
+    assert statuses == [OUTPUT_NOT_FINITE] * 2
+    assert same_weights(weights, net)
+
+    topology = Topology(3, 2, (2, 1), n_hidden=1, forget_gates=True, input_to_output=True, output="identity")
+    net = Network(topology, dtype, seed=3)
+    lines = [call("learn", [0.5, 1, -1], [0, huge], 100), call("reset"), call("learn", [0.5, 1, -1], [0, 0], 0.1)]
+    statuses, _, weights = Program(net, tmp_path / "changes", fast).run(lines)
+    assert statuses == [CHANGE_NOT_FINITE, OK, OK]
+    assert all(np.isfinite(values).all() for values in weights.values())
+
+    topology = Topology(2, 1, (3,), input_squash="identity", output_squash="tanh", output="identity", recurrent=False)
+    net = Network(topology, dtype)
+    net.weights["cell"][1] = 0
+    net.weights["cell"][1, 0] = huge
+    statuses, _, weights = Program(net, tmp_path / "cells", fast).run([call("learn", [1, 0], [0], 0.1)] * 8)
+    assert statuses[-1] == CELL_STATE_NOT_FINITE
+    assert all(np.isfinite(values).all() for values in weights.values())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("target", NATIVE, ids=name_of)
+def test_saturated_units_are_no_trouble_for_fast_math(target, dtype, tmp_path):
+    topology = Topology(2, 3, (4, 4), n_hidden=8, forget_gates=True, output_squash="tanh")
+    net = Network(topology, dtype, seed=4, init_range=1)
+    inputs = np.random.default_rng(0).uniform(-1e4, 1e4, (40, 2))
+    lines = [call("learn", x, [0.1, 0.5, 0.9], 0.01) for x in inputs]
+    statuses, outputs, _ = Program(net, tmp_path, replace(target, flags=("-Ofast",))).run(lines)
+    assert set(statuses) == {OK}
+    assert ((outputs >= 0) & (outputs <= 1)).all()
+
+
+# ---- weights that come and go ----
+
+EXCHANGE = """
+#define LSTM97_DECLARATIONS_ONLY
+#include "network.c"
+#include <stdio.h>
+#include <string.h>
+
+/* Reads parameters and, as often as the argument says, steps of learning; writes parameters, then outputs. */
+int main(int argc, char **argv)
+{
+    static lstm97_weights w;
+    static lstm97_state s;
+    lstm97_real p[LSTM97_N_PARAMETERS], x[LSTM97_N_INPUTS], target[LSTM97_N_OUTPUTS], y[LSTM97_N_OUTPUTS];
+    int n = 0, status;
+    memset(&w, 0x7f, sizeof w);
+    if (argc != 2 || sscanf(argv[1], "%d", &n) != 1 || fread(p, sizeof p, 1, stdin) != 1)
+        return 100;
+    if ((status = lstm97_set_parameters(&w, p)) != LSTM97_OK)
+        return status;
+    for (int i = 0; i < n; i++) {
+        if (fread(x, sizeof x, 1, stdin) != 1 || fread(target, sizeof target, 1, stdin) != 1)
+            return 100;
+        if ((status = lstm97_learn(&w, &s, x, target, 0.1f, y)) != LSTM97_OK)
+            return status;
+    }
+    lstm97_get_parameters(&w, p);
+    fwrite(p, sizeof p, 1, stdout);
+    lstm97_reset(&s);
+    for (int i = 0; i < LSTM97_N_INPUTS; i++)
+        x[i] = (lstm97_real)(i + 1) / 8;
+    for (int i = 0; i < 5; i++) {
+        if ((status = lstm97_step(&w, &s, x, y)) != LSTM97_OK)
+            return status;
+        fwrite(y, sizeof y, 1, stdout);
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("i", [i for i, topology in enumerate(CORNERS) if topology.n_weights])
+def test_parameters_go_to_c_and_come_back(i, dtype, tmp_path):
+    topology, rng = CORNERS[i], np.random.default_rng(i)
+    export_c(Network(topology, dtype, seed=1), tmp_path / "network.c", learn=True)
+    (tmp_path / "exchange.c").write_text(EXCHANGE)
+    command = NATIVE[i % len(NATIVE)].build(tmp_path)
+    net = network(topology, dtype, random_weights(topology, rng, 0.7))
+    given = net.parameters.astype(dtype)
+    observations = np.hstack([random_inputs(topology, rng, 7), random_targets(topology, rng, 7)]).astype(dtype)
+
+    def exchange(n):
+        data = given.tobytes() + observations[:n].tobytes()
+        numbers = np.frombuffer(subprocess.check_output([*command, str(n)], input=data), dtype)
+        return numbers[: topology.n_weights], numbers[topology.n_weights :].reshape(5, -1)
+
+    untouched, _ = exchange(0)
+    np.testing.assert_array_equal(untouched, given)
+
+    learned, outputs = exchange(7)
+    assert (learned != given).any()
+    for row in observations:
+        net.learn(row[: topology.n_inputs], row[topology.n_inputs :], learning_rate=np.float32(0.1))
+    assert_close(learned, net.parameters, TOLERANCE[dtype])
+    back = Network(topology, dtype, seed=5)
+    back.parameters = learned
+    x = (np.arange(topology.n_inputs) + 1) / 8
+    assert_close(outputs, np.array([back.step(x) for _ in range(5)]), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_parameters_that_are_not_finite_are_refused(bad, tmp_path):
+    net = Network(Topology(2, 1))
+    export_c(net, tmp_path / "network.c", learn=True)
+    (tmp_path / "exchange.c").write_text(EXCHANGE)
+    command = CC.build(tmp_path)
+    parameters = net.parameters
+    parameters[-1] = bad
+    assert subprocess.run([*command, "0"], input=parameters.tobytes()).returncode == INPUT_NOT_FINITE
+
+
 # ---- what the file is ----
 
 
-def test_it_needs_nothing_but_functions_of_math(tmp_path):
+def test_it_needs_nothing_but_the_c_library(tmp_path):
     # The compilers make memcpy and memset of loops, as they may of any program's
     allowed = {"exp", "expf", "tanh", "tanhf", "memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
     source, object_file = tmp_path / "network.c", tmp_path / "network.o"
     for topology, dtype in ((CORNERS[7], "float64"), (CORNERS[9], "float32")):
         export_c(Network(topology), source, learn=True, dtype=dtype)
-        assert set(re.findall(r"#include .*", source.read_text())) == {"#include <math.h>"}
+        assert re.findall(r"#include <(.*)>", source.read_text()) == ["math.h", "stdint.h", "string.h"]
         for target in NATIVE:
             command = [*target.compiler, *WARNINGS, "-O2", "-fno-stack-protector", "-c", source, "-o", object_file]
             subprocess.run(command, check=True)
@@ -487,9 +660,24 @@ def test_a_program_may_have_several_networks(tmp_path):
     subprocess.run([program], check=True)
 
 
-def test_cpp_programs_can_use_the_declarations(tmp_path):
-    if (cpp := shutil.which("c++")) is None:
-        pytest.skip("c++ is not installed")
+@pytest.mark.parametrize("cpp", CPP_COMPILERS)
+@pytest.mark.parametrize("standard", ["c++11", "c++14", "c++17", "c++20"])
+def test_it_compiles_inside_cpp(standard, cpp, tmp_path):
+    source = tmp_path / "network.c"
+    for i, topology in enumerate(CORNERS):
+        export_c(Network(topology, ("float64", "float32")[i % 2]), source, learn=i % 3 > 0)
+        command = [cpp, f"-std={standard}", *CPP_WARNINGS, "-fsyntax-only", "-x", "c++", source]
+        subprocess.run(command, check=True)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("cpp", CPP_COMPILERS)
+def test_inside_cpp_it_does_the_same(cpp, dtype, tmp_path):
+    check_corner(7, tmp_path, CppTarget((cpp,), ("-O2", "-std=c++11")), dtype)
+
+
+@pytest.mark.parametrize("cpp", CPP_COMPILERS)
+def test_cpp_programs_can_use_the_declarations(cpp, tmp_path):
     export_c(Network(Topology(2, 1)), tmp_path / "network.c", learn=True)
     (tmp_path / "main.cpp").write_text(
         '#define LSTM97_DECLARATIONS_ONLY\n#include "network.c"\n'
@@ -577,6 +765,12 @@ def test_the_example_learns(target, tmp_path):
             shutil.copy(file, tmp_path)
     subprocess.run([sys.executable, "make_network.py"], cwd=tmp_path, check=True, env=dict(os.environ))
     command = target.build(tmp_path)
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     first, last = map(float, re.findall(r"([0-9.]+)$", result.stdout, re.MULTILINE))
     assert last < first / 10
+
+    net = Network(Topology(1, 1, blocks=(2, 2), forget_gates=True, output="identity"), "float32")
+    net.parameters = np.fromfile(tmp_path / "learned.bin", "float32")
+    signal = np.sin(0.5 * np.arange(1001, dtype="float32"))
+    forecasts = net.run(signal[:-1, None])[200:, 0]
+    assert np.mean((forecasts - signal[201:]) ** 2) < first / 10

@@ -2,6 +2,9 @@
  *
  *     python make_network.py
  *     cc -O2 main.c forecast.c -o program -lm && ./program
+ *
+ * What it has learned is then in learned.bin; make_network.py's `net` takes it by
+ * net.parameters = numpy.fromfile("learned.bin", dtype="float32")
  */
 #define FORECAST_DECLARATIONS_ONLY
 #include "forecast.c"
@@ -38,5 +41,12 @@ int main(void)
             error = 0;
         }
     }
-    return 0;
+
+    float parameters[FORECAST_N_PARAMETERS];
+    forecast_get_parameters(&weights, parameters);
+    FILE *file = fopen("learned.bin", "wb");
+    if (!file)
+        return 1;
+    int written = fwrite(parameters, sizeof parameters, 1, file) == 1;
+    return fclose(file) == 0 && written ? 0 : 1;
 }

@@ -563,7 +563,7 @@ def export() -> None:
     help="The C file, replaced if it is there. Default: FILE with the suffix .c.",
 )
 def export_c(file: Path, learn: bool, dtype: str | None, name: str, out: Path | None) -> None:
-    """Write the network in FILE as one C99 file that needs nothing but math.h.
+    """Write the network in FILE as one C99 file that needs nothing but the C library.
 
     FILE is what Network.save or --out of `lstm97 run` wrote.
     """

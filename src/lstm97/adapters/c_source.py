@@ -72,9 +72,10 @@ def export_c(
 
     Notes
     -----
-    The file needs ``math.h`` and allocates nothing; its first lines tell how to use it. It computes what
-    `Network.step`, `Network.learn` and `Network.correct` do, within rounding: its sums are in another order, and
-    ``exp`` is that of the C library.
+    The file needs a C library and allocates nothing; its first lines tell how to use it. It compiles inside C++ (from
+    C++11 on) too. It computes what `Network.step`, `Network.learn` and `Network.correct` do, within rounding: its sums
+    are in another order, and ``exp`` is that of the C library. ``NAME_get_parameters`` and ``NAME_set_parameters`` have
+    the weights in the order of `Network.parameters`, so what C learned can go on here.
 
     Examples
     --------
@@ -161,6 +162,7 @@ def _sizes(topology: Topology) -> dict[str, int]:
         "N_SOURCES": t.n_inputs + n_recurrent + bool(n_biased),
         "N_OUTPUT_SOURCES": t.n_sources("output"),
         "N_PARTIALS": (2 + ("forget_gate" in t.units)) * t.n_cells,
+        "N_PARAMETERS": t.n_weights,
     }
     begins = zip(units, accumulate(units.values(), initial=0), strict=False)
     places = {kind.upper(): begin for kind, begin in begins if units[kind]}
@@ -247,7 +249,13 @@ def _with_names(text: str, name: str, dtype: np.dtype[Any]) -> str:
     """The text with another name, and for float if that is asked for."""
     if dtype == np.float32:
         text = re.sub(r"\b(exp|tanh|fabs)\(", r"\1f(", text)
-        text = text.replace("typedef double", "typedef float").replace("1e290", "1e30f")
+        for double, single in (
+            ("typedef double", "typedef float"),
+            ("1e290", "1e30f"),
+            ("uint64_t", "uint32_t"),
+            ("UINT64_C(0x7FF0000000000000)", "UINT32_C(0x7F800000)"),
+        ):
+            text = text.replace(double, single)
     return re.sub(r"\b(lstm97|LSTM97)_", lambda found: f"{name if found[1] == 'lstm97' else name.upper()}_", text)
 
 
@@ -308,7 +316,12 @@ def _bodies(topology: Topology) -> dict[str, str]:
         table = _list([str(j) for j, size in enumerate(blocks) for _ in range(size)], 20)
         block_of = f"static const int blocks[LSTM97_N_CELLS] =\n{table};\n    return blocks[c];"
     (g, g_slope), (h, h_slope) = _SQUASHING[topology.input_squash], _SQUASHING[topology.output_squash]
-    return {"block_of": block_of, "g": g, "g_slope": g_slope, "h": h, "h_slope": h_slope}
+    kinds = ",\n".join(
+        f"    {{LSTM97_{kind.upper()}, {n}, {topology.n_sources(kind)}}}"
+        for kind, n in topology.units.items()
+        if kind != "output"
+    )
+    return {"block_of": block_of, "g": g, "g_slope": g_slope, "h": h, "h_slope": h_slope, "kinds": kinds}
 
 
 # ---- C ----
@@ -323,7 +336,10 @@ _USAGE = r"""
  *     status = lstm97_learn(&w, &s, x, NULL, 0, y);           // a step whose target is not known yet ... //? learn
  *     status = lstm97_correct(&w, &s, target, 0.1);           // ... and now it is //? learn
  *     lstm97_reset(&s);                                       // another stream begins
+ *     lstm97_get_parameters(&w, p);                           // the weights as Python has them, and back: //? learn
+ *     status = lstm97_set_parameters(&w, p);                  //? learn
  *
+ * Inside C++, where this file compiles as well, a state begins with {} instead of {0}.
  * A status of 0 means that all is well; the enum below has the others. Any number of states share the same weights.
  * Nothing is allocated, and there are no variables but those of the caller: different states may step in different
  * threads at once, but learn and correct change the weights, so that then nobody else may use them. //? learn
@@ -348,7 +364,7 @@ enum {
     LSTM97_CELL_STATE_NOT_FINITE, /* the weights are those of before; reset the state */
     LSTM97_OUTPUT_NOT_FINITE,     /* likewise */
     LSTM97_CHANGE_NOT_FINITE,     /* likewise; try a smaller learning rate */
-    LSTM97_INPUT_NOT_FINITE,      /* x or target is infinite or not a number; nothing has changed */
+    LSTM97_INPUT_NOT_FINITE,      /* x, target or a parameter is infinite or not a number; nothing has changed */
     LSTM97_BAD_LEARNING_RATE,     /* it is not positive and finite; nothing has changed */
     LSTM97_NOT_AWAITING           /* correct without a learn without target before; nothing has changed */
 };
@@ -380,6 +396,13 @@ int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real
  //? learn
 int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS], //? learn
                    lstm97_real learning_rate); //? learn
+ //? output_sources
+/* The weights in the order of Network.parameters in Python: what is learned here goes on there, //? output_sources
+ * and the other way round. numpy.fromfile reads what fwrite has written, and ndarray.tofile writes //? output_sources
+ * what fread reads. */ //? output_sources
+void lstm97_get_parameters(const lstm97_weights *weights, lstm97_real p[LSTM97_N_PARAMETERS]); //? output_sources
+ //? output_sources
+int lstm97_set_parameters(lstm97_weights *weights, const lstm97_real p[LSTM97_N_PARAMETERS]); //? output_sources
 
 #ifdef __cplusplus
 }
@@ -392,17 +415,34 @@ int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_re
 /* Numbers in brackets are the equations of S. Hochreiter and J. Schmidhuber, "Long Short-Term Memory", 1997.
  * Indices: k outputs, i hidden units, j blocks, c cells, m sources, u units of the hidden layer. */
 #include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+#define LSTM97_RESTRICT __restrict
+#else
+#define LSTM97_RESTRICT restrict
+#endif
 """
 
-_IS_FINITE = r"""
-static int lstm97_is_finite(lstm97_real a) { return a - a == 0; }
+_ALL_FINITE = r"""
+typedef uint64_t lstm97_bits; /* of a lstm97_real; if this array has -1 elements, export the network in float32 */
+typedef char lstm97_bits_fit[sizeof(lstm97_bits) == sizeof(lstm97_real) ? 1 : -1];
+static const lstm97_bits lstm97_bits_of_infinity = UINT64_C(0x7FF0000000000000);
 
+/* Compares the numbers as integers: with -Ofast or -ffast-math a compiler takes it for granted that floats are finite,
+ * and by volatile it cannot follow where the integer comes from. */
 static int lstm97_all_finite(const lstm97_real *a, int n)
 {
-    int finite = 1;
-    for (int i = 0; i < n; i++)
-        finite &= lstm97_is_finite(a[i]);
-    return finite;
+    lstm97_bits largest = 0;
+    for (int i = 0; i < n; i++) {
+        lstm97_bits bits;
+        memcpy(&bits, a + i, sizeof bits);
+        bits <<= 1; /* away with the sign */
+        largest = bits > largest ? bits : largest;
+    }
+    volatile lstm97_bits seen = largest;
+    return seen < lstm97_bits_of_infinity << 1;
 }
 """
 
@@ -421,7 +461,8 @@ static void lstm97_copy(lstm97_real *to, const lstm97_real *from, int n)
 """
 
 _ADD_SCALED = r"""
-static void lstm97_add_scaled(lstm97_real *restrict to, const lstm97_real *restrict from, lstm97_real factor, int n)
+static void lstm97_add_scaled(lstm97_real *LSTM97_RESTRICT to, const lstm97_real *LSTM97_RESTRICT from,
+                              lstm97_real factor, int n)
 {
     for (int i = 0; i < n; i++)
         to[i] += factor * from[i];
@@ -429,7 +470,12 @@ static void lstm97_add_scaled(lstm97_real *restrict to, const lstm97_real *restr
 """
 
 _LOGISTIC = r"""
-static lstm97_real lstm97_logistic(lstm97_real a) { return 1 / (1 + exp(-a)); } /* (3) */
+/* 1 / (1 + exp(-a)), (3), of an exponential that cannot overflow. */
+static lstm97_real lstm97_logistic(lstm97_real a)
+{
+    lstm97_real e = exp(-fabs(a));
+    return (a < 0 ? e : 1) / (1 + e);
+}
 """
 
 _CELL_FUNCTIONS = r"""
@@ -635,7 +681,8 @@ static void lstm97_set_errors(const lstm97_weights *w, lstm97_state *s, const ls
 
 _CHANGES_FROM = r"""
 /* Adds up what the partials of a block's cells ask of the weight to its gate, (26). */ //? cells
-static void lstm97_add_to_gates(lstm97_real *restrict dw, const lstm97_real *e_s, const lstm97_real *ds_dw) //? cells
+static void lstm97_add_to_gates(lstm97_real *LSTM97_RESTRICT dw, const lstm97_real *e_s, //? cells
+                                const lstm97_real *ds_dw) //? cells
 { //? cells
     lstm97_fill(dw, 0, LSTM97_N_BLOCKS); //? cells
     for (int c = 0; c < LSTM97_N_CELLS; c++) //? cells
@@ -643,7 +690,7 @@ static void lstm97_add_to_gates(lstm97_real *restrict dw, const lstm97_real *e_s
 } //? cells
  //? cells
 /* The changes of the weights from a source m to the hidden layer. */
-static void lstm97_changes_from(int m, const lstm97_state *s, lstm97_real *restrict dw)
+static void lstm97_changes_from(int m, const lstm97_state *s, lstm97_real *LSTM97_RESTRICT dw)
 {
     const lstm97_real z = s->z[m]; //? hidden
     const lstm97_real z = s->z[m]; //? !hidden output_gates
@@ -673,7 +720,10 @@ static int lstm97_is_harmless(const lstm97_state *s)
     factors += lstm97_magnitude(s->z, LSTM97_N_SOURCES); //? units
     factors += lstm97_magnitude(s->z_k, LSTM97_N_OUTPUT_SOURCES); //? output_sources
     factors += s->partials_bound; //? cells
-    return factors < 1e290 && errors * factors < 1e290;
+    lstm97_real bounds[2];
+    bounds[0] = factors;
+    bounds[1] = errors * factors;
+    return lstm97_all_finite(bounds, 2) && bounds[0] < 1e290 && bounds[1] < 1e290;
 }
 
 /* Whether all weights would be finite after their change. */
@@ -688,9 +738,12 @@ static int lstm97_would_be_finite(const lstm97_weights *w, const lstm97_state *s
         lstm97_add_scaled(dw, w->to_units[m], 1, LSTM97_N_UNITS); //? units
         finite &= lstm97_all_finite(dw, LSTM97_N_UNITS); //? units
     } //? units
-    for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++) //? output_sources
-        for (int k = 0; k < LSTM97_N_OUTPUTS; k++) //? output_sources
-            finite &= lstm97_is_finite(w->to_outputs[m][k] + s->e_k[k] * s->z_k[m]); //? output_sources
+    for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++) { //? output_sources
+        lstm97_real after[LSTM97_N_OUTPUTS]; //? output_sources
+        lstm97_copy(after, w->to_outputs[m], LSTM97_N_OUTPUTS); //? output_sources
+        lstm97_add_scaled(after, s->e_k, s->z_k[m], LSTM97_N_OUTPUTS); //? output_sources
+        finite &= lstm97_all_finite(after, LSTM97_N_OUTPUTS); //? output_sources
+    } //? output_sources
     return finite;
 }
 
@@ -742,7 +795,7 @@ static int lstm97_check(const lstm97_real *target, lstm97_real learning_rate)
 {
     if (!lstm97_all_finite(target, LSTM97_N_OUTPUTS))
         return LSTM97_INPUT_NOT_FINITE;
-    return learning_rate > 0 && lstm97_is_finite(learning_rate) ? LSTM97_OK : LSTM97_BAD_LEARNING_RATE;
+    return lstm97_all_finite(&learning_rate, 1) && learning_rate > 0 ? LSTM97_OK : LSTM97_BAD_LEARNING_RATE;
 }
 
 int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
@@ -777,12 +830,48 @@ int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_re
 }
 """
 
+_PARAMETERS = r"""
+/* Kinds of units in the order of the parameters: the first unit, how many, and how many sources each sees. */ //? units
+static const struct { int begin, n, n_sources; } lstm97_kinds[] = { //? units
+$kinds //? units
+}; //? units
+enum { LSTM97_N_KINDS = sizeof lstm97_kinds / sizeof lstm97_kinds[0] }; //? units
+ //? units
+void lstm97_get_parameters(const lstm97_weights *weights, lstm97_real p[LSTM97_N_PARAMETERS])
+{
+    lstm97_real *next = p;
+    for (int kind = 0; kind < LSTM97_N_KINDS; kind++) //? units
+        for (int i = 0; i < lstm97_kinds[kind].n; i++) //? units
+            for (int m = 0; m < lstm97_kinds[kind].n_sources; m++) //? units
+                *next++ = weights->to_units[m][lstm97_kinds[kind].begin + i]; //? units
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++)
+            *next++ = weights->to_outputs[m][k];
+}
+
+int lstm97_set_parameters(lstm97_weights *weights, const lstm97_real p[LSTM97_N_PARAMETERS])
+{
+    const lstm97_real *next = p;
+    if (!lstm97_all_finite(p, LSTM97_N_PARAMETERS))
+        return LSTM97_INPUT_NOT_FINITE;
+    for (int kind = 0; kind < LSTM97_N_KINDS; kind++) //? units
+        for (int i = 0; i < lstm97_kinds[kind].n; i++) //? units
+            for (int m = 0; m < LSTM97_N_SOURCES; m++) /* what a kind does not see weighs nothing */ //? units
+                weights->to_units[m][lstm97_kinds[kind].begin + i] = //? units
+                    m < lstm97_kinds[kind].n_sources ? *next++ : 0; //? units
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++)
+            weights->to_outputs[m][k] = *next++;
+    return LSTM97_OK;
+}
+"""
+
 _END = r"""
 #endif
 """
 
 _FUNCTIONS = (
-    ("", _IS_FINITE),
+    ("", _ALL_FINITE),
     ("", _VECTORS),
     ("output_sources", _ADD_SCALED),
     ("uses_logistic", _LOGISTIC),
@@ -801,5 +890,6 @@ _FUNCTIONS = (
     ("learn", _CHANGE),
     ("", _CALLS),
     ("learn", _LEARNING_CALLS),
+    ("output_sources", _PARAMETERS),
 )
 """The functions in their order, and which networks have them."""
