@@ -11,7 +11,7 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -103,7 +103,39 @@ def _closing(executor: Executor) -> Iterator[Executor]:
 
 
 class _EndingProcesses(ProcessPoolExecutor):
-    """Processes whose death ends every task, begun or not."""
+    """Processes whose death ends every task, begun or not; they are begun with the first task."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        with _nothing_from_the_current_folder():
+            super().__init__(*arguments, **options)
+        self._begun = False
+
+    def submit(self, fn: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        """As of any executor."""
+        if self._begun:
+            return super().submit(fn, *arguments, **options)
+        with _nothing_from_the_current_folder():
+            self._begun = True
+            return super().submit(fn, *arguments, **options)
+
+
+@contextmanager
+def _nothing_from_the_current_folder() -> Iterator[None]:
+    """Begin processes for which the current folder is no place to import from, unless it is one for this process.
+
+    multiprocessing begins them as ``python -c``, which looks for `multiprocessing` itself in the current folder first;
+    then it gives them this process's `sys.path`.
+    """
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _processes(n: int) -> Iterator[Executor]:

@@ -11,7 +11,7 @@ import gzip
 import json
 import os
 import platform
-import subprocess
+import re
 import time
 import zlib
 from collections.abc import Iterable, Iterator
@@ -227,16 +227,34 @@ def _short(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout one stands in, if it is one of this project."""
-    if not Path("src/lstm97/paper/records.py").is_file():
+    """The commit of the checkout that this very file belongs to; None if it is an installed copy.
+
+    Files are read and no program is run: git would carry out what a folder's configuration says. So it stays unknown
+    whether the checkout has changes.
+    """
+    source = Path(lstm97.__file__).resolve().parents[1]
+    if source.name != "src" or not (source.parent / "pyproject.toml").is_file():
         return None
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], check=True, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
+        return _commit_of(source.parent / ".git")
+    except (OSError, ValueError):
         return None
-    return done.stdout.strip()
+
+
+def _commit_of(git: Path) -> str | None:
+    """The first digits of the commit that git's folder, or a file with the name of one, has as its head."""
+    if git.is_file():  # of a worktree
+        git = git.parent / git.read_text().removeprefix("gitdir:").strip()
+    head = (git / "HEAD").read_text().strip()
+    if head.startswith("ref:"):
+        ref = head.removeprefix("ref:").strip()
+        shared = git / (git / "commondir").read_text().strip() if (git / "commondir").is_file() else git
+        if (shared / ref).is_file():
+            head = (shared / ref).read_text().strip()
+        else:
+            packed = [line.split(" ") for line in (shared / "packed-refs").read_text().splitlines()]
+            head = next((line[0] for line in packed if line[1:] == [ref]), "")
+    return head[:12] if re.fullmatch("[0-9a-f]{40,64}", head) else None
 
 
 def processor() -> str:
