@@ -19,7 +19,7 @@ from pathlib import Path
 import distributed
 import numpy as np
 import pytest
-from test_cli import COMMAND, assert_usage_error, run
+from test_cli import COMMAND, assert_usage_error, complaints, run
 from test_many import CASES, assert_as_alone
 from test_reproduction import RUN, records_of, small
 from waiting import HANGS, until
@@ -151,7 +151,7 @@ def test_options_that_would_mean_nothing_are_refused(name, options, message):
 )
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, name, package, options):
     monkeypatch.setitem(sys.modules, package, None)
-    message = f'needs the package {package}.*: pip install "lstm97\\[{name}\\]"$'
+    message = f"needs the package {package}.*: pip install {package}$"
     with pytest.raises(ModuleNotFoundError, match=message), open_executor(name, **options):
         pass
 
@@ -214,8 +214,7 @@ def test_a_missing_extra_is_one_line(tmp_path):
     command = [sys.executable, "-c", block]
     result = run("reproduce", "--executor", "dask", "--scheduler", "tcp://h:1", command=command, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    extra = 'pip install "lstm97[dask]"'
-    assert result.stderr == f"Error: an executor 'dask' needs the package distributed: {extra}\n"
+    assert result.stderr == "Error: an executor 'dask' needs the package distributed: pip install distributed\n"
 
 
 def test_an_interrupt_before_there_is_a_file_does_not_name_it(tmp_path):
@@ -261,7 +260,7 @@ def test_processes_come_to_the_records_of_threads(tmp_path, expected, module):
     out = tmp_path / "records"
     command = [sys.executable, "-W", "error", "-m", "lstm97.cli"] if module else COMMAND
     result = run(*SOME, "--executor", "processes", "--jobs", 2, "--out", out, command=command)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, complaints(result.stderr)) == (0, "")
     assert "6 of 6 trials run now" in result.stdout
     assert records_of(out) == expected
 
@@ -274,14 +273,14 @@ def test_a_process_that_dies_ends_all_in_one_line_and_resume_goes_on(tmp_path, e
         os.kill(processes_of(process)[0], signal.SIGKILL)
         stdout, stderr = process.communicate(timeout=HANGS)
     assert (process.returncode, stdout) == (1, "")
-    assert stderr.startswith("Error: A process in the process pool was terminated abruptly")
+    assert complaints(stderr).startswith("Error: A process in the process pool was terminated abruptly")
     assert stderr.endswith(f" (what is done is in {out}; --resume goes on with it)\n")
-    assert stderr.count("\n") == 1
+    assert complaints(stderr).count("\n") == 1
     found = records_of(out)
     assert len(found) >= 3
     assert found.items() <= expected.items()
     result = run(*SOME, "--executor", "processes", "--jobs", 2, "--out", out, "--resume")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, complaints(result.stderr)) == (0, "")
     assert f"{6 - len(found)} of 6 trials run now" in result.stdout
     assert records_of(out) == expected
 
@@ -296,7 +295,9 @@ def test_processes_end_with_the_one_that_they_work_for(tmp_path, number):
         stdout, stderr = process.communicate(timeout=HANGS)
     if number == signal.SIGINT:
         assert (process.returncode, stdout) == (130, "")
-        assert stderr == f"lstm97: what is done is in {out}; --resume goes on with it\nlstm97: interrupted\n"
+        assert (
+            complaints(stderr) == f"lstm97: what is done is in {out}; --resume goes on with it\nlstm97: interrupted\n"
+        )
     until(lambda: not any(map(alive, workers)))
 
 
@@ -352,7 +353,7 @@ def test_a_dask_worker_that_is_killed_costs_nothing_but_time(tmp_path, expected,
         before = len(records_of(out))
         worker.kill()
         stdout, stderr = process.communicate(timeout=HANGS)
-    assert (process.returncode, stderr) == (0, "")
+    assert (process.returncode, complaints(stderr)) == (0, "")
     assert before < 6
     assert "6 of 6 trials run now" in stdout
     assert records_of(out) == expected
@@ -369,7 +370,7 @@ def test_what_dask_gives_up_is_told_in_one_line(tmp_path, cluster):
         stdout, stderr = process.communicate(timeout=HANGS)
     assert (process.returncode, stdout) == (1, "")
     told = "Dask has given up a task: every worker that tried it has died, 1 in all"
-    assert stderr == f"Error: {told} (what is done is in {out}; --resume goes on with it)\n"
+    assert complaints(stderr) == f"Error: {told} (what is done is in {out}; --resume goes on with it)\n"
 
 
 @pytest.mark.slow
@@ -424,6 +425,6 @@ def test_mpi_comes_to_the_records_of_threads(tmp_path, expected):
     program = (sys.executable, "-W", "error", "-m", "mpi4py.futures", "-m", "lstm97.cli")
     command = [Path(sysconfig.get_path("scripts"), "mpiexec"), "-n", "3", *program]
     result = run(*SOME, "--executor", "mpi", "--out", out, command=command)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, complaints(result.stderr)) == (0, "")
     assert "6 of 6 trials run now" in result.stdout
     assert records_of(out) == expected

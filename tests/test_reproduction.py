@@ -6,15 +6,18 @@ import dataclasses
 import math
 import multiprocessing
 import os
+import re
 import signal
+import statistics
 import subprocess
 import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
-from test_cli import COMMAND, assert_usage_error, on_a_terminal, read_until, run
+from test_cli import COMMAND, assert_usage_error, complaints, on_a_terminal, read_until, run
 from test_records import trial
+from tools import make_times
 from waiting import HANGS
 
 from lstm97 import Stop
@@ -36,6 +39,7 @@ from lstm97.paper import (
     summaries,
     summarise,
 )
+from lstm97.paper.estimates import estimate, trial_seconds
 from lstm97.paper.records import key_of
 from lstm97.paper.summary import wilson
 
@@ -438,7 +442,7 @@ def test_summaries_come_in_the_order_of_the_experiments():
 
 def table_of(result):
     """Rows of the table a command printed, by row and reading."""
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, complaints(result.stderr)) == (0, "")
     lines = [line.split() for line in result.stdout.split("\n\n")[0].splitlines()]
     assert lines[0] == ["row", "reading", "solved", "mean", "median", "least", "most", "paper", "ratio", "wrong"]
     return {(line[0], line[1]): line[2:] for line in lines[1:]}
@@ -570,8 +574,62 @@ def test_ctrl_c_ends_a_reproduction_with_status_130_and_its_records_whole(tmp_pa
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=HANGS)
     assert (process.returncode, stdout) == (130, "")
-    assert stderr == f"lstm97: what is done is in {out}; --resume goes on with it\nlstm97: interrupted\n"
+    assert complaints(stderr) == f"lstm97: what is done is in {out}; --resume goes on with it\nlstm97: interrupted\n"
     assert out.read_bytes().endswith(b"\n")
     found = records_of(out)
     assert sorted(found) == [("1-5", "literal", seed, 30_000) for seed in (1, 2, 3)]
     assert found["1-5", "literal", 3, 30_000] == run_trial(ROW["1-5"], 3, max_sequences=30_000)[1]
+
+
+# ---- estimates ----
+
+
+def test_every_trial_has_a_line_where_there_is_no_terminal(tmp_path):
+    out = tmp_path / "records"
+    arguments = ("reproduce", "6a", "--reading", "literal", "--max-sequences", 3000, "--jobs", 1, "--out", out)
+    first, *lines = run(*arguments, "--trials", 2).stderr.splitlines()
+    assert re.fullmatch(r"2 of 2 trials to run: about 1 s on one core, as recorded trials took \(.*\)", first)
+    for i, line in enumerate(lines, 1):
+        assert re.fullmatch(
+            rf"{i} of 2 trials: 6a literal, seed {i}: not solved after 3,000 sequences, \d+\.\d s", line
+        )
+    assert len(lines) == 2
+    first, *lines = run(*arguments, "--trials", 3, "--resume").stderr.splitlines()
+    assert first.startswith("1 of 3 trials to run: ")
+    assert len(lines) == 1
+    assert run(*arguments, "--trials", 3, "--resume").stderr == "All 3 trials have their records.\n"
+
+
+def test_the_times_are_those_of_the_records():
+    assert make_times.TARGET.read_text() == make_times.table(make_times.ROOT)
+
+
+def test_what_was_recorded_is_estimated_as_it_was():
+    trials, _ = read_records(make_times.ROOT / "docs" / "records" / "reproduction-2026-11.jsonl.gz")
+    groups = {}
+    for one in trials:
+        groups.setdefault((one.row, one.reading), []).append(one)
+    rows = {row.row: row for row in select_rows([])}
+    checked = 0
+    for (row, reading), found in groups.items():
+        caps = {one.max_sequences for one in found}
+        row_read = reading_of(rows[row].task, reading).apply(rows[row])
+        if len(caps) == 1 and len(found) >= row_read.trials:
+            took = statistics.fmean(one.seconds for one in found)
+            assert trial_seconds(row_read, caps.pop()) == pytest.approx(took, rel=0.15)
+            checked += 1
+    assert checked > 30
+
+
+def test_estimates_of_trials_add_up():
+    rows = {row.row: row for row in select_rows([])}
+    planned = plan([rows["6a"], rows["4-1000"]], trials=3)
+    found = estimate(planned)
+    each = [trial_seconds(rows[row], rows[row].max_sequences) for row in ("6a", "4-1000")]
+    assert found.seconds == pytest.approx(3 * sum(each))
+    assert found.longest == each[1]
+    assert found.side_by_side(2) == pytest.approx(1.5 * sum(each))
+    assert found.side_by_side(100) == each[1]
+    unknown = dataclasses.replace(rows["6a"], row="of our own")
+    assert estimate(plan([unknown, rows["6a"]], trials=2)).unknown == 2
+    assert trial_seconds(rows["4-1000"], 1000) < trial_seconds(rows["4-1000"], 100_000)

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """A host program's own compiled loop with a network that learns in it: no Python between the steps.
 
-    pip install lstm97 cython setuptools
+    pip install cython setuptools
     cythonize -i host.pyx && python -c "import host; host.main()"
 
 The network sees one sample of a swaying signal at a time and learns to tell the next.

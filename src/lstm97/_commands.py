@@ -16,21 +16,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import click
 from tqdm import tqdm
 
-from lstm97 import executors, paper
+from lstm97 import Network, executors, paper
+from lstm97._extras import missing
+from lstm97._threads import thread_count, usable_cpus
 from lstm97.adapters import c_source, onnx_model
 from lstm97.paper.costs import Cost
 from lstm97.paper.costs import measure as measure_costs
 from lstm97.paper.costs import read as read_costs
 from lstm97.paper.costs import write as write_costs
+from lstm97.paper.estimates import MACHINE, estimate
 from lstm97.paper.tasks import SHORTEST_LAG
-from lstm97.persistence import load
+from lstm97.persistence import load, write_whole
 
 _TEXT = paper.TextSettings()
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -55,6 +58,17 @@ class _Commands(click.Group):
             if error.errno == errno.EPIPE:  # the reader of stdout has gone: click ends quietly
                 raise
             raise click.ClickException(str(error)) from error
+
+
+def _estimated(about: Callable[[], str]) -> type[click.Command]:
+    """A command whose help ends with how long it takes, which is worked out only when that is asked for."""
+
+    class Estimated(click.Command):
+        def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+            formatter.write_paragraph()
+            formatter.write_text(about())
+
+    return Estimated
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -121,26 +135,21 @@ def _run_options(task: str) -> Callable[[_Command], _Command]:
     """Options of the command that runs a trial of a task."""
     rows = [row.row for row in paper.select_rows([task], (paper.LSTM, *paper.METHODS)) if row.reading == paper.LITERAL]
     readings = [reading.name for reading in paper.READINGS[task]]
-    which = (
+    lag = click.option(
+        "--lag",
+        type=click.IntRange(min=SHORTEST_LAG),
+        help="The paper's T, instead of --row: sequences have T to T + T/10 steps. The paper's table has 100, 500 and "
+        "1000.",
+    )
+    options = (
+        *([lag] if task == "adding" else []),
         click.option(
-            "--lag",
-            type=click.IntRange(min=SHORTEST_LAG),
-            default=100,
-            show_default=True,
-            help="The paper's T: sequences have T to T + T/10 steps. The paper's table has 100, 500 and 1000.",
-        )
-        if task == "adding"
-        else click.option(
             "--row",
             type=click.Choice(rows),
             metavar="ROW",
-            default=rows[0],
-            show_default=True,
-            help="Which row of the paper's table, as `lstm97 list` shows them; those of other methods imply --method.",
-        )
-    )
-    options = (
-        which,
+            help="Which row of the paper's table, as `lstm97 list` shows them; those of other methods imply --method. "
+            f"Default: {rows[0]}.",
+        ),
         click.option(
             "--method",
             type=click.Choice([paper.LSTM, *paper.METHODS]),
@@ -204,6 +213,7 @@ def _task_command(task: str) -> None:
 
     @run.command(
         task,
+        cls=_estimated(lambda: _about_a_trial(task)),
         short_help=f"Run {_ABOUT[task]}.",
         help=f"Run one trial of {_ABOUT[task]}.\n\n"
         "Trains until the paper's stop rule holds, then tests on fresh sequences where the paper does. Exit status 0 "
@@ -222,10 +232,13 @@ def _task_command(task: str) -> None:
         lag: int | None = None,
         row: str | None = None,
     ) -> None:
+        if lag is not None and row is not None:
+            raise click.UsageError("--lag and --row exclude each other: a row of the paper's table has its lag.")
         if lag is not None:
             base = paper.experiment(task, lag, paper.LITERAL)
         else:
-            base = next(one for one in paper.select_rows([task], (paper.LSTM, *paper.METHODS)) if one.row == row)
+            rows = paper.select_rows([task], (paper.LSTM, *paper.METHODS))
+            base = next(one for one in rows if row in (None, one.row))
         try:
             experiment = _read(base, method, reading)
         except ValueError as error:
@@ -261,13 +274,18 @@ def _run_trial(
 ) -> None:
     """Run a trial, show how far it is, and print what came of it."""
     cap = experiment.max_sequences if max_sequences is None else max_sequences
+    lines = _Lines()
+    planned = [paper.PlannedTrial(experiment=experiment, seed=seed, max_sequences=cap)]
+    if (seconds := estimate(planned).seconds) >= WORTH_TELLING:
+        click.echo(f"{experiment.task}: {_duration(seconds)} on average, {_BASIS}", err=True)
     with _bar(f"{experiment.task} |{{bar:8}}| {{n:,}} of {{total:,}} sequences{{postfix}}", cap) as bar:
 
         def show(progress: paper.Progress) -> None:
-            bar.set_postfix_str(
-                f"error {progress.error:.4f}, {progress.steps_per_second / 1e6:.1f} M steps/s", refresh=False
-            )
+            so_far = f"error {progress.error:.4f}, {progress.steps_per_second / 1e6:.1f} M steps/s"
+            bar.set_postfix_str(so_far, refresh=False)
             bar.update(progress.sequences - bar.n)
+            if lines.are_due():
+                lines.write(f"{experiment.task}: {progress.sequences:,} of {cap:,} sequences, {so_far}")
 
         network, trial = paper.run_trial(experiment, seed, max_sequences=cap, callback=show)
 
@@ -307,8 +325,22 @@ def _run_trial(
     help="Of the initial weights.",
 )
 @click.option("--max-bytes", type=click.IntRange(min=1), help="Stop after so many bytes.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_existing_folder,
+    help="Save the trained network to this file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def text(file: Path | None, cells: int, learning_rate: float, seed: int, max_bytes: int | None, as_json: bool) -> None:
+def text(
+    file: Path | None,
+    cells: int,
+    learning_rate: float,
+    seed: int,
+    max_bytes: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Learn to predict the next byte of FILE online, in one pass.
 
     Prints bits per byte from the first byte on, learning included, beside adaptive order-0 and order-2
@@ -322,15 +354,24 @@ def text(file: Path | None, cells: int, learning_rate: float, seed: int, max_byt
             raise click.UsageError(str(error)) from error
     if not math.isfinite(learning_rate):
         raise click.BadParameter(f"{learning_rate} is not a finite number.", param_hint="'--learning-rate'")
+    if out is not None and out.resolve() == file.resolve():
+        raise click.UsageError(f"'{out}' is the text; name another file by --out.")
     settings = paper.TextSettings(cells=cells, learning_rate=learning_rate, seed=seed)
     with file.open("rb") as stream:
         if not stream.peek(1):
             raise click.BadParameter(f"'{file}' is empty.", param_hint="'[FILE]'")
-        record = _learn_text(stream, file, settings, max_bytes)
+        network, record = _learn_text(stream, file, settings, max_bytes)
 
     if as_json:
         click.echo(json.dumps({"file": str(file)} | dataclasses.asdict(record)))
-        return
+    else:
+        _print_text(record, file)
+    if out is not None:
+        network.save(out)
+        click.echo(f"Network saved to {out}.", err=True)
+
+
+def _print_text(record: paper.TextRecord, file: Path) -> None:
     rows = [
         (f"LSTM, {record.cells} cells", f"{record.network_bits:.3f}"),
         ("order-0 model, adaptive", f"{record.order0_bits:.3f}"),
@@ -394,7 +435,7 @@ def _trial_options(default_out: str) -> Callable[[_Command], _Command]:
     return add
 
 
-@lstm97.command()
+@lstm97.command(cls=_estimated(lambda: _about_reproduce()))
 @click.argument("rows", metavar="[ROW]...", nargs=-1)
 @click.option(
     "--reading",
@@ -424,7 +465,7 @@ def reproduce(
 
     ROW is a row's name as `lstm97 list` shows it, the beginning of one (2c-1000), a task's number in the paper (2c, 3)
     or its name (adding); without any, everything is run. What is killed or interrupted goes on with --resume.
-    --methods all adds the rows of the methods the paper compares LSTM with, which take more than half as long again.
+    --methods all adds the rows of the methods the paper compares LSTM with.
     """
     learners = [name.strip() for name in methods.split(",")]
     chosen = _select(rows, (paper.LSTM, *paper.METHODS) if "all" in learners else learners)
@@ -433,9 +474,14 @@ def reproduce(
         trials = trials or paper.QUICK_TRIALS
         if not chosen:
             raise click.UsageError("none of these rows is among the quick ones.")
+    _run_trials(_in_readings(chosen, names, quick), trials=trials, **options)
+
+
+def _in_readings(rows: Sequence[paper.Experiment], names: Sequence[str], quick: bool) -> list[paper.Experiment]:
+    """Rows of LSTM in these readings, and those of other methods, which come in theirs."""
     experiments = []
-    for row in chosen:
-        if row.method != paper.LSTM:  # comes in its readings
+    for row in rows:
+        if row.method != paper.LSTM:
             experiments.append(row)
             continue
         try:
@@ -443,12 +489,10 @@ def reproduce(
         except ValueError as error:
             raise click.BadParameter(f"of {row.task}: {error}", param_hint="'--reading'") from error
         experiments += [paper.reading_of(row.task, name).apply(row) for name in readings]
-    if quick:
-        experiments = [paper.quick(experiment) for experiment in experiments]
-    _run_trials(experiments, trials=trials, **options)
+    return [paper.quick(experiment) for experiment in experiments] if quick else experiments
 
 
-@lstm97.command()
+@lstm97.command(cls=_estimated(lambda: _about_readings()))
 @click.argument("name", metavar="TASK")
 @click.option("--all-rows", is_flag=True, help="Every row of the task instead of the first.")
 @_trial_options("readings.jsonl")
@@ -493,7 +537,7 @@ def report(files: tuple[Path, ...], out: Path, costs_file: Path | None) -> None:
     try:
         from lstm97.paper.report import markdown, page
     except ModuleNotFoundError as error:
-        raise click.ClickException(f'a report needs the package {error.name}: pip install "lstm97[report]"') from error
+        raise click.ClickException(missing("a report", error.name, "report")) from error
     if out.resolve() in [file.resolve() for file in files]:
         raise click.UsageError(f"'{out}' holds records; name another file by --out.")
     try:
@@ -504,7 +548,7 @@ def report(files: tuple[Path, ...], out: Path, costs_file: Path | None) -> None:
     if not trials:
         raise click.UsageError("there is no trial in these files.")
     make = markdown if out.suffix == ".md" else page
-    out.write_text(make(trials, runs, found), encoding="utf-8")
+    write_whole(out, make(trials, runs, found).encode())
     click.echo(f"{len(trials):,} trials reported in {out}.")
 
 
@@ -523,11 +567,15 @@ def costs(out: Path) -> None:
     Takes half a minute. Other programs on the machine make the times longer.
     """
     rows = [("method", "units", "weights", "steps", "ns/step", "ns/step/weight", "KiB")]
+    lines = _Lines()
+    lines.write("costs: about half a minute on an idle machine")
     with _bar("{n} measured {postfix}", None) as bar:
 
         def show(cost: Cost) -> None:
-            bar.set_postfix_str(f"{cost.method}, {cost.n_units} units, {cost.n_steps:,} steps", refresh=False)
+            what = f"{cost.method}, {cost.n_units} units, {cost.n_steps:,} steps"
+            bar.set_postfix_str(what, refresh=False)
             bar.update()
+            lines.write(f"measured: {what}: {cost.nanoseconds:,.0f} ns/step")
 
         measured = measure_costs(show)
     for cost in measured:
@@ -627,6 +675,10 @@ def _run_trials(
     """Run trials of experiments, show how far they are, and sum them up."""
     if out.exists() and not resume:
         raise click.UsageError(f"'{out}' exists; go on with it by --resume, or name another file by --out.")
+    try:
+        thread_count(jobs, usable_cpus())
+    except ValueError as error:  # of LSTM97_NUM_THREADS
+        raise click.ClickException(str(error)) from error
     planned = paper.plan(experiments, trials=trials, max_sequences=max_sequences)
     command = shlex.join(["lstm97", *sys.argv[1:]])
     began = time.perf_counter()
@@ -638,6 +690,7 @@ def _run_trials(
                 raise click.ClickException(str(error)) from error
             with records:
                 left = sum(task.key not in records.trials for task in planned)
+                _announce(planned, records, jobs, where)
                 _run_planned(planned, records, jobs, executor)
     except KeyboardInterrupt:
         if out.exists():
@@ -700,6 +753,7 @@ def _run_planned(
     """Run trials and show how far they are: of those in threads of this process more than of others."""
     began = time.perf_counter()
     left = sum(task.key not in records.trials for task in planned)
+    lines, done = _Lines(), itertools.count(1)
     with _bar("{n:,} of {total:,} trials |{bar:8}| {elapsed}{postfix}", left) as bar:
         steps: dict[paper.Key, int] = {}
         one_at_a_time = threading.Lock()
@@ -707,16 +761,19 @@ def _run_planned(
         def show(task: paper.PlannedTrial, so_far: paper.Progress) -> None:
             with one_at_a_time:
                 steps[task.key] = so_far.steps
-                bar.set_postfix_str(
+                text = (
                     f"{task.experiment.row}: {so_far.sequences:,} sequences, error {so_far.error:.3f}; "
-                    f"{sum(steps.values()) / (time.perf_counter() - began) / 1e6:.0f} M steps/s",
-                    refresh=False,
+                    f"{sum(steps.values()) / (time.perf_counter() - began) / 1e6:.0f} M steps/s"
                 )
+                bar.set_postfix_str(text, refresh=False)
                 bar.update(0)
+                if lines.are_due():
+                    lines.write(f"under way: {text}")
 
         def count(trial: paper.Trial) -> None:
             with one_at_a_time:
                 bar.update()
+                lines.write(f"{next(done):,} of {left:,} trials: {_outcome(trial)}")
 
         if executor is None:
             paper.reproduce(planned, records, jobs=jobs, progress=show, finished=count)
@@ -724,24 +781,124 @@ def _run_planned(
             paper.reproduce(planned, records, executor=executor, finished=count)
 
 
+def _announce(planned: Sequence[paper.PlannedTrial], records: paper.Records, jobs: int | None, where: str) -> None:
+    """Say on stderr how many trials there are to run, and about how long they take."""
+    left = [task for task in planned if task.key not in records.trials]
+    found = estimate(left)
+    if where in ("dask", "mpi"):
+        n, workers = 1, "one core"
+    else:
+        n = min(thread_count(jobs, usable_cpus()), len(left) or 1)
+        workers = f"{n} {where}" if n > 1 else "one core"
+    unknown = f"; {found.unknown:,} of them are of rows without records" if found.unknown else ""
+    time_of = _duration(found.side_by_side(min(n, usable_cpus())))
+    text = f"{len(left):,} of {len(planned):,} trials to run: {time_of} on {workers}, {_BASIS}{unknown}"
+    click.echo(text if left else f"All {len(planned):,} trials have their records.", err=True)
+
+
+_BASIS = f"as recorded trials took ({MACHINE})"
+WORTH_TELLING = 10.0
+"""Seconds that a trial must be expected to take before its estimate is printed."""
+
+
+def _duration(seconds: float) -> str:
+    """A time that is only known roughly."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {seconds / 60:.0f} minutes" if seconds < 90 * 60 else f"about {seconds / 3600:.1f} hours"
+
+
+def _outcome(trial: paper.Trial) -> str:
+    """A trial in a line."""
+    end = "diverged" if trial.diverged else "solved" if trial.solved else "not solved"
+    return (
+        f"{trial.row} {trial.reading}, seed {trial.seed}: {end} after {trial.sequences:,} sequences, "
+        f"{trial.seconds:.1f} s"
+    )
+
+
+def _default_plan(methods: Sequence[str], *, quick: bool = False) -> list[paper.PlannedTrial]:
+    """What `lstm97 reproduce` runs of some methods, in its default readings."""
+    rows = [row for row in paper.select_rows([], methods) if not quick or paper.is_quick(row)]
+    return paper.plan(
+        _in_readings(rows, (paper.LITERAL, paper.CLOSEST), quick), trials=paper.QUICK_TRIALS if quick else None
+    )
+
+
+def _about_reproduce() -> str:
+    everything = estimate(_default_plan((paper.LSTM,))).seconds
+    others = estimate(_default_plan(tuple(paper.METHODS))).seconds
+    quickly = estimate(_default_plan((paper.LSTM,), quick=True)).seconds
+    return (
+        f"Time: {_duration(everything)} of one core for all rows of LSTM, {_duration(others)} more for --methods all, "
+        f"{_duration(quickly)} for --quick, {_BASIS}; divided by --jobs where there are as many cores. "
+        "The first line of a run has the estimate for its own rows."
+    )
+
+
+def _about_readings() -> str:
+    times = []
+    for task, among in paper.READINGS.items():
+        planned = paper.plan([reading.apply(paper.ROWS[task][0]) for reading in among])
+        times.append(f"{task} {_duration(estimate(planned).seconds).removeprefix('about ')}")
+    return f"Time of one core for the first row of a task, {_BASIS}, about: {', '.join(times)}."
+
+
+def _about_a_trial(task: str) -> str:
+    times = []
+    for row in paper.ROWS[task]:
+        closest = paper.reading_of(task, paper.CLOSEST).apply(row)
+        seconds = estimate(paper.plan([closest], trials=1)).seconds
+        times.append(f"{row.row} {_duration(seconds).removeprefix('about ')}")
+    return f"Time of a trial of LSTM in its default reading, {_BASIS}, about: {', '.join(times)}."
+
+
+class _Lines:
+    """Progress as lines on stderr where that is no terminal: after 2 seconds, then rarer, but every 30 seconds."""
+
+    def __init__(self) -> None:
+        self._silent = sys.stderr.isatty()
+        self._wait = 2.0
+        self._due = time.monotonic() + self._wait
+
+    def are_due(self) -> bool:
+        """Whether it is time for a line on what is under way."""
+        return not self._silent and time.monotonic() >= self._due
+
+    def write(self, text: str) -> None:
+        """Write a line, and let the next one wait longer."""
+        if self._silent:
+            return
+        with suppress(OSError):  # whoever read this has gone; the results are still wanted
+            click.echo(text, err=True)
+        self._wait = min(2 * self._wait, 30.0)
+        self._due = time.monotonic() + self._wait
+
+
 def _count(value: float) -> str:
     return "" if math.isnan(value) else f"{value:,.0f}"
 
 
-def _learn_text(stream: BinaryIO, file: Path, settings: paper.TextSettings, max_bytes: int | None) -> paper.TextRecord:
+def _learn_text(
+    stream: BinaryIO, file: Path, settings: paper.TextSettings, max_bytes: int | None
+) -> tuple[Network, paper.TextRecord]:
     size = file.stat().st_size  # 0 for a pipe, whose length nobody knows
     total = min(filter(None, (size, max_bytes)), default=None)
+    lines = _Lines()
     position = "{percentage:3.0f}% |{bar:8}|" if total else "{n:,} bytes,"
     with _bar(f"text {position} bits/byte so far: {{desc}}", total) as bar:
 
         def show(record: paper.TextRecord) -> None:
-            bar.set_description_str(
-                f"LSTM {record.network_bits:.2f}, order-0 {record.order0_bits:.2f}, order-2 {record.order2_bits:.2f}",
-                refresh=False,
+            so_far = (
+                f"LSTM {record.network_bits:.2f}, order-0 {record.order0_bits:.2f}, order-2 {record.order2_bits:.2f}"
             )
+            bar.set_description_str(so_far, refresh=False)
             bar.update(record.n_bytes - bar.n)
+            if lines.are_due():
+                of = f" of {total:,}" if total else ""
+                lines.write(f"text: {record.n_bytes:,}{of} bytes, bits/byte so far: {so_far}")
 
-        return paper.learn_text(stream, settings, max_bytes=max_bytes, callback=show)[1]
+        return paper.learn_text(stream, settings, max_bytes=max_bytes, callback=show)
 
 
 def _bar(layout: str, total: int | None) -> tqdm[NoReturn]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,10 +39,19 @@ def _choose() -> tuple[str, str]:
     if not asked:
         return runnable()[-1], "the fastest this CPU can run"
     if asked not in present():
-        raise ImportError(f"LSTM97_KERNEL is {asked!r}; this installation has {', '.join(present())}")
+        raise _refusal(f"LSTM97_KERNEL is {asked!r}; this installation has {', '.join(present())}")
     if asked not in runnable():
-        raise ImportError(f"LSTM97_KERNEL is {asked!r}; this CPU can only run {', '.join(runnable())}")
+        raise _refusal(f"LSTM97_KERNEL is {asked!r}; this CPU can only run {', '.join(runnable())}")
     return asked, "asked for by LSTM97_KERNEL"
+
+
+def _refusal(message: str) -> BaseException:
+    """An ImportError. Where this program is the command `lstm97`, which is not there yet to catch it, its last line."""
+    begun_as = set(pairwise(sys.orig_argv))
+    script = Path((getattr(sys, "argv", None) or [""])[0]).name
+    if {("-m", "lstm97"), ("-m", "lstm97.cli")} & begun_as or script in ("lstm97", "lstm97.exe"):
+        return SystemExit(f"lstm97: {message}")
+    return ImportError(message)
 
 
 build, _reason = _choose()

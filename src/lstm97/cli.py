@@ -7,12 +7,14 @@ import sys
 
 def main() -> None:
     """Run the `lstm97` command; without the extra `cli`, say how to install it and exit with status 1."""
+    from lstm97._extras import missing
+
     try:
         from lstm97._commands import lstm97
     except ModuleNotFoundError as error:
         if error.name not in {"click", "tqdm"}:
             raise
-        print(f'lstm97: the command needs the package {error.name}: pip install "lstm97[cli]"', file=sys.stderr)
+        print(f"lstm97: {missing('the command', error.name, 'cli')}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

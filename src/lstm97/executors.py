@@ -23,6 +23,7 @@ from typing import Any
 import lstm97
 from lstm97 import _dispatch
 from lstm97._checks import integer
+from lstm97._extras import missing
 from lstm97._threads import thread_count, usable_cpus
 
 NAMES = ("threads", "processes", "dask", "mpi")
@@ -206,9 +207,7 @@ def _package(name: str, extra: str) -> Any:
     try:
         return import_module(name)  # not by a statement: types are checked without it too
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'an executor {extra!r} needs the package {error.name}: pip install "lstm97[{extra}]"', name=error.name
-        ) from error
+        raise ModuleNotFoundError(missing(f"an executor {extra!r}", error.name, extra), name=error.name) from error
 
 
 def give_up(executor: Executor, futures: Iterable[Future[Any]], error: BaseException) -> None:

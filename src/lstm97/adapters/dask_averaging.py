@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lstm97 import persistence
 from lstm97._checks import integer, positive
+from lstm97._extras import missing
 from lstm97.network import Network
 from lstm97.sequences import Sequences, as_sequences
 from lstm97.training import train
@@ -152,9 +153,7 @@ def train_averaged(
         distributed = import_module("distributed")  # not by a statement: types are checked without it too
         dask = import_module("dask")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'train_averaged needs the package {error.name}: pip install "lstm97[dask]"', name=error.name
-        ) from error
+        raise ModuleNotFoundError(missing("train_averaged", error.name, "dask"), name=error.name) from error
     if not isinstance(client, distributed.Client):
         raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}")
     if client.asynchronous:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import lstm97
+from lstm97._extras import missing
 from lstm97._files import write_whole
 from lstm97._layout import LANE_ORDER
 from lstm97.network import Network, _float_dtype
@@ -99,9 +100,7 @@ def export_onnx(
     try:
         onnx = import_module("onnx")  # not by a statement: types are checked without it too
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'export_onnx needs the package {error.name}: pip install "lstm97[onnx]"', name=error.name
-        ) from error
+        raise ModuleNotFoundError(missing("export_onnx", error.name, "onnx"), name=error.name) from error
     graph = _Graph(onnx, real, "step." if sequence else "")
     _add_step(graph, net.topology, weights)
     made = _sequence_graph(graph, net.topology) if sequence else _step_graph(graph, net.topology)

@@ -1,0 +1,5 @@
+"""``python -m lstm97`` is the command `lstm97`."""
+
+from lstm97.cli import main
+
+main()
