@@ -32,6 +32,7 @@ from lstm97.paper.costs import measure as measure_costs
 from lstm97.paper.costs import read as read_costs
 from lstm97.paper.costs import write as write_costs
 from lstm97.paper.estimates import MACHINE, estimate
+from lstm97.paper.result_lines import group as group_by_row
 from lstm97.paper.tasks import SHORTEST_LAG
 from lstm97.persistence import load, write_whole
 
@@ -545,11 +546,21 @@ def report(files: tuple[Path, ...], out: Path, costs_file: Path | None) -> None:
         found = read_costs(costs_file)[0] if costs_file else []
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    if not trials:
-        raise click.UsageError("there is no trial in these files.")
+    n_reported = sum(map(len, group_by_row(trials).values()))
+    if not n_reported:
+        raise click.UsageError("there is no trial of a row of the paper in these files.")
     make = markdown if out.suffix == ".md" else page
     write_whole(out, make(trials, runs, found).encode())
-    click.echo(f"{len(trials):,} trials reported in {out}.")
+    left_out = len(trials) - n_reported
+    click.echo(
+        f"{n_reported:,} trials reported in {out}"
+        + (
+            f"; {left_out:,} more left out: given up earlier than others of their row and reading, or of no row of the "
+            "paper."
+            if left_out
+            else "."
+        )
+    )
 
 
 @lstm97.command()

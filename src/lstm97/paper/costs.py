@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lstm97 import Network, Topology
 from lstm97.methods import BPTT, RCC, RTRL, Chunker, ChunkerTopology, Elman, Learner, RecurrentTopology, train
+from lstm97.paper.records import is_count, is_measure, strict_json
 
 UNITS = (2, 4, 8, 16, 32, 64, 128)
 LARGEST: Mapping[str, int] = {"rtrl": 64, "chunker": 64}
@@ -176,7 +177,17 @@ def read(path: str | PathLike[str]) -> tuple[list[Cost], dict[str, Any]]:
         If it is no such file.
     """
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-        return [Cost(**cost) for cost in values["costs"]], dict(values["run"])
+        values = strict_json(Path(path).read_bytes())
+        return [_checked(Cost(**cost)) for cost in values["costs"]], dict(values["run"])
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: not a file of costs: {error}") from error
+        raise ValueError(f"{path}: not a file of costs: {str(error)[:200]}") from error
+
+
+def _checked(cost: Cost) -> Cost:
+    """A cost; ValueError if it is none of those that are measured."""
+    if cost.method not in MEASURED:
+        raise ValueError("a method is none of those that are measured")
+    counts = (cost.n_units, cost.n_weights, cost.n_steps, cost.n_bytes)
+    if not all(map(is_count, counts)) or not is_measure(cost.nanoseconds) or not min(counts) or not cost.nanoseconds:
+        raise ValueError("a cost is no number above 0")
+    return cost

@@ -14,15 +14,15 @@ import platform
 import re
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NoReturn, Self
 
 import numpy as np
 
 import lstm97
-from lstm97.paper.runner import Trial
+from lstm97.paper.runner import CURVE_POINTS, Trial
 
 try:
     import fcntl
@@ -133,7 +133,7 @@ def from_line(line: bytes) -> Trial:
     ValueError
         If the line is no record of a trial.
     """
-    return _trial(json.loads(line))
+    return _trial(strict_json(line))
 
 
 def read_records(*paths: str | os.PathLike[str]) -> tuple[list[Trial], list[dict[str, Any]]]:
@@ -194,24 +194,118 @@ def _lock(file: BinaryIO) -> None:
 
 def _trials(content: bytes, path: Path, runs: list[dict[str, Any]] | None = None) -> Iterator[Trial]:
     """The trials of a file, and into `runs` what they come from; an unfinished last line does not count."""
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].split(b"\n")[:-1], 1):
         try:
-            values = json.loads(line)
-            if values.keys() == {"run"}:
+            values = strict_json(line)
+            if isinstance(values, dict) and values.keys() == {"run"}:
                 if runs is not None:
-                    runs.append(values["run"])
+                    runs.append(_run(values["run"]))
                 continue
-            yield _trial(values)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}, line {number}: not the record of a trial: {error}") from error
+            trial = _trial(values)
+        except ValueError as error:
+            told = str(error).partition("\n")[0][:200]
+            raise ValueError(f"{path}, line {number}: not the record of a trial: {told}") from error
+        yield trial
 
 
-def _trial(values: dict[str, Any]) -> Trial:
-    """The trial of a line's values; ValueError, or TypeError of what is no sequence, if they are others."""
-    fields = {field.name for field in dataclasses.fields(Trial)}
-    if values.keys() != fields:
-        raise ValueError(f"keys {sorted(fields ^ values.keys())} are missing or unknown")
+# ---- what a file may hold ----
+
+LARGEST = 2**53
+"""Whole numbers in a file are at most so large."""
+
+
+def strict_json(data: bytes) -> Any:
+    """Return what JSON in UTF-8 says; ValueError if it is anything else, has a key twice, or nests without end."""
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_mapping, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key is there twice")
+    return values
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is a string that UTF-8 can write, so no half of a surrogate pair."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number, 0 or more, that a float can tell from its neighbours."""
+    return type(value) is int and 0 <= value <= LARGEST
+
+
+def is_measure(value: Any) -> bool:
+    """Whether a value is a number, 0 or more, of which a sum is finite."""
+    return is_count(value) or (type(value) is float and 0 <= value <= 1e300)
+
+
+def _is_curve(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= CURVE_POINTS and all(map(is_measure, value))
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_count, value))
+
+
+def _are_stages(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(is_text, value)) and all(map(is_count, value.values()))
+
+
+def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("row", "task", "reading"), (is_text, "a text")),
+    "diverged": (_or_none(is_text), "a text or null"),
+    "solved": (lambda value: isinstance(value, bool), "true or false"),
+    **dict.fromkeys(
+        ("lag", "seed", "max_sequences", "sequences", "steps", "curve_every", "test_sequences"),
+        (is_count, "a whole number, 0 or more"),
+    ),
+    "test_wrong": (_or_none(is_count), "a whole number, 0 or more, or null"),
+    "stages": (_are_stages, "an object of whole numbers"),
+    "grown": (_are_counts, "a list of whole numbers"),
+    "curve": (_is_curve, f"a list of at most {CURVE_POINTS} numbers, 0 or more"),
+    **dict.fromkeys(("train_error", "test_error"), (_or_none(is_measure), "a number, 0 or more, or null")),
+    **dict.fromkeys(
+        ("seconds", "train_seconds", "draw_seconds", "steps_per_second"), (is_measure, "a number, 0 or more")
+    ),
+}
+"""What each field of a trial has to be."""
+
+
+def _trial(values: Any) -> Trial:
+    """The trial of a line's values; ValueError if they are others."""
+    if not isinstance(values, dict):
+        raise ValueError("it is no object")
+    if values.keys() != _FIELDS.keys():
+        raise ValueError(f"keys {sorted(_FIELDS.keys() ^ values.keys())} are missing or unknown")
+    for name, (check, wanted) in _FIELDS.items():
+        if not check(values[name]):
+            raise ValueError(f"{name} is not {wanted}")
     return Trial(**values | {"grown": tuple(values["grown"]), "curve": tuple(values["curve"])})
+
+
+def _run(values: Any) -> dict[str, Any]:
+    """What a run depends on: texts and numbers by their names."""
+    if not isinstance(values, dict) or not all(
+        is_text(name) and (value is None or is_text(value) or is_count(value)) for name, value in values.items()
+    ):
+        raise ValueError("a run is not an object of texts and whole numbers")
+    return values
 
 
 def _line(values: dict[str, Any]) -> bytes:

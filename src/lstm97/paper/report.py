@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +121,7 @@ def markdown(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], costs: 
         What `lstm97.paper.costs.measure` found, if the report is to have that too.
     """
     groups = group(trials)
-    parts = ["# The rerun of the paper", *_overview(groups, runs)]
+    parts = ["# The rerun of the paper", *map(_m, _overview(groups, runs))]
     for section in sections(groups):
         parts += [f"## {section.title}", *_notes(section.rows)]
         parts.append(_markdown_table(("row", "reading", *HEADER), _labelled(section.rows, groups)))
@@ -228,12 +229,16 @@ def _overview(groups: Groups, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     training = sum(trial.train_seconds for trial in trials) / seconds
     drawing = sum(trial.draw_seconds for trial in trials) / seconds
     where: dict[str, dict[str, None]] = {}
+
+    def told(run: Mapping[str, Any], name: str) -> str:
+        return " ".join(str(run.get(name)).split())[:100]
+
     for run in runs:
         machine = (
-            f"{run['processor']}, {run['cores']} cores, lstm97 {run['version']}, build {run['build']}, "
-            f"Python {run['python']}, NumPy {run['numpy']}"
+            f"{told(run, 'processor')}, {told(run, 'cores')} cores, lstm97 {told(run, 'version')}, "
+            f"build {told(run, 'build')}, Python {told(run, 'python')}, NumPy {told(run, 'numpy')}"
         )
-        where.setdefault(machine, {})[str(run["commit"])] = None
+        where.setdefault(machine, {})[told(run, "commit")] = None
     return [
         f"{len(trials):,} trials, {sum(trial.solved for trial in trials):,} of them solved; "
         f"{steps:,} training steps in {seconds / 60:,.0f} minutes of threads, waiting for a core included: "
@@ -351,7 +356,13 @@ def _markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> st
 
 
 def _e(text: str) -> str:
+    """A text in HTML."""
     return html.escape(text)
+
+
+def _m(text: str) -> str:
+    """A text in Markdown, where nothing in it means anything."""
+    return re.sub(r"([\\`*_\[\]#|~])", r"\\\1", html.escape(text, quote=False))
 
 
 def _cells(line: Line) -> str:
