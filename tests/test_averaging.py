@@ -16,6 +16,7 @@ import dask
 import numpy as np
 import pytest
 from distributed import CancelledError, Client, Future, LocalCluster
+from test_readme import ALL_CORES, FOR_A_CLUSTER, blocks
 from topologies import may_lack_targets
 
 import lstm97
@@ -471,3 +472,17 @@ def test_clients_that_do_not_wait_are_refused(client):
 
     with pytest.raises(ValueError, match=r"client is asynchronous, .* asynchronous=False"):
         asyncio.run(call())
+
+
+@pytest.mark.slow
+def test_the_example_of_the_docs_runs(client):
+    (code,) = [code for code in blocks("python", ALL_CORES) if FOR_A_CLUSTER in code]
+    names = {"__name__": "__main__", "net": network(), "paths": range(2)}
+    exec("import numpy as np\ndef load(i): return np.full((20, 5, 2), i / 2), np.full((20, 1), i / 2)\n", names)
+    before = names["net"].parameters
+    address = '"tcp://scheduler:8786"'
+    assert address in code
+    exec(code.replace(address, repr(client.cluster.scheduler_address)), names)
+    names["client"].close()
+    assert len(names["rounds"]) == 100
+    assert (names["net"].parameters != before).any()

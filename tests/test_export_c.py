@@ -774,3 +774,12 @@ def test_the_example_learns(target, tmp_path):
     signal = np.sin(0.5 * np.arange(1001, dtype="float32"))
     forecasts = net.run(signal[:-1, None])[200:, 0]
     assert np.mean((forecasts - signal[201:]) ** 2) < first / 10
+
+
+def test_the_example_of_the_docs_compiles(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "embedding.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```c\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    export_c(Network(Topology(2, 1), "float32"), tmp_path / "adding.c", learn=True, name="adding")
+    main = "int main(void)\n{\n    float x[2] = {0}, y[1];\n    begin();\n    return observe(x, x, y);\n}\n"
+    (tmp_path / "host.c").write_text(code + main)
+    subprocess.run(CC.build(tmp_path), check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from benchmarks import averaging, headlines, hosts, latency
 from waiting import HANGS
 
 import lstm97
+from lstm97 import methods
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,7 +28,7 @@ KEEPING_ALIVE, METHODS, EMBEDDING, ALL_CORES = (
     (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     for name in ("keeping-alive", "methods", "embedding", "all-cores")
 )
-# Of the examples for a cluster, which is not there: tests/test_averaging.py does the same with one
+# The example for a cluster, which tests/test_averaging.py runs on one
 FOR_A_CLUSTER = "from distributed import Client"
 
 
@@ -71,6 +73,15 @@ def test_examples_that_need_a_peer_run_too(tmp_path):
     run_example(code, tmp_path)
 
 
+def test_learners_have_the_calls_that_their_page_says_and_no_others():
+    has, lacks = re.search(r"A learner has (.*?)What it does not have:(.*?)Learners work", METHODS, re.DOTALL).groups()
+    for method in methods.METHODS.values():
+        assert all(callable(getattr(method, name)) for name in re.findall(r"`(\w+)`", has))
+        assert not any(hasattr(method, name) for name in re.findall(r"`(\w+)`", lacks))
+        assert not {"state", "out", "record"} & set(inspect.signature(method.run).parameters)
+        assert not {"batch_size", "threads", "checkpoint"} & set(inspect.signature(method.train).parameters)
+
+
 def run_example(code, folder):
     """The lines that an example says it prints, and those that it prints."""
     done = subprocess.run(
@@ -109,7 +120,13 @@ def test_figures_of_all_cores_are_those_that_the_commands_print(tables):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "wheels/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "wheels/README.md",
+        *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    ],
 )
 def test_links_to_files_lead_somewhere(page):
     path = ROOT / page

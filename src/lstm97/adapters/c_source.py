@@ -252,6 +252,7 @@ def _with_names(text: str, name: str, dtype: np.dtype[Any]) -> str:
         for double, single in (
             ("typedef double", "typedef float"),
             ("1e290", "1e30f"),
+            ("700.0", "80.0f"),
             ("uint64_t", "uint32_t"),
             ("UINT64_C(0x7FF0000000000000)", "UINT32_C(0x7F800000)"),
         ):
@@ -470,12 +471,8 @@ static void lstm97_add_scaled(lstm97_real *LSTM97_RESTRICT to, const lstm97_real
 """
 
 _LOGISTIC = r"""
-/* 1 / (1 + exp(-a)), (3), of an exponential that cannot overflow. */
-static lstm97_real lstm97_logistic(lstm97_real a)
-{
-    lstm97_real e = exp(-fabs(a));
-    return (a < 0 ? e : 1) / (1 + e);
-}
+/* 1 / (1 + exp(-a)), (3). The exponential stops before it overflows: with -Ofast, 1 / infinity may be NaN. */
+static lstm97_real lstm97_logistic(lstm97_real a) { return 1 / (1 + exp(a < -700.0 ? 700.0 : -a)); }
 """
 
 _CELL_FUNCTIONS = r"""

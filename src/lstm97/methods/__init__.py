@@ -1,4 +1,4 @@
-"""The methods the 1997 paper compares LSTM with, each a learner that is used as `lstm97.Network` is.
+"""The methods the 1997 paper compares LSTM with, each a learner with the calls of `lstm97.Network` for one stream.
 
 `RTRL`, `BPTT` and `Elman` train nets of `RecurrentTopology`, `Chunker` two of them, `RCC` grows one of its own. `train`
 and `predict` take any of them, and an `lstm97.Network`.

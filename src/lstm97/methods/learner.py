@@ -1,4 +1,4 @@
-"""What all the methods have in common: the calls of `lstm97.Network` and of `lstm97.train`, on other nets."""
+"""What all the methods have in common: calls like those of `lstm97.Network` and `lstm97.train`, on other nets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Units(Protocol):
 
 
 class Learner(ABC):
-    """A net with a learning rule of its own, used as `lstm97.Network` is: streams, sequences, files."""
+    """A net with a learning rule of its own: one stream, sequences, files."""
 
     method: ClassVar[str]
     """The name of the learning rule."""
