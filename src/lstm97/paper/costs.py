@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lstm97 import Network, Topology
 from lstm97.methods import BPTT, RCC, RTRL, Chunker, ChunkerTopology, Elman, Learner, RecurrentTopology, train
 from lstm97.paper.records import is_count, is_measure, strict_json
+from lstm97.persistence import write_whole
 
 UNITS = (2, 4, 8, 16, 32, 64, 128)
 LARGEST: Mapping[str, int] = {"rtrl": 64, "chunker": 64}
@@ -163,7 +164,7 @@ def _cost(name: str, n_units: int, n_steps: int) -> Cost:
 def write(path: str | PathLike[str], costs: Sequence[Cost], run: Mapping[str, Any]) -> None:
     """Write costs and what they depend on, as `describe_run` tells it, to a file."""
     lines = ",\n".join(json.dumps(asdict(cost)) for cost in costs)
-    Path(path).write_text(f'{{"run": {json.dumps(dict(run))},\n"costs": [\n{lines}\n]}}\n', encoding="utf-8")
+    write_whole(path, f'{{"run": {json.dumps(dict(run))},\n"costs": [\n{lines}\n]}}\n'.encode())
 
 
 def read(path: str | PathLike[str]) -> tuple[list[Cost], dict[str, Any]]:
