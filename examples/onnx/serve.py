@@ -1,6 +1,6 @@
 """Train a network, then serve it in ONNX Runtime: streams take turns, and each has a state that its calls hand on.
 
-Run it with ``pip install onnx onnxruntime``, beside lstm97. A server needs nothing of lstm97 but the file: `Server` is all
+Beside lstm97 it needs ``pip install onnx onnxruntime``. A server needs nothing of lstm97 but the file: `Server` is all
 of it.
 """
 
