@@ -27,7 +27,8 @@ def every_call(net, rng):
     n_inputs, n_outputs = net.topology.n_inputs, net.topology.n_outputs
     X = rng.uniform(-1, 1, (n, n_inputs)).astype(net.dtype)
     targets = rng.uniform(0, 1, (n, n_outputs)).astype(net.dtype)
-    symbols, classes = rng.integers(n_inputs, size=n), rng.integers(n_outputs, size=n)
+    symbols = rng.integers(n_inputs, size=n)
+    classes = rng.integers(n_outputs, size=n) if n_outputs > 1 else targets
     sparse = targets.copy()
     sparse[::3] = np.nan
     sequences, answers = [X[:25], X[25:], X[:3]], [sparse[:25], sparse[25:], sparse[:3]]

@@ -27,7 +27,9 @@ def main():
     streams = []
     for seed in range(4):
         net = lstm97.Network(
-            lstm97.Topology(2, 1, forget_gates=True), dtype=("float64", "float32")[seed % 2], seed=seed
+            lstm97.Topology(2, 1, forget_gates=True, output="identity"),
+            dtype=("float64", "float32")[seed % 2],
+            seed=seed,
         )
         state = net.new_state()
         net.learn([0.1, 0.2], [0.3], state=state)

@@ -42,6 +42,8 @@ NETS = (
     Topology(3, 2, output="identity", input_squash="identity", output_squash="identity"),  # overflows readily
 )
 FILE = persistence.to_bytes(Network(NETS[0]), True)
+pytestmark = pytest.mark.filterwarnings("ignore:no target was found", "ignore:targets from .* out of reach")
+
 X, Y = np.linspace(-1, 1, 12).reshape(4, 3), np.linspace(0, 1, 8).reshape(4, 2)
 
 
@@ -393,6 +395,11 @@ CALLS = {
         {"X": ROWS, "targets": TARGETS, **LEARNING, "out": out(4, 2)}, net_of, ("weights", "states"),
     ),
     "Network.step": Call({"x": ROW, "state": STATE, "out": out(2)}, net_of, ("states",)),
+    "Network.peek": Call({"x": ROW, "state": STATE, "out": out(2)}, net_of),
+    "State.assign": Call(
+        {"other": one_of(Made(attrgetter("stream")), Made(attrgetter("net.state")), wrong=(None, 1, "x", FOREIGN))},
+        attrgetter("net.state"), ("states",),
+    ),
     "Network.run": Call({"X": ROWS, "record": RECORD, "state": STATE, "out": out(4, 2)}, net_of, ("states",)),
     "Network.reset": Call({"state": STATE}, net_of, ("states",)),
     "Network.save": Call({

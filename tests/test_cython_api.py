@@ -162,7 +162,7 @@ def test_bound_for_inference_others_may_learn():
     other = net.new_state()
     with Bound(net.state, learns=False) as bound:
         before = bound.step(X), bound.y.copy()
-        net.learn(X, [9.0], 0.5, state=other)
+        net.learn(X, [0.9], 0.5, state=other)
         bound.reset()
         assert bound.step(X) == "ok"
         assert not np.array_equal(bound.y, before[1])

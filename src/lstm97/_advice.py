@@ -40,6 +40,10 @@ class Advice:
         """Whether targets are still to be looked at: those of linear outputs may be anything."""
         return self._topology.output != "identity" and "targets" not in self._said
 
+    def accept_targets(self) -> None:
+        """Say nothing of targets out of reach: there is noise on them."""
+        self._said.add("targets")
+
     def look_at_targets(self, rows: NDArray[Any]) -> None:
         """Warn of targets that the output units cannot reach; NaN is none."""
         if self.watches_targets and rows.size:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from lstm97 import Network, executors, paper
 from lstm97._extras import missing
+from lstm97._files import write_whole
 from lstm97._threads import thread_count, usable_cpus
 from lstm97.adapters import c_source, onnx_model
 from lstm97.paper.costs import Cost
@@ -34,7 +35,7 @@ from lstm97.paper.costs import write as write_costs
 from lstm97.paper.estimates import MACHINE, estimate
 from lstm97.paper.result_lines import group as group_by_row
 from lstm97.paper.tasks import SHORTEST_LAG
-from lstm97.persistence import load, write_whole
+from lstm97.persistence import load
 
 _TEXT = paper.TextSettings()
 _Command = TypeVar("_Command", bound=Callable[..., Any])

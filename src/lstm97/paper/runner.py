@@ -183,13 +183,15 @@ def _initial_lstm(experiment: Experiment, seed: np.random.SeedSequence) -> Netwo
     blocks = topology.blocks
     n = len(blocks) - (experiment.growth.n_blocks if experiment.growth else 0)
     biases = (experiment.input_gate_bias, experiment.output_gate_bias)
-    return Network(
+    net = Network(
         replace(topology, blocks=blocks[:n]),
         seed=seed,
         init_range=experiment.init_range,
         input_gate_bias=None if biases[0] is None else biases[0][:n],
         output_gate_bias=None if biases[1] is None else biases[1][:n],
     )
+    net._advice.accept_targets()  # of the two-sequence problem with noise on its targets
+    return net
 
 
 class _Training:
