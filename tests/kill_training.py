@@ -39,7 +39,7 @@ for _ in range(n_kills):
     if child == 0:
         run(path, checkpointed=True)
         os._exit(0)
-    time.sleep(random.uniform(0, whole / n_kills))  # half of the run, more or less, before the last kill
+    time.sleep(random.uniform(0, 2 * whole / n_kills))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status):

@@ -247,7 +247,8 @@ def test_bad_arguments(arguments, error):
         train(Network(Topology(2, 1)), INPUTS, TARGETS, checkpoint="x")
 
 
-@pytest.mark.parametrize("n_kills", [8, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_kills", [40])
 def test_kills_at_any_instant(tmp_path, n_kills):
     done = subprocess.run(
         [sys.executable, "-W", "error", str(HERE / "kill_training.py"), str(tmp_path), str(n_kills)],

@@ -15,11 +15,36 @@ LARGE = 5.0
 """Inputs and targets beyond this are not what weights of 0.1 and learning rates of 0.1 are made for."""
 
 
+AT_ONCE = 10_000
+"""Numbers looked at together, so that looking takes no memory to speak of."""
+
+
 def scaling(largest_input: float, largest_target: float) -> str:
     """What to do about data as large as this; nothing if they are not large."""
     found = {"inputs": largest_input, "targets": largest_target}
     large = [f"{name} that reach {size:.3g}" for name, size in found.items() if size > LARGE]
     return f"scale {' and '.join(large)} to about 1" if large else ""
+
+
+def extent(rows: NDArray[Any]) -> tuple[float, float]:
+    """The lowest and the highest number; NaN is none. No NaN is compared, which would trap where a host has it so."""
+    flat = rows.reshape(-1)  # a view, as all that is packed is contiguous
+    found = []
+    for begin in range(0, len(flat), AT_ONCE):
+        part = flat[begin : begin + AT_ONCE]
+        if (given := part[~np.isnan(part)]).size:
+            found += [float(given.min()), float(given.max())]
+    return min(found, default=0.0), max(found, default=0.0)
+
+
+def has_none(rows: NDArray[Any]) -> bool:
+    """Whether there is no target at all: every class is -1, or every row NaN."""
+    first = rows if rows.ndim == 1 else rows[:, 0]
+    for begin in range(0, len(first), AT_ONCE):
+        part = first[begin : begin + AT_ONCE]
+        if (part >= 0 if rows.ndim == 1 else ~np.isnan(part)).any():
+            return False
+    return True
 
 
 class Advice:
@@ -47,7 +72,7 @@ class Advice:
     def look_at_targets(self, rows: NDArray[Any]) -> None:
         """Warn of targets that the output units cannot reach; NaN is none."""
         if self.watches_targets and rows.size:
-            lowest, highest = float(np.fmin.reduce(rows, axis=None)), float(np.fmax.reduce(rows, axis=None))
+            lowest, highest = extent(rows)
             if lowest < 0 or highest > 1:
                 self._warn(
                     "targets",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm97._advice import scaling
+from lstm97._advice import extent, has_none, scaling
 from lstm97._checks import COUNTABLE, integer, not_negative, positive
 from lstm97._crew import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
 from lstm97._threads import available_cpus, thread_count
@@ -324,7 +324,7 @@ def train(
     rows, per_sequence = as_targets(targets, packed, net._layout)
     if rows.ndim == 2:
         net._advice.look_at_targets(rows)
-    if rows.size and not (rows >= 0 if rows.ndim == 1 else rows[:, 0] == rows[:, 0]).any():
+    if rows.size and has_none(rows):
         net._advice.no_targets()
     presentation = presented(order, len(packed))
     generator = order if isinstance(order, np.random.Generator) else None
@@ -409,8 +409,8 @@ def _look_at_cells(net: Network, inputs: Sequences, targets: Array) -> None:
     if advice.has_seen_training or inputs.is_symbols or not inputs.n_steps:
         return
     advice.has_seen_training = True
-    largest_input = float(np.abs(inputs.values).max())
-    largest_target = 0.0 if targets.ndim == 1 else float(np.fmax.reduce(np.abs(targets), axis=None, initial=0))
+    largest_input = max(map(abs, extent(inputs.values)))
+    largest_target = 0.0 if targets.ndim == 1 else max(map(abs, extent(targets)))
     if not scaling(largest_input, largest_target):
         return
     state = State(net)
