@@ -247,6 +247,89 @@ def test_bad_arguments(arguments, error):
         train(Network(Topology(2, 1)), INPUTS, TARGETS, checkpoint="x")
 
 
+# ---- whose it is ----
+
+
+def refused(path, net, words, **how):
+    before = net.parameters, path.read_bytes()
+    with pytest.raises(
+        ValueError, match=f"is the checkpoint of another run, which differs in {words}; give another path"
+    ):
+        train(net, INPUTS, TARGETS, **({"epochs": 2, "checkpoint": Checkpoint(path)} | how))
+    assert np.array_equal(net.parameters, before[0])
+    assert path.read_bytes() == before[1]
+
+
+def test_networks_and_generators_of_other_seeds_are_refused(tmp_path):
+    path = tmp_path / "run"
+    order = np.random.default_rng(1)
+    train(Network(Topology(2, 1), seed=0), INPUTS, TARGETS, epochs=2, order=order, checkpoint=Checkpoint(path))
+    refused(path, Network(Topology(2, 1), seed=1), "first weights", order=np.random.default_rng(1))
+    refused(path, Network(Topology(2, 1), seed=0), "generator", order=np.random.default_rng(2))
+    refused(path, Network(Topology(2, 1), seed=0), "learning_rate", order=np.random.default_rng(1), learning_rate=0.2)
+    refused(path, Network(Topology(2, 1), seed=0), "order, generator", order=None)
+    history = train(Network(Topology(2, 1)), INPUTS, TARGETS)
+    refused(path, Network(Topology(2, 1)), "history", order=np.random.default_rng(1), history=history)
+    generator = np.random.default_rng(2)
+    refused(path, Network(Topology(2, 1), seed=0), "generator", order=generator)
+    assert generator.bit_generator.state == np.random.default_rng(2).bit_generator.state
+
+
+def test_the_same_objects_go_on_after_an_end_an_interrupt_and_more_epochs(tmp_path):
+    path, rate = tmp_path / "run", 0.5
+    expected = run(None, {}, generator=np.random.PCG64, epochs=6)
+    net, order, history = Network(Topology(2, 1), seed=1), np.random.Generator(np.random.PCG64(5)), History()
+    how = {"learning_rate": rate, "order": order, "history": history, "checkpoint": Checkpoint(path, sequences=7)}
+    train(net, INPUTS, TARGETS, epochs=2, **how)
+
+    def interrupt(done):
+        if done.epochs == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(net, INPUTS, TARGETS, epochs=6, callback=interrupt, **how)
+    train(net, INPUTS, TARGETS, epochs=6, **how)
+    assert_same((net.parameters, history), expected)
+
+
+@pytest.mark.filterwarnings("ignore:targets from")
+def test_after_an_overflow_another_learning_rate_goes_on_and_another_network_does_not(tmp_path):
+    path = tmp_path / "run"
+    topology = Topology(2, 1, output="identity", output_squash="identity")
+    X, T = INPUTS, np.full((len(INPUTS), 1), 0.5)
+
+    def call(net, rate):
+        return train(net, X, T, rate, epochs=3, checkpoint=Checkpoint(path, sequences=5))
+
+    net = Network(topology)
+    with pytest.raises(FloatingPointError, match="try a smaller learning_rate"):
+        call(net, 1e200)
+    with pytest.raises(ValueError, match="differs in first weights"):
+        call(Network(topology, seed=1), 0.01)
+    history = call(net, 0.01)  # the same object, which the overflow has left in the middle of things
+    assert (history.epochs, history.sequences) == (3, 3 * len(X))
+    with pytest.raises(ValueError, match="differs in learning_rate"):
+        call(Network(topology), 0.02)
+    path.unlink()
+    with pytest.raises(FloatingPointError):
+        call(Network(topology), 1e200)
+    again = Network(topology)  # as after a new start of the program
+    call(again, 0.01)
+    assert np.isfinite(again.parameters).all()
+
+
+def test_refused_calls_move_no_generator_and_write_no_file(tmp_path):
+    path = tmp_path / "run"
+    for how in ({"learning_rate": 1e300}, {"learning_rate": -1}, {"batch_size": 3}, {"targets": TARGETS[1:]}):
+        net, order = Network(Topology(2, 1), "float32"), np.random.default_rng(1)
+        before = order.bit_generator.state
+        arguments = {"targets": TARGETS, "order": order, "checkpoint": Checkpoint(path), **how}
+        with pytest.raises(ValueError, match=r"."):
+            train(net, INPUTS, **arguments)
+        assert order.bit_generator.state == before
+        assert not path.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("n_kills", [40])
 def test_kills_at_any_instant(tmp_path, n_kills):

@@ -11,11 +11,13 @@ import signal
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save as serialize
 from topologies import cases, topologies
@@ -148,6 +150,65 @@ def test_every_step_of_a_long_stream(dtype, forget_gates, blocks):
     assert same(whole[len(xs) :], unbroken)
     for n, data in enumerate(saved):
         assert same(continued(pickle.loads(data), n), whole[n:]), n
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@given(
+    case=cases(max_steps=40, classes=False),
+    scale=st.sampled_from([1.0, 1e2, 1e4, 1e8, 1e18]),
+    init_range=st.sampled_from([0.3, 3.0, 1e4]),
+)
+def test_whatever_can_be_reached_can_be_saved_loaded_and_copied(dtype, case, scale, init_range):
+    """Saturated gates, extreme inputs, overflows: the file loads, and what is loaded goes on to the same bits."""
+    net = Network(case.topology, dtype=dtype, seed=case.seed, init_range=init_range)
+    inputs = case.inputs if case.symbols else case.inputs * scale
+    for i, (x, target) in enumerate(zip(inputs, case.targets, strict=True)):
+        with suppress(FloatingPointError):
+            net.learn(x, target, case.learning_rate)
+        if i % 3:
+            continue
+        twins = [
+            persistence.from_bytes(persistence.to_bytes(net, True)),
+            copy.copy(net),
+            pickle.loads(pickle.dumps(net)),
+        ]
+        for twin in twins:
+            assert persistence.to_bytes(twin, True) == persistence.to_bytes(net, True)
+        state = copy.copy(net.state)
+        other = twins[0]
+        for x, target in zip(inputs[i + 1 : i + 6], case.targets[i + 1 : i + 6], strict=True):
+            outcomes = []
+            for each, of in ((twins[1], None), (other, None)):
+                try:
+                    outcomes.append(each.learn(x, target, case.learning_rate, state=of).tobytes())
+                except FloatingPointError as error:
+                    outcomes.append(str(error))
+            assert outcomes[0] == outcomes[1]
+            assert other.parameters.tobytes() == twins[1].parameters.tobytes()
+        assert state.cell_state.tobytes() == net.state.cell_state.tobytes()
+
+
+def test_forget_gates_of_earlier_versions_that_are_1_and_an_ulp_are_read():
+    net = Network(Topology(4, 1, blocks=(2,), forget_gates=True))
+    for symbol in (0, 1, 2, 1, 0):
+        net.learn(symbol, None)
+    data = damaged(net, lambda tensors: tensors["state.pending.decay"].__setitem__(3, np.nextafter(1, 2)))
+    assert persistence.from_bytes(data).state.cell_state.tobytes() == net.state.cell_state.tobytes()
+
+
+def test_a_bound_that_is_none_is_not_believed():
+    """Else a file could have the loops make weights infinite."""
+    net = Network(Topology(2, 1, blocks=(2,), output="identity"))
+    net.learn_run(np.ones((20, 2)), None)
+    contents = persistence.parse(io.BytesIO(data := persistence.to_bytes(net, True)), len(data), "")
+    numbers = json.loads(contents.metadata["state"])
+    for bound, words in (("-1", "partials_bound is '-1'"), ("x", "no usable header"), (1, "partials_bound is 1")):
+        metadata = contents.metadata | {"state": json.dumps(numbers | {"partials_bound": bound})}
+        with pytest.raises(ValueError, match=words):
+            persistence.from_bytes(serialize(contents.tensors, metadata))
+    metadata = contents.metadata | {"state": json.dumps(numbers | {"partials_bound": (0.0).hex()})}
+    found = persistence.from_bytes(serialize(contents.tensors, metadata))
+    assert found.state._engine.standing()["partials_bound"] == np.inf
 
 
 def test_a_file_holds_what_a_pickle_holds(tmp_path):

@@ -71,6 +71,7 @@ cdef enum:
     STEPS_TO_A_LOOK = 25
     LOOKS_AT_CELLS = 4
 
+cdef type ARRAY = ndarray     # found without a look into the module's names
 cdef str THIS_STEP = "this step"
 cdef str NTH_STEP = "step {}"
 
@@ -490,7 +491,7 @@ cdef class Engine:
     cdef bint get_reals(self, object x, Py_buffer* view, Py_ssize_t n, int flags) except -1:
         """Take a buffer of n aligned reals of the network's dtype, if x offers it as it is."""
         view.buf = NULL
-        if not PyObject_CheckBuffer(x) or (type(x) is not ndarray and isinstance(x, ndarray)):
+        if type(x) is not ARRAY and (not PyObject_CheckBuffer(x) or isinstance(x, ARRAY)):
             return False  # an array of another kind may mean more than its buffer says, a masked one for instance
         try:
             PyObject_GetBuffer(x, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags)
@@ -558,7 +559,7 @@ cdef class Engine:
         cdef Py_buffer view
         if out is None:
             return empty(self.net.n_outputs, self.dtype)
-        if type(out) is ndarray and self.get_reals(out, &view, self.net.n_outputs, PyBUF_WRITABLE):
+        if type(out) is ARRAY and self.get_reals(out, &view, self.net.n_outputs, PyBUF_WRITABLE):
             release(&view)
             return out
         return sequences.checked_out(out, (self.net.n_outputs,), self.dtype)

@@ -362,38 +362,40 @@ def train(
             progress.begin()
             if progress.ended and not done.stopped:  # by a callback, which may have changed its mind
                 progress.ended = callback is not None and bool(callback(done))
-            while progress.epoch < epochs and not progress.ended and not done._is_asked_to_end:
-                if progress.presentation is None:
-                    progress.presentation = presentation if generator is None else generator.permutation(len(packed))
-                while (left := len(progress.presentation) - progress.position) and not done.stopped:
-                    portion = progress.presentation[progress.position :][: progress.portion(left, size)]
-                    begin, before = perf_counter(), done.sequences
-                    try:
-                        engine.train(
-                            packed.values,
-                            packed.offsets,
-                            rows,
-                            per_sequence,
-                            portion,
-                            None if update == "step" else schedule(packed.lengths[portion], size),
-                            learning_rate,
-                            done,
-                        )
-                    except BaseException as error:
-                        progress.leave(error)
-                        raise
-                    finally:
-                        done._seconds += perf_counter() - begin
-                    progress.advance(done.sequences - before)
+            try:
+                while progress.epoch < epochs and not (progress.ended or done._is_asked_to_end):
+                    if progress.presentation is None:
+                        drawn = presentation if generator is None else generator.permutation(len(packed))
+                        progress.presentation = drawn
+                    while (left := len(progress.presentation) - progress.position) and not done.stopped:
+                        portion = progress.presentation[progress.position :][: progress.portion(left, size)]
+                        begin, before = perf_counter(), done.sequences
+                        try:
+                            engine.train(
+                                packed.values,
+                                packed.offsets,
+                                rows,
+                                per_sequence,
+                                portion,
+                                None if update == "step" else schedule(packed.lengths[portion], size),
+                                learning_rate,
+                                done,
+                            )
+                        finally:
+                            done._seconds += perf_counter() - begin
+                        progress.advance(done.sequences - before)
+                        if done._is_asked_to_end:
+                            break
+                    if not left:
+                        progress.end_epoch()
+                        done._epochs += 1
                     if done._is_asked_to_end:
                         break
-                if not left:
-                    progress.end_epoch()
-                    done._epochs += 1
-                if done._is_asked_to_end:
-                    break
-                if (callback is not None and callback(done)) or done.stopped:
-                    progress.end()
+                    if (callback is not None and callback(done)) or done.stopped:
+                        progress.end()
+            except BaseException as error:
+                progress.leave(error)
+                raise
             progress.save()
             _look_at_cells(net, packed, rows)
         finally:
