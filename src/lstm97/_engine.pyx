@@ -19,8 +19,9 @@ from libc.string cimport memcpy, memset
 from numpy import asarray, empty, ndarray, zeros
 
 from lstm97._abi cimport (
-    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, MINUS, NOT_LEARNING, OK, OUTPUT_NOT_FINITE, PLUS, Bed,
-    Binding, Chunk, Crew, Kernel, Member, Net, Plan, Report, State, StopRule, Sums, Tally, Training, Worker, real, word,
+    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, MINUS, NOT_LEARNING, OK, OUTPUT_NOT_FINITE, PLUS,
+    Bed, Binding, Chunk, Crew, Kernel, Member, Net, Plan, Report, State, StopRule, Sums, Tally, Training, Worker, real,
+    word,
 )
 from lstm97._stop_window cimport address, give_back_rule, take_rule
 
@@ -65,8 +66,8 @@ cdef enum:
     SLICE = 100_000_000
     WORTH_RELEASING = 20_000
 
-# Learning steps from one look at a new network's cells to the next, and how many looks find most of them saturated before
-# somebody is told.
+# Learning steps from one look at a new network's cells to the next, and how many looks find most of them saturated
+# before that is told.
 cdef enum:
     STEPS_TO_A_LOOK = 25
     LOOKS_AT_CELLS = 4
@@ -579,7 +580,8 @@ cdef class Engine:
         }
 
     def stand_at(
-        self, *, Py_ssize_t n_pending, Py_ssize_t n_rows, Py_ssize_t symbol, int phase, bint dense, double partials_bound
+        self, *, Py_ssize_t n_pending, Py_ssize_t n_rows, Py_ssize_t symbol, int phase, bint dense,
+        double partials_bound
     ):
         """Go on from arrays that somebody has filled, and these numbers; z is the last pending row, or the first."""
         self.st.n_pending = n_pending
