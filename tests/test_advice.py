@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 import lstm97
 from lstm97 import Network, Topology, train
+from lstm97.methods import BPTT, RCC, RTRL, RecurrentTopology
 
 RNG = np.random.default_rng(0)
 DEGREES = 20 + RNG.normal(size=(200, 1))
@@ -31,6 +34,7 @@ def learn_by_step(net):
 WAYS = {
     "learn": learn_by_step,
     "learn_run": lambda net: net.learn_run(DEGREES, DEGREES, 1e-4),
+    "another stream": lambda net: net.learn_run(DEGREES, DEGREES, 1e-4, state=net.new_state()),
     "train": lambda net: train(net, [DEGREES], [DEGREES], 1e-4),
     "train, batches": lambda net: train(net, [DEGREES] * 3, [DEGREES] * 3, 1e-4, update="sequence", batch_size=3),
 }
@@ -45,7 +49,7 @@ def test_targets_out_of_reach_are_told_once(way, output, dtype):
     targets = {"logistic": DEGREES, "softmax": np.repeat(DEGREES, 2, axis=1)}[output]
 
     def call(net):
-        if way == "learn":
+        if way in ("learn", "another stream"):
             for x, target in zip(DEGREES[:20] / 20, targets[:20].astype(dtype), strict=True):
                 net.learn(x, target, 1e-4)
         elif way == "learn_run":
@@ -62,6 +66,8 @@ def test_targets_out_of_reach_are_told_once(way, output, dtype):
 
 def test_targets_within_reach_are_no_matter():
     net = Network(Topology(1, 1))
+    assert said(lambda: net.learn([0.1], [1 + 2e-16])) == []
+    assert said(lambda: Network(Topology(1, 1), "float32").learn([0.1], np.float32([1.0000001]))) == []
     assert said(lambda: net.learn_run(DEGREES / 20, np.linspace(0, 1, 200), 0.1)) == []
     assert said(lambda: net.learn([0.5], [1.0])) == []
     assert said(lambda: net.learn([0.5], [np.nan])) == []
@@ -84,7 +90,7 @@ def test_a_warning_that_is_an_error_changes_nothing():
 def test_cells_saturated_by_large_data_are_told_once(way):
     net = Network(Topology(1, 1, blocks=(1,) * 8, output="identity", forget_gates=True), init_range=0.5, seed=3)
     (message,) = said(lambda: WAYS[way](net))
-    assert "cells are saturated from the first steps on" in message
+    assert "cells are saturated and learn next to nothing" in message
     assert "scale inputs that reach" in message
     assert said(lambda: WAYS[way](net)) == []
 
@@ -109,12 +115,58 @@ def test_a_training_without_any_target_says_so_once():
     for targets in (np.full((2, 3, 1), np.nan), np.full((2, 1), np.nan)):
         net = Network(Topology(2, 1))
         assert said(lambda net=net, targets=targets: train(net, X, targets)) == [
-            "no target was found in targets, so nothing was learned"
+            "no target was found in targets, so nothing is learned"
         ]
         assert said(lambda net=net, targets=targets: train(net, X, targets)) == []
     net = Network(Topology(2, 2))
     assert len(said(lambda: train(net, X, [-1, -1]))) == 1
     assert said(lambda: train(Network(Topology(2, 2)), X, [-1, 1])) == []
+
+
+def test_an_order_without_any_target_says_so():
+    X, T = np.zeros((3, 4, 2)), np.array([[np.nan], [0.5], [0.5]])
+    assert len(said(lambda: train(Network(Topology(2, 1)), X, T, order=[0, 0]))) == 1
+    assert said(lambda: train(Network(Topology(2, 1)), X, T, order=[0, 1])) == []
+    steps = np.full((3, 4, 1), np.nan)
+    steps[2, 1] = 0.5
+    assert len(said(lambda: train(Network(Topology(2, 1)), X, steps, order=[1]))) == 1
+    assert said(lambda: train(Network(Topology(2, 1)), X, steps, order=[1, 2])) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*saturated")
+def test_looking_at_the_cells_never_fails_a_training():
+    net = Network(Topology(1, 1, output="identity", input_to_output=True), dtype="float32", init_range=100.0)
+    history = train(net, [np.zeros((3, 1)), np.full((10, 1), 3e37)], [[1.0], [0.0]], order=[0])
+    assert history.sequences == 1
+
+
+@pytest.mark.parametrize("executor", [None, "threads", "processes"])
+def test_many_networks_are_told_of_once_at_the_callers_line(executor):
+    nets = [Network(Topology(1, 1), seed=i) for i in range(3)]
+    X = np.repeat(DEGREES[np.newaxis], 30, axis=0)
+    pools = {None: nullcontext, "threads": lambda: ThreadPoolExecutor(2), "processes": lambda: ProcessPoolExecutor(2)}
+    with pools[executor]() as pool:
+        found = said(lambda: lstm97.train_many(nets, (X, X[:, 0]), 1e-6, executor=pool, threads=None if pool else 2))
+    assert len(found) == 1
+    assert "out of reach" in found[0]
+
+
+def test_learners_of_other_kinds_tell_too():
+    recurrent = {"n_inputs": 1, "n_outputs": 1, "n_hidden": 2}
+    for make in (
+        lambda: RTRL(RecurrentTopology(**recurrent)),
+        lambda: RTRL(RecurrentTopology(n_inputs=1, n_outputs=1, n_hidden=0, fully_recurrent=True)),
+        lambda: BPTT(RecurrentTopology(**recurrent, output="tanh")),
+        lambda: RCC(1, 1),
+    ):
+        for target, words in ((20.0, "out of reach"), (np.nan, "no target")):
+            net = make()
+            assert any(words in each for each in said(lambda net=net, t=target: net.train([DEGREES], [[t]])))
+    linear = RTRL(RecurrentTopology(**recurrent, output="identity"))
+    assert said(lambda: linear.train([DEGREES / 20], [[20.0]], 1e-6)) == []
+    assert any(
+        "out of reach" in each for each in said(lambda: RTRL(RecurrentTopology(**recurrent)).learn([1.0], [7.0]))
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*saturated")
@@ -133,7 +185,8 @@ def test_the_advice_after_an_overflow_fits(forget_gates):
                 call(Network(topology), X)
             message = str(caught.value)
             assert "try a smaller learning_rate" in message
-            assert ("or forget_gates=True for streams without reset" in message) != forget_gates
+            of_a_stream = "of sequence" not in message
+            assert ("or forget_gates=True for streams" in message) == (of_a_stream and not forget_gates)
             assert ("; scale inputs that reach" in message) == wanted
 
 

@@ -11,6 +11,8 @@ from lstm97.methods._cascade import TrainingSet, enter, quickprop
 from lstm97.methods.cascade import RCC, CascadeTopology
 from lstm97.methods.learner import read
 
+pytestmark = pytest.mark.filterwarnings("ignore:no target was found")
+
 # ---- the reference: plain loops, one unit and one step at a time ----
 
 
@@ -493,7 +495,7 @@ def test_another_set_or_other_weights_begin_with_outputs():
 )
 def test_what_another_set_is(inputs, targets):
     def data(inputs, targets):
-        inputs = inputs if isinstance(inputs, np.ndarray) else [np.array(x, int) for x in inputs]
+        inputs = inputs if isinstance(inputs, np.ndarray) else Sequences.pack([np.array(x, int) for x in inputs])
         if isinstance(targets[0], list):
             targets = Sequences.pack([np.array(c, int) for c in targets])
         return inputs, targets if isinstance(targets, Sequences) else np.array(targets)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from lstm97.methods import Chunker, ChunkerTopology
 from lstm97.paper.tasks import long_lag
 
+pytestmark = pytest.mark.filterwarnings("ignore:no target was found")
+
 TOLERANCE = 1e-10
 
 

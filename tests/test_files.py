@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors import numpy as safetensors
+from waiting import HANGS
 
 import lstm97
 from lstm97 import Checkpoint, Network, Topology, _files, train
@@ -127,6 +128,19 @@ def test_one_network_is_the_same_bytes_in_every_process(tmp_path):
         command = [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path)]
         found.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_a_stream_that_is_reset_is_the_same_bytes_as_a_new_one_and_tells_no_old_data(learn):
+    new, net = Network(Topology(2, 1, forget_gates=True)), Network(Topology(2, 1, forget_gates=True))
+    x = [0.123456, 0.654321]
+    if learn:
+        net.learn(x, None)
+    else:
+        net.step(x)
+    net.reset()
+    assert pickle.dumps(net) == pickle.dumps(new)
+    assert np.float64(x[0]).tobytes() not in pickle.dumps(net)
 
 
 def test_a_checkpoint_is_the_same_bytes_but_for_its_seconds(tmp_path):
@@ -288,7 +302,7 @@ def test_saving_and_loading_without_memory_is_a_memory_error(tmp_path):
     for megabytes in range(0, 301, 25):
         arguments = [str(tmp_path / "net"), str(megabytes << 20)]
         command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS)
         assert done.returncode == 0, (megabytes, done.stderr)
         said.append(done.stdout)
     assert "no memory" in said[0]

@@ -33,6 +33,9 @@ from lstm97.methods import (
 equal = np.testing.assert_array_equal
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:no target was found")
+
+
 @pytest.fixture(params=LEARNERS)
 def make(request):
     """Makes equal learners of one kind, or others by another seed."""
@@ -630,3 +633,15 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_learner(call):
             child.kill()
             raise
     assert said == "usable\n"
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_weights_are_written_by_update_and_assignment(name):
+    net = LEARNERS[name]()
+    net.weights.update({layer: np.full(view.shape, 0.25) for layer, view in net.weights.items()})
+    assert (net.parameters == 0.25).all()
+    first = next(iter(net.weights))
+    net.weights[first] = 0.5
+    weights = net.weights
+    weights |= {first: net.weights[first] + 0.25}
+    assert (net.weights[first] == 0.75).all()

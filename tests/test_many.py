@@ -16,7 +16,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 import numpy as np
 import pytest
 from joblib.externals import loky
-from waiting import HANGS, SOON
+from waiting import HANGS, SOON, until
 
 from lstm97 import Network, Sequences, Stop, Topology, executors, many, train, train_many
 from lstm97.sequences import as_sequences
@@ -463,6 +463,31 @@ def test_networks_are_claimed_while_an_executor_has_them():
         running.result()
     for net in nets:
         train(net, *data)
+
+
+@pytest.mark.parametrize("how", ["lost", "cancelled", "interrupted"])
+def test_when_an_executor_breaks_it_is_told_which_networks_are_trained(how):
+    nets, data, executor = networks(4, dtypes=["float64"]), reals(5, 1), Waiting()
+    before = [net.parameters.tobytes() for net in nets]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(train_many, nets, data, executor=executor)
+        for _ in nets:
+            executor.full.acquire()
+        executor.run(2)
+        until(lambda: nets[2].parameters.tobytes() != before[2])  # it has come back
+        if how == "cancelled":
+            assert executor.calls[1][0].cancel()
+            executor.calls[1][0].set_running_or_notify_cancel()
+        else:
+            error = {"lost": BrokenExecutor("all are gone"), "interrupted": KeyboardInterrupt()}[how]
+            executor.calls[1][0].set_exception(error)
+        with pytest.raises(BrokenExecutor if how != "interrupted" else KeyboardInterrupt) as caught:
+            running.result()
+    assert caught.value.__notes__ == ["1 of 4 networks are trained (2); the others are as they were"]
+    assert str(caught.value) or how == "interrupted"
+    after = [net.parameters.tobytes() for net in nets]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False, True]
+    train_many(nets, data)
 
 
 @pytest.mark.usefixtures("any_work_is_worth_a_thread")

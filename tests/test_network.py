@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -120,6 +122,23 @@ def test_weights_are_written_all_or_none(write):
     masked = np.ma.masked_array(net.weights["cell"].copy(), net.weights["cell"] > 0)
     with pytest.raises(ValueError, match=r"weights\['cell'\] has masked values"):
         written({"cell": masked})
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda weights: pickle.loads(pickle.dumps(weights))])
+def test_copies_of_weights_are_plain_and_belong_to_no_network(again):
+    net = Network(ADDING)
+    best = again({"best": net.weights})["best"] if again is not copy.copy else again(net.weights)
+    assert type(best) is dict
+    net.weights["cell"] = 7
+    assert not (best["cell"] == 7).any()
+    net.weights.update(best)
+    assert np.array_equal(net.parameters, Network(ADDING).parameters)
+
+
+def test_a_dtype_may_be_told_with_its_byte_order():
+    for dtype in (np.dtype("f8").newbyteorder("<"), np.dtype("f4").newbyteorder("=")):
+        net = Network(Topology(1, 1), dtype=dtype)
+        assert net.step([0.1]).shape == (1,)
 
 
 def test_kinds_of_weights_are_those_of_the_topology():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from topologies import cases, may_lack_targets, random_inputs, random_targets
+from topologies import cases, may_lack_targets, packed, random_inputs, random_targets
 from waiting import HANGS
 
 import lstm97
@@ -79,6 +79,7 @@ def test_any_number_of_threads_comes_to_the_same_bits(dtype, case, lengths, size
     rng = np.random.default_rng(case.seed)
     X = [random_inputs(case.topology, rng, n, case.symbols) for n in lengths]
     D = [random_targets(case.topology, rng, n, case.when, case.classes) for n in lengths]
+    X, D = packed(X, case.symbols), packed(D, case.classes)
     found = []
     for n in (1, threads):
         with (

@@ -17,6 +17,8 @@ from topologies import packed
 
 from lstm97.methods import BPTT, RTRL, Elman, RecurrentTopology
 
+pytestmark = pytest.mark.filterwarnings("ignore:no target was found")
+
 TOLERANCE = 1e-10
 
 # How much a unit excites another: steep units get small weights and rates, or rounding errors grow from step to step.

@@ -18,7 +18,7 @@ class Tensor:
     """An array of another library, as NumPy sees it."""
 
     def __init__(self, array):
-        self._array = np.asarray(array)
+        self._array = np.asanyarray(array)
 
     @property
     def shape(self):
@@ -63,6 +63,30 @@ def test_masked_targets_mean_that_there_is_none():
         trained(net, [X, X, X], list(masked))
         trained(other, [X, X, X], list(plain))
         assert np.array_equal(net.parameters, other.parameters)
+
+
+def test_masked_integers_that_are_values_mean_that_there_is_none():
+    """Of three dimensions, or two in a list: no class numbers, of which -1 would be none."""
+    values, mask = np.array([[[7], [0], [0], [0]]]), np.array([[[0], [1], [1], [1]]], bool)
+    masked, plain = np.ma.masked_array(values, mask), np.where(mask, NAN, values)
+    X = np.zeros((1, 4, 2))
+    for targets in (masked, list(masked), Tensor(masked)):
+        net, other = (Network(Topology(2, 1, output="identity")) for _ in range(2))
+        assert np.array_equal(train(net, X, targets, 1e-3).errors, train(other, X, plain, 1e-3).errors)
+        assert np.array_equal(net.parameters, other.parameters)
+    net.learn([0, 0], np.ma.masked)  # a scalar, as a masked series gives it
+
+
+def test_masks_are_seen_wherever_arrays_are_taken():
+    net, X = Network(Topology(2, 1)), np.zeros((3, 4, 2))
+    masked = np.ma.masked_array(np.ones((4, 2)), np.eye(4, 2, dtype=bool))
+    for call in (
+        lambda: net.run(Tensor(masked)),
+        lambda: train(net, X, np.zeros((3, 1)), order=np.ma.masked_array([0, 1, 2], [0, 1, 0])),
+        lambda: Network(Topology(2, 1), input_gate_bias=np.ma.masked_array([1, -9999], [0, 1])),
+    ):
+        with pytest.raises(ValueError, match="has masked values"):
+            call()
 
 
 def test_masked_classes_mean_that_there_is_none():
@@ -118,28 +142,26 @@ def test_zeros_and_ones_that_could_be_symbols_or_values_are_refused_with_both_wa
     rows = np.array([[1, 0, 0], [0, 0, 1]])
     for net in learners(3, 2):
         targets = np.array([[0.5, 0.1]] * 2)
-        for inputs in (rows, rows.tolist(), list(rows)):
-            with pytest.raises(ValueError, match=r"inputs is integer, zeros and ones alone, 3 for .*Sequences"):
-                trained(net, inputs, targets)
+        for inputs in (rows, rows.tolist(), list(rows), [*rows, []], np.array([[0, 2, 1], [1, 1, 2]])):
+            with pytest.raises(ValueError, match=r"inputs is integer, with 3 numbers for each .*Sequences"):
+                trained(net, inputs, targets[: len(inputs)] if len(inputs) == 2 else [[0.5, 0.1]] * 2 + [[NAN] * 2])
         trained(net, Sequences.pack(rows), targets)
         trained(net, [rows.astype(float)], targets[:1])
         trained(net, np.array([[1, 0], [0, 1]]), targets)  # two symbols each, of three: nothing else it could be
-        trained(net, np.array([[1, 0, 2], [0, 2, 1]]), targets)
 
 
 def test_one_hot_integers_that_could_be_classes_per_step_are_refused_with_both_ways_out():
     X = np.linspace(-1, 1, 18).reshape(3, 3, 2)
     one_hot = np.eye(3, dtype=int)
     for net, other in zip(learners(2, 3), learners(2, 3), strict=True):
-        for targets in (one_hot, one_hot.tolist(), list(one_hot)):
-            with pytest.raises(ValueError, match=r"targets is integer, zeros and ones alone, 3 for .*classes pass"):
+        signs = 2 * one_hot - 1  # of which -1 would be none
+        for targets in (one_hot, one_hot.tolist(), list(one_hot), signs):
+            with pytest.raises(ValueError, match=r"targets is integer, with 3 numbers for each .*class"):
                 trained(net, X, targets)
         trained(net, X, one_hot.astype(float))
         trained(other, X, np.arange(3))
         assert np.allclose(net.parameters, other.parameters)
         trained(net, X, Sequences.pack(one_hot))
-        trained(net, X, [[0, 1, 2]] * 3)  # no rows of zeros and ones
-        trained(net, X, [[0, -1, 1]] * 3)
 
 
 @pytest.mark.parametrize("targets", [[0, 1], np.array([0, 1]), [[0], [1]], [-1, -1], Sequences([0, 1], [0, 1, 2])])
@@ -209,9 +231,13 @@ def test_packed_sequences_cannot_change_nor_can_their_copies():
         assert each.values.tolist() == [0, 1, 2, 0, 1]
         assert each.offsets.tolist() == [0, 2, 5]
         for array in (each.values, each.offsets, each[1]):
-            assert not array.flags.writeable
-            with pytest.raises(ValueError, match="WRITEABLE"):
-                array.flags.writeable = True
+            while isinstance(array, np.ndarray):  # down to what cannot be written at all
+                assert not array.flags.writeable
+                with pytest.raises(ValueError, match="WRITEABLE"):
+                    array.flags.writeable = True
+                array = array.base
+        with pytest.raises(TypeError, match="packed sequences stay what they are"):
+            each.__init__([0], [0, 1])
         for name in ("values", "offsets"):
             with pytest.raises(AttributeError):
                 setattr(each, name, each.values)
@@ -219,7 +245,7 @@ def test_packed_sequences_cannot_change_nor_can_their_copies():
 
 def test_numbers_are_copied_before_they_are_checked():
     """Whoever changes an array afterwards, or meanwhile, cannot send the loops beyond an end."""
-    order, symbols, classes = np.array([0, 1]), [np.array([0, 1, 2])] * 2, np.array([0, 2])
+    order, symbols, classes = np.array([0, 1]), [np.array([0, 1, 2, 1])] * 2, np.array([0, 2])
     seen = []
 
     def meddle(history):
@@ -229,6 +255,17 @@ def test_numbers_are_copied_before_they_are_checked():
 
     net, alone = Network(Topology(3, 3)), Network(Topology(3, 3))
     train(net, symbols, classes, order=order, epochs=3, callback=meddle)
-    train(alone, [np.array([0, 1, 2])] * 2, [0, 2], order=[0, 1], epochs=3)
+    train(alone, [np.array([0, 1, 2, 1])] * 2, [0, 2], order=[0, 1], epochs=3)
     assert seen == [2, 4, 6]
     assert np.array_equal(net.parameters, alone.parameters)
+
+
+def test_subclasses_that_tell_anything_are_packed_again():
+    class Liar(Sequences):
+        offsets = property(lambda self: np.array([0, 10**12]))
+
+    net = Network(Topology(2, 1))
+    with pytest.raises(ValueError, match="offsets must rise from 0 to the number of steps, 3"):
+        train(net, Liar(np.zeros((3, 2)), [0, 3]), [[0.5]])
+    with pytest.raises(ValueError, match="offsets must rise"):
+        train(net, [np.zeros((3, 2))], Liar(np.zeros((3, 1)), [0, 3]))

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97.topology import Topology
+Array = NDArray[Any]
+
+REACH = {"logistic": (0, 1), "softmax": (0, 1), "tanh": (-1, 1)}
+"""The range of each kind of output; of others any number."""
+
+ROUNDING = 1e-6
+"""Targets so little out of reach are rounded ones."""
 
 LARGE = 5.0
 """Inputs and targets beyond this are not what weights of 0.1 and learning rates of 0.1 are made for."""
-
 
 AT_ONCE = 10_000
 """Numbers looked at together, so that looking takes no memory to speak of."""
@@ -26,7 +32,7 @@ def scaling(largest_input: float, largest_target: float) -> str:
     return f"scale {' and '.join(large)} to about 1" if large else ""
 
 
-def extent(rows: NDArray[Any]) -> tuple[float, float]:
+def extent(rows: Array) -> tuple[float, float]:
     """The lowest and the highest number; NaN is none. No NaN is compared, which would trap where a host has it so."""
     flat = rows.reshape(-1)  # a view, as all that is packed is contiguous
     found = []
@@ -37,14 +43,22 @@ def extent(rows: NDArray[Any]) -> tuple[float, float]:
     return min(found, default=0.0), max(found, default=0.0)
 
 
-def has_none(rows: NDArray[Any]) -> bool:
-    """Whether there is no target at all: every class is -1, or every row NaN."""
+def has_target(rows: Array) -> bool:
+    """Whether any class is not -1, or any row not NaN."""
     first = rows if rows.ndim == 1 else rows[:, 0]
     for begin in range(0, len(first), AT_ONCE):
         part = first[begin : begin + AT_ONCE]
         if (part >= 0 if rows.ndim == 1 else ~np.isnan(part)).any():
-            return False
-    return True
+            return True
+    return False
+
+
+def any_presented(rows: Array, per_sequence: bool, offsets: Array, presentation: Iterable[int]) -> bool:
+    """Whether any of the sequences that are presented has a target, one of its own or at one of its steps."""
+    if not has_target(rows):
+        return False
+    ends = range(len(rows) + 1) if per_sequence else offsets
+    return any(has_target(rows[ends[i] : ends[i + 1]]) for i in presentation)
 
 
 class Advice:
@@ -52,62 +66,71 @@ class Advice:
 
     Parameters
     ----------
-    topology : Topology
+    outputs : str
+        The kind of outputs.
+    n_cells : int
+    forget_gates : bool
     """
 
-    def __init__(self, topology: Topology) -> None:
-        self._topology = topology
-        self._said: set[str] = set()
+    def __init__(self, outputs: str, n_cells: int = 0, forget_gates: bool = False) -> None:
+        self._outputs, self._n_cells, self._forget_gates = outputs, n_cells, forget_gates
+        self._said: set[str] = set() if outputs in tuple(REACH) else {"targets"}
         self.has_seen_training = False
+        self.is_quiet = False  # while another thread or process works: whoever gave the work has looked at the data
 
     @property
     def watches_targets(self) -> bool:
-        """Whether targets are still to be looked at: those of linear outputs may be anything."""
-        return self._topology.output != "identity" and "targets" not in self._said
+        """Whether targets are still to be looked at."""
+        return "targets" not in self._said
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Between which numbers outputs lie, if `watches_targets`."""
+        return REACH[self._outputs] if self._outputs in tuple(REACH) else (0, 0)
 
     def accept_targets(self) -> None:
-        """Say nothing of targets out of reach: there is noise on them."""
+        """Give no warning of targets out of reach: there is noise on them."""
         self._said.add("targets")
 
-    def look_at_targets(self, rows: NDArray[Any]) -> None:
+    def look_at_targets(self, rows: Array) -> None:
         """Warn of targets that the output units cannot reach; NaN is none."""
-        if self.watches_targets and rows.size:
-            lowest, highest = extent(rows)
-            if lowest < 0 or highest > 1:
+        if self.watches_targets and rows.dtype.kind == "f":
+            (low, high), (lowest, highest) = self.reach, extent(rows)
+            if lowest < low - ROUNDING or highest > high + ROUNDING:
                 self._warn(
                     "targets",
-                    f"targets from {lowest:.4g} to {highest:.4g} are out of reach of {self._topology.output} outputs, "
-                    "which lie between 0 and 1; scale them, or use a topology with output='identity'",
+                    f"targets from {lowest:.7g} to {highest:.7g} are out of reach of {self._outputs} outputs, which "
+                    f"lie between {low} and {high}; scale them, or use output='identity'",
                 )
 
-    def look_at_cells(self, n_saturated: int, largest_input: float, largest_target: float) -> bool:
-        """Warn if most cells are saturated by data that are large; returns whether they were."""
-        if 2 * n_saturated <= self._topology.n_cells or not (remedy := scaling(largest_input, largest_target)):
-            return False
-        self._warn(
-            "cells",
-            f"{n_saturated} of {self._topology.n_cells} cells are saturated from the first steps on, and learn next to "
-            f"nothing there; {remedy}, or use a smaller init_range",
-        )
-        return True
+    def look_at_cells(self, n_saturated: int, largest_input: float, largest_target: float) -> None:
+        """Warn if most cells are saturated and data are large."""
+        if 2 * n_saturated > self._n_cells and (remedy := scaling(largest_input, largest_target)):
+            self._warn(
+                "cells",
+                f"{n_saturated} of {self._n_cells} cells are saturated and learn next to nothing; {remedy}, or use a "
+                "smaller init_range",
+            )
 
-    def after_overflow(self, largest_input: float, largest_target: float) -> str:
+    def after_overflow(self, largest_input: float, largest_target: float, of_a_stream: bool) -> str:
         """What to try when learning has overflowed."""
         ways = ["a smaller learning_rate"]
-        if not self._topology.forget_gates:
+        if of_a_stream and not self._forget_gates:
             ways.append("forget_gates=True for streams without reset")
         tries = f"try {', or '.join(ways)}"
         return f"{tries}; {remedy}" if (remedy := scaling(largest_input, largest_target)) else tries
 
     def no_targets(self) -> None:
         """Warn that nothing was to be learned."""
-        self._warn("none", "no target was found in targets, so nothing was learned")
+        self._warn("none", "no target was found in targets, so nothing is learned")
 
     def _warn(self, what: str, message: str) -> None:
-        if what in self._said:
+        """Warn of something for the first time, at the line that has called this package."""
+        if what in self._said or self.is_quiet:
             return
         self._said.add(what)
+        package = __name__.partition(".")[0]
         level, frame = 2, sys._getframe(1)
-        while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
             level, frame = level + 1, frame.f_back  # type: ignore[assignment]
         warnings.warn(message, stacklevel=level)

@@ -239,7 +239,8 @@ cdef class Engine:
     cdef readonly object layout
     cdef object dtype              # the layout's
     cdef object advice             # the network's
-    cdef bint watches_targets      # whether they may be out of the outputs' reach
+    cdef bint watches_targets      # whether they may be out of the outputs' reach, which is
+    cdef double lowest_target, highest_target
     cdef int looks                 # how many more looks at the cells until somebody is told, or 0
     cdef Py_ssize_t steps_to_look  # learning steps until the next one
     cdef object kept
@@ -257,7 +258,8 @@ cdef class Engine:
         self.is_own = is_own
         self.advice = advice
         self.watches_targets = advice.watches_targets
-        self.looks = LOOKS_AT_CELLS if is_own else 0
+        self.lowest_target, self.highest_target = advice.reach
+        self.looks = LOOKS_AT_CELLS
         self.steps_to_look = STEPS_TO_A_LOOK
         memset(&self.net, 0, sizeof(Net))
         self.net.n_inputs = sizes["n_inputs"]
@@ -439,7 +441,7 @@ cdef class Engine:
         cdef double t
         for k in range(self.net.n_outputs):
             t = self.real_at(target, k)
-            if t < 0 or t > 1:
+            if t < self.lowest_target or t > self.highest_target:
                 self.advice.look_at_targets(row)
                 self.watches_targets = False
                 break
@@ -480,11 +482,12 @@ cdef class Engine:
             found += min(abs(g - plus), abs(g - minus)) < 0.01 * abs(plus - minus)
         return found
 
-    cdef str after_overflow(self, const Chunk* chunk, Py_ssize_t n_steps, Py_ssize_t n_targets):
+    cdef str after_overflow(self, const Chunk* chunk, Py_ssize_t n_steps, Py_ssize_t n_targets, bint of_a_stream):
         """What to try when learning from a chunk has overflowed."""
         return self.advice.after_overflow(
             self.largest(chunk.values, n_steps * self.net.n_inputs),
             self.largest(chunk.targets, n_targets * self.net.n_outputs),
+            of_a_stream,
         )
 
     # ---- the arguments of a single step ----
@@ -655,7 +658,7 @@ cdef class Engine:
                 end = report.step + 1
                 advice = STREAM
                 if learns:
-                    advice += "; " + self.after_overflow(chunk, end, end)
+                    advice += "; " + self.after_overflow(chunk, end, end, True)
                 raise not_finite(report.status, where.format(report.step), advice)
             begin = end
             if begin < n_steps:
@@ -818,7 +821,7 @@ cdef class Engine:
         finally:
             release(&view)
         if status != OK:
-            raise not_finite(status, THIS_STEP, f"{STREAM}; {self.after_overflow(&chunk, 0, 1)}")
+            raise not_finite(status, THIS_STEP, f"{STREAM}; {self.after_overflow(&chunk, 0, 1, True)}")
 
     def run(self, inputs, out, records):
         """Inference over packed inputs; records: None, or an array or None for each of `_layout.RECORDS`."""
@@ -966,7 +969,7 @@ cdef class Engine:
                 if not job.is_open and plan.status != OK:
                     raise not_finite(
                         plan.status, f"step {plan.step} of sequence {plan.sequence}",
-                        self.after_overflow(chunk, plan.offsets[n_sequences], n_targets)
+                        self.after_overflow(chunk, plan.offsets[n_sequences], n_targets, False)
                     )
                 PyErr_CheckSignals()
                 if history._is_given_up:

@@ -118,8 +118,14 @@ def read_arrays(file: BinaryIO, header: Header, what: str) -> dict[str, Array]:
     arrays = {}
     for name, entry in header.entries.items():
         flat = np.frombuffer(data, dtypes[entry.code], math.prod(entry.shape), begins[name])
-        arrays[name] = flat.astype(flat.dtype.newbyteorder("="), copy=False).reshape(entry.shape)
+        arrays[name] = native(flat).reshape(entry.shape)
     return arrays
+
+
+def native(array: Array) -> Array:
+    """The same numbers in the machine's byte order, told as buffers tell it; the array itself if it has it."""
+    dtype = np.dtype(array.dtype.name)
+    return array.view(dtype) if array.dtype == dtype else array.astype(dtype)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -157,7 +163,9 @@ def write_whole(path: str | PathLike[str], data: bytes) -> None:
     The new one is on the disk before it takes the name. What writers that were killed have left behind is cleared away
     when a process first writes a file; OSError if the path stands for no regular file, or nothing can be written.
     """
-    target = _target(os.fsdecode(path))
+    if not (name := os.fsdecode(path)):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    target = _target(name)
     if (there := target.exists()) and not target.is_file():
         raise OSError(f"{target} is not a regular file")
     new = target.with_name(f"{_temporary(target)}{os.urandom(8).hex()}.tmp")

@@ -167,8 +167,17 @@ class Progress:
         return {
             "first weights": digest(self._net.parameters.tobytes()),
             "generator": digest(_as_text(generator or {}).encode()),
-            "history": " ".join(str(getattr(self._done, count)) for count in COUNTS),
+            "history": self._digest_of_history(),
         }
+
+    def _digest_of_history(self) -> str:
+        """Of its counts, its errors and its stop rule's window."""
+        done, window = self._done, self._done._window
+        parts = [_as_text({count: getattr(done, count) for count in COUNTS}).encode(), done.errors.tobytes()]
+        if window is not None:
+            numbers = {number: getattr(window, number) for number in WINDOW_NUMBERS}
+            parts += [_as_text(numbers).encode(), window.errors.tobytes(), window.wrong.tobytes()]
+        return digest(b"|".join(parts))
 
     # ---- files ----
 

@@ -126,7 +126,8 @@ def train_many(
     RuntimeError
         If another thread trains one of the networks (and the other way round: while it is trained here, it cannot be
         there). If the executor is broken (concurrent.futures.BrokenExecutor): its workers are lost, or have another
-        version of lstm97 or another build of its loops than this process.
+        version of lstm97 or another build of its loops than this process, or it has cancelled a task. A note on what is
+        raised tells which networks are trained.
 
     Notes
     -----
@@ -165,7 +166,8 @@ def train_many(
     if executor is None:
         n = min(thread_count(threads, usable_cpus()), available_cpus(), len(jobs))
         work = sum(job.work for job in jobs) * options["epochs"]
-        done = _train_here(jobs, options, n if work > WORTH_A_THREAD * len(jobs) else 1)
+        with _quiet(many):
+            done = _train_here(jobs, options, n if work > WORTH_A_THREAD * len(jobs) else 1)
     else:
         done = _train_there(jobs, options, _checked_executor(executor, threads))
     for i, outcome in enumerate(done):
@@ -297,6 +299,19 @@ def _in_network(i: int) -> Iterator[None]:
         raise RuntimeError(f"in network {i}: {error}") from error
 
 
+@contextmanager
+def _quiet(nets: list[Network]) -> Iterator[None]:
+    """No warnings from other threads, which would tell their own lines: `_jobs` has looked at the data."""
+    before = [net._advice.is_quiet for net in nets]
+    try:
+        for net in nets:
+            net._advice.is_quiet = True
+        yield
+    finally:
+        for net, was_quiet in zip(nets, before, strict=True):
+            net._advice.is_quiet = was_quiet
+
+
 # ---- here ----
 
 
@@ -342,7 +357,7 @@ def _longest_first(work: Sequence[int]) -> list[int]:
 
 def _train_there(jobs: list[_Job], options: dict[str, Any], executor: Executor) -> list[Any]:
     """As `_train_here`, by an executor; the networks are claimed until they have come back."""
-    from concurrent.futures import as_completed
+    from concurrent.futures import BrokenExecutor, CancelledError, as_completed
 
     from lstm97.executors import give_up
 
@@ -363,10 +378,23 @@ def _train_there(jobs: list[_Job], options: dict[str, Any], executor: Executor) 
                 outcomes = _take_back([jobs[i] for i in group], options["stop"], future.result())
                 for i, outcome in zip(group, outcomes, strict=True):
                     done[i] = outcome
+        except CancelledError as error:
+            give_up(executor, futures, error)
+            broken = BrokenExecutor("the executor has cancelled a task, or has lost it")
+            broken.add_note(_what_is_done(done))
+            raise broken from error
         except BaseException as error:
             give_up(executor, futures, error)
+            error.add_note(_what_is_done(done))
             raise
     return done
+
+
+def _what_is_done(done: list[Any]) -> str:
+    """Which networks have come back."""
+    trained = [i for i, outcome in enumerate(done) if outcome is not None]
+    names = ", ".join(map(str, trained[:50])) + ", ..." * (len(trained) > 50)
+    return f"{len(trained)} of {len(done)} networks are trained ({names or 'none'}); the others are as they were"
 
 
 def _groups(jobs: list[_Job]) -> list[list[int]]:
@@ -408,6 +436,7 @@ def train_elsewhere(jobs: bytes, data: bytes) -> bytes:
     for i, job in enumerate(told["jobs"]):
         parameters = arrays[f"parameters of {i}"]
         net = Network(Topology(**job["topology"]), parameters.dtype)
+        net._advice.is_quiet = True
         net.parameters = parameters
         generator = None if job["generator"] is None else _generator(job["generator"])
         order = sequences.get("order") if generator is None else generator

@@ -17,7 +17,7 @@ from lstm97._advice import Advice
 from lstm97._checks import integer, not_negative
 from lstm97._engine import Engine
 from lstm97._layout import RECORDS, Layout, Record
-from lstm97.sequences import UNREADABLE, apart, as_numbers, as_stream, as_stream_targets, checked_out
+from lstm97.sequences import UNREADABLE, apart, as_numbers, as_stream, as_stream_targets, checked_out, unmasked
 from lstm97.topology import GATES, Kind, Topology
 
 if TYPE_CHECKING:  # numpy.random takes a while to import: not before somebody draws numbers
@@ -146,10 +146,11 @@ class State:
         }
 
 
-class Weights(dict[Kind, Array]):
-    """A network's weights by kind of unit: views of its memory. Whatever is assigned to a kind goes into its view.
+class Weights(dict[Any, Array]):
+    """A network's weights by kind of unit, or a learner's by layer: views of its memory.
 
-    So do ``update`` and ``|=``, all kinds or none; kinds cannot be added or taken away.
+    Whatever is assigned to a kind goes into its view; so do ``update`` and ``|=``, all kinds or none. Kinds cannot be
+    added or taken away.
     """
 
     def __setitem__(self, kind: Kind, values: ArrayLike) -> None:
@@ -168,7 +169,7 @@ class Weights(dict[Kind, Array]):
     def _checked(self, kind: Kind, values: ArrayLike) -> Array:
         """Finite values in the shape and dtype of a kind's weights."""
         if kind not in self:
-            raise KeyError(f"this network has no weights {kind!r}, but {', '.join(map(repr, self))}")
+            raise KeyError(f"there are no weights {kind!r}, but {', '.join(map(repr, self))}")
         view = self[kind]
         name = f"weights[{kind!r}]"
         array = as_numbers(name, values)
@@ -182,9 +183,13 @@ class Weights(dict[Kind, Array]):
             raise ValueError(f"{name} has shape {array.shape}, expected {view.shape}") from error
 
     def _refuse(self, *_: object, **__: object) -> Any:
-        raise TypeError("the kinds of a network's weights are those of its topology: none can be added or taken away")
+        raise TypeError("the kinds of weights are those of the topology: none can be added or taken away")
 
     __delitem__ = pop = popitem = clear = setdefault = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are plain dicts of copied arrays, which belong to no network."""
+        return dict, ({kind: view.copy() for kind, view in self.items()},)
 
 
 class Network:
@@ -218,8 +223,8 @@ class Network:
     Warns
     -----
     UserWarning
-        Once for each network, when it learns: of targets that its outputs cannot reach, and of large inputs or targets
-        that saturate most cells from the first steps on.
+        When it learns, once: of targets that its outputs cannot reach, and of large inputs or targets that have most
+        cells saturated in the first hundred steps.
 
     Notes
     -----
@@ -265,7 +270,7 @@ class Network:
             raise TypeError(f"topology must be a Topology, got {type(topology).__name__}")
         self._topology = topology
         self._dtype = _float_dtype(dtype)
-        self._advice = Advice(topology)
+        self._advice = Advice(topology.output, topology.n_cells, topology.forget_gates)
         init_range = self._checked_range("init_range", init_range)
         given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)
         n = topology.n_blocks
@@ -724,6 +729,7 @@ def _gate_biases(kind: Kind, bias: ArrayLike, topology: Topology, dtype: np.dtyp
         raise ValueError(f"{name} is given but the topology has no {kind.replace('_', ' ')}s")
     if not topology.has_bias(kind):
         raise ValueError(f"{name} is given but the gates have no bias; use a topology with bias other than 'none'")
+    bias = unmasked(name, bias)
     try:
         values = np.asarray(bias)
     except UNREADABLE as error:
@@ -769,4 +775,4 @@ def _float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         raise TypeError(f"dtype must be 'float64' or 'float32', got {dtype!r}") from error
     if found not in (np.dtype("float64"), np.dtype("float32")):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
-    return found
+    return np.dtype(found.name)  # which tells the machine's byte order as buffers do

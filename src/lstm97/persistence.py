@@ -296,10 +296,14 @@ def state_parts(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
     }
     if t.forget_gates:
         parts["pending.decay"] = arrays["decay_block"][:n, :n_cells]
+    is_awaiting = PHASES[standing["phase"]] == "awaiting"
+    if not is_awaiting:  # these are for a late target alone; else they would tell old data
+        for name in ("squashed_cell_state", "output", "sources"):
+            parts[name] = np.zeros_like(parts[name])
     numbers = {
         "phase": PHASES[standing["phase"]],
-        "symbol": standing["symbol"] if standing["symbol"] >= 0 else None,
-        "symbols_only": not standing["dense"],
+        "symbol": standing["symbol"] if standing["symbol"] >= 0 and standing["phase"] != 0 else None,
+        "symbols_only": not standing["dense"] or (n == 0 and not is_awaiting),
         "partials_bound": standing["partials_bound"].hex(),  # which has infinity and NaN too
     }
     return numbers, {name: np.array(array, order="C") for name, array in parts.items()}

@@ -64,6 +64,8 @@ class Sequences:
     """
 
     def __init__(self, values: ArrayLike, offsets: ArrayLike) -> None:
+        if hasattr(self, "_values"):
+            raise TypeError("packed sequences stay what they are; make others")
         array = as_numbers("values", values)
         if array.dtype.kind in "iu":
             array = _as_int32("values", array) if array.ndim == 1 else array.astype(np.float64)
@@ -80,11 +82,13 @@ class Sequences:
         bounds = np.array(bounds, np.int64)
         if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(array) or (bounds[1:] < bounds[:-1]).any():
             raise ValueError(f"offsets must rise from 0 to the number of steps, {len(array)}")
-        array = np.require(array, None, ["C", "A"])
-        self._values: Array = read_only(
-            array if array.dtype == np.int32 else array.view()
-        )  # the user's own floats stay
-        self._offsets: NDArray[np.int64] = read_only(bounds)
+        self._offsets: NDArray[np.int64] = frozen(bounds)
+        self._values: Array = np.require(array, None, ["C", "A"])
+        if array.dtype == np.int32:
+            self._values = frozen(self._values)
+        else:  # numbers, which the loops take as they are: the user's own array stays writable to the user
+            self._values = self._values.view()
+            self._values.flags.writeable = False
 
     @property
     def values(self) -> Array:
@@ -130,16 +134,19 @@ class Sequences:
         name: str,
         *,
         may_be_none: bool = False,
-        masked: float | None = None,
+        may_be_masked: bool = False,
     ) -> Sequences:
-        """As `pack`; there may be no sequence in an array, and `masked` is as for `as_numbers`."""
+        """As `pack`; there may be no sequence in an array, and what is masked may mean that there is no target."""
         if isinstance(inputs, Sequences):
             return inputs
         if is_array(inputs):
-            return cls._from_array(as_numbers(name, inputs, masked=masked), dtype, name, may_be_none)
+            return cls._from_array(
+                as_numbers(name, inputs, classes=2 if may_be_masked else None), dtype, name, may_be_none
+            )
         if not isinstance(inputs, (list, tuple)):
             raise TypeError(f"{name} must be a list of arrays, a 3-D array or a Sequences, got {type(inputs).__name__}")
-        arrays = [as_numbers(f"{name}[{i}]", sequence, masked=masked) for i, sequence in enumerate(inputs)]
+        classes = 1 if may_be_masked else None
+        arrays = [as_numbers(f"{name}[{i}]", sequence, classes=classes) for i, sequence in enumerate(inputs)]
         if not arrays:
             raise ValueError(f"{name} has no sequences")
         symbols = any(map(_is_symbols, arrays)) and all(_is_symbols(array) or array.shape == (0,) for array in arrays)
@@ -234,6 +241,8 @@ def as_target(target: object, layout: Shaped) -> int | Array | None:
     n_outputs = layout.topology.n_outputs
     number = _as_integer(target)
     if number is None:
+        if target is not None and target is getattr(sys.modules.get("numpy.ma"), "masked", None):
+            return None
         row = _as_row("target", target, n_outputs, layout, nan_allowed=True)
         return None if np.isnan(row).all() else row
     if n_outputs == 1:
@@ -255,7 +264,7 @@ def _as_integer(x: object) -> int | None:
 
 def _as_row(name: str, x: object, n: int, layout: Shaped, nan_allowed: bool = False) -> Array:
     """A real row of n elements in the network's dtype."""
-    array = as_numbers(name, x, masked=np.nan if nan_allowed else None)
+    array = as_numbers(name, x, classes=0 if nan_allowed else None)
     if array.shape != (n,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({n},)")
     row = _cast(array, layout.dtype)
@@ -293,7 +302,7 @@ def as_stream_targets(targets: object, n_steps: int, layout: Shaped) -> Array | 
     if targets is None:
         return None
     n_outputs = layout.topology.n_outputs
-    array = as_numbers("targets", targets, masked=-1 if _n_dimensions(targets) == 1 else np.nan)
+    array = as_numbers("targets", targets, classes=1)
     if array.ndim == 1 and array.dtype.kind in "iu":
         _refuse_classes(n_outputs)
         packed: Array = _as_int32("targets", array)
@@ -313,13 +322,6 @@ def as_stream_targets(targets: object, n_steps: int, layout: Shaped) -> Array | 
     return packed
 
 
-def _n_dimensions(value: Any) -> int:
-    """How many dimensions an array has, or a list of arrays."""
-    if isinstance(value, (list, tuple)):
-        return 1 + max((int(getattr(each, "ndim", 0)) for each in value), default=0)
-    return int(getattr(value, "ndim", 0))
-
-
 # ---- many sequences ----
 
 
@@ -329,11 +331,13 @@ def as_sequences(inputs: object, layout: Shaped, *, may_be_none: bool = False) -
     if may_be_none and isinstance(inputs, (list, tuple)) and not inputs:
         return Sequences(np.empty((0, n_inputs), layout.dtype), [0])
     packed = Sequences._pack(inputs, layout.dtype, "inputs", may_be_none=may_be_none)
+    if type(packed) is not Sequences:  # a subclass, which may tell anything
+        packed = Sequences(packed.values, packed.offsets)
     if packed.is_symbols:
         _refuse_symbols("inputs", n_inputs)
-        if packed is not inputs:
-            _refuse_one_hot("inputs", packed, n_inputs)
         _check_numbers("inputs", packed.values, 0, n_inputs, packed)
+        if not isinstance(inputs, Sequences):
+            _refuse_either("inputs", packed, n_inputs)
         return packed
     if packed.values.shape[1] != n_inputs:
         first = packed[0].shape
@@ -354,7 +358,9 @@ def as_targets(targets: object, inputs: Sequences, layout: Shaped) -> tuple[Arra
     n_outputs = layout.topology.n_outputs
     per_sequence = None if isinstance(targets, Sequences) else _one_per_sequence(targets, n_outputs)
     if per_sequence is None:
-        steps = Sequences._pack(targets, layout.dtype, "targets", masked=-1)
+        steps = Sequences._pack(targets, layout.dtype, "targets", may_be_masked=True)
+        if type(steps) is not Sequences:
+            steps = Sequences(steps.values, steps.offsets)
         _same_number(len(steps), len(inputs))
         if steps.is_symbols:
             _refuse_classes(n_outputs)
@@ -363,8 +369,8 @@ def as_targets(targets: object, inputs: Sequences, layout: Shaped) -> tuple[Arra
                 f"targets[{i}] has {steps.lengths[i]} steps but inputs[{i}] has {inputs.lengths[i]}"
                 + ("; integers are class numbers, real targets are floats" if steps.is_symbols else "")
             )
-        if steps.is_symbols and steps is not targets:
-            _refuse_one_hot("targets", steps, n_outputs)
+        if steps.is_symbols and not isinstance(targets, Sequences):
+            _refuse_either("targets", steps, n_outputs)
         rows: Array = steps.values
         if not steps.is_symbols and rows.shape[1] != n_outputs:
             raise ValueError(f"targets[0] has shape {steps[0].shape}, expected (n_steps, {n_outputs})")
@@ -394,12 +400,12 @@ def _one_per_sequence(targets: object, n_outputs: int) -> Array | None:
     if not is_array(targets) and not isinstance(targets, (list, tuple)):
         raise TypeError(f"targets must be an array, a list of arrays or a Sequences, got {type(targets).__name__}")
     if isinstance(targets, (list, tuple)):
-        arrays = [as_numbers(f"targets[{i}]", target, masked=-1) for i, target in enumerate(targets)]
+        arrays = [as_numbers(f"targets[{i}]", target, classes=1) for i, target in enumerate(targets)]
         classes_per_step = all(array.ndim == 1 and array.dtype.kind in "iu" for array in arrays)
         if classes_per_step or any(array.ndim > 1 for array in arrays):
             return None
         targets = arrays or np.array([])
-    array = as_numbers("targets", targets, masked=-1)
+    array = as_numbers("targets", targets, classes=2)
     integers = array.dtype.kind in "iu"
     if array.ndim == 3 or (array.ndim == 2 and integers):
         return None
@@ -445,12 +451,13 @@ def apart(array: Array, out: Array) -> Array:
 UNREADABLE = (TypeError, ValueError, ArithmeticError, LookupError, BufferError, RecursionError)
 
 
-def as_numbers(name: str, value: object, *, masked: float | None = None) -> Array:
+def as_numbers(name: str, value: object, *, classes: int | None = None) -> Array:
     """Any real array_like as an array of bools, integers or floats.
 
-    What a masked array hides is refused, unless `masked` is given: integers become that, floats NaN.
+    What a masked array hides is refused, unless `classes` is given. Then it means that there is no target: integers of
+    so many dimensions or fewer are class numbers and become -1, other numbers NaN.
     """
-    value = _unmasked(name, value, masked)
+    value = unmasked(name, value, classes)
     try:
         array = np.asarray(value)
     except UNREADABLE as error:
@@ -460,31 +467,33 @@ def as_numbers(name: str, value: object, *, masked: float | None = None) -> Arra
     return array
 
 
-def _unmasked(name: str, value: object, masked: float | None) -> object:
-    """A masked array, or a list of them, as arrays without a mask; anything else as it is."""
-    module = sys.modules.get("numpy.ma")
-    if module is None:
+def unmasked(name: str, value: Any, classes: int | None = None) -> Any:
+    """A masked array, or a list of them, as arrays without a mask (see `as_numbers`); anything else as it is."""
+    kind = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)  # without it, or half imported, there are none
+    if kind is None:
         return value
     if isinstance(value, (list, tuple)):
-        if any(isinstance(each, module.MaskedArray) for each in value):
-            return [_unmasked(f"{name}[{i}]", each, masked) for i, each in enumerate(value)]
+        if any(isinstance(each, kind) for each in value):
+            inner = None if classes is None else classes - 1
+            return [unmasked(f"{name}[{i}]", each, inner) for i, each in enumerate(value)]
         return value
-    if not isinstance(value, module.MaskedArray):
+    if not isinstance(value, (np.ndarray, np.generic, int, float)) and hasattr(value, "__array__"):
+        value = np.asanyarray(value)  # another library's array, which may be masked as NumPy sees it
+    if not isinstance(value, kind):
         return value
-    hidden = module.getmaskarray(value)
+    hidden = np.ma.getmaskarray(value)
     if not hidden.any():
         return value.data
-    if masked is None:
+    if classes is None:
         raise ValueError(f"{name} has masked values, and none may be missing here; fill them, or leave those steps out")
-    if value.dtype.kind == "f" or masked != masked:
-        return np.where(hidden, np.nan, value.data)
-    return np.where(hidden, np.int64(masked), value.data)
+    if value.dtype.kind in "iu" and value.ndim <= classes:
+        return np.where(hidden, np.int64(-1), value.data)
+    return np.where(hidden, np.nan, value.data)
 
 
-def read_only(array: Array) -> Array:
-    """A read-only view of an array, which becomes so too: who has the view alone cannot make it writable again."""
-    array.flags.writeable = False
-    return array.view()
+def frozen(array: Array) -> Array:
+    """A copy that nothing can write into: the loops take its numbers for places in memory."""
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
 
 def _is_symbols(array: Array) -> bool:
@@ -539,15 +548,14 @@ def _refuse_classes(n_outputs: int) -> None:
         )
 
 
-def _refuse_one_hot(name: str, numbers: Sequences, n: int) -> None:
-    """Refuse integers that may be numbers of symbols or classes, one per step, or rows of ones and zeros."""
-    values = numbers.values
-    if len(values) and (numbers.lengths == n).all() and values.min() >= 0 and values.max() <= 1:
-        one, many, ends = ("symbol", "symbols", "inputs") if name == "inputs" else ("class", "classes", "outputs")
+def _refuse_either(name: str, numbers: Sequences, n: int) -> None:
+    """Refuse integers that may be numbers of symbols or classes, one for each step, or the n values of one step."""
+    lengths = numbers.lengths[numbers.lengths > 0]
+    if len(lengths) and (lengths == n).all():
+        one, ends = ("symbol", "inputs") if name == "inputs" else ("class", "outputs")
         raise ValueError(
-            f"{name} is integer, zeros and ones alone, {n} for each sequence, as many as there are {ends}: is each a "
-            f"step's {one}, or are all of them one step's values? For {many} pass Sequences.pack({name}); for values "
-            f"pass floats, such as {name}.astype(float)"
+            f"{name} is integer, with {n} numbers for each sequence and {n} {ends}: if each number is the {one} of a "
+            f"step, pass Sequences.pack({name}); if they are the {n} values of one step, floats: {name}.astype(float)"
         )
 
 

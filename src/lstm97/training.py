@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm97._advice import extent, has_none, scaling
+from lstm97._advice import any_presented, extent, scaling
 from lstm97._checks import COUNTABLE, integer, not_negative, positive
 from lstm97._crew import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
 from lstm97._threads import available_cpus, thread_count
 from lstm97.checkpoints import Checkpoint, Progress, describe_run
-from lstm97.sequences import UNREADABLE, Sequences, as_sequences, as_targets, checked_out, is_array
+from lstm97.sequences import UNREADABLE, Sequences, as_sequences, as_targets, checked_out, is_array, unmasked
 
 if TYPE_CHECKING:
     from lstm97.network import Network
@@ -211,9 +211,9 @@ def train(
     targets : array_like or Sequences
         One target per sequence, for its last step: shape (n_sequences, n_outputs), or class numbers, integers of shape
         (n_sequences,). Or one per step: a list of arrays (n_steps_i, n_outputs), a 3-D array, or class numbers as a
-        list of integer arrays (n_steps_i,) or a 2-D integer array. A row of NaN or of masked values, and class -1, mean
-        no error signal. Integers are classes wherever they stand, and refused where there is one output; values are
-        floats, and of one output may be of shape (n_sequences,).
+        list of integer arrays (n_steps_i,) or a 2-D integer array; both are refused where there is one output, and
+        where they could as well be rows of values. A row of NaN or of masked values, and class -1, mean no error
+        signal. Values of one output may be floats of shape (n_sequences,).
     learning_rate : float, default 0.1
         The paper's alpha, positive; the default of all calls that learn.
     update : {"step", "sequence"}, default "step"
@@ -275,8 +275,8 @@ def train(
     Warns
     -----
     UserWarning
-        Once for each network: if there is no target at all; if outputs cannot reach the targets; if large inputs or
-        targets have saturated most cells by the end of its first training.
+        Once for each network: if no sequence that is trained has a target; if outputs cannot reach the targets; if
+        large inputs or targets have most cells saturated at the end of its first training.
 
     References
     ----------
@@ -324,9 +324,9 @@ def train(
     rows, per_sequence = as_targets(targets, packed, net._layout)
     if rows.ndim == 2:
         net._advice.look_at_targets(rows)
-    if rows.size and has_none(rows):
-        net._advice.no_targets()
     presentation = presented(order, len(packed))
+    if len(presentation) and rows.size and not any_presented(rows, per_sequence, packed.offsets, presentation):
+        net._advice.no_targets()
     generator = order if isinstance(order, np.random.Generator) else None
     done = History() if history is None else history
     run = None
@@ -353,6 +353,7 @@ def train(
         prepare_batches(engine, net._layout, threads, size, longest, symbols=symbols)
     elif parallel == "hogwild":
         engine.begin_hogwild([engine, *(State(net)._engine for _ in range(1, threads))])
+    values, offsets = packed.values, packed.offsets
     helpers = Helpers(engine)
     with done._training(), engine.training():
         try:
@@ -372,8 +373,8 @@ def train(
                         begin, before = perf_counter(), done.sequences
                         try:
                             engine.train(
-                                packed.values,
-                                packed.offsets,
+                                values,
+                                offsets,
                                 rows,
                                 per_sequence,
                                 portion,
@@ -397,31 +398,32 @@ def train(
                 progress.leave(error)
                 raise
             progress.save()
-            _look_at_cells(net, packed, rows)
+            if done.steps:
+                _look_at_cells(net, packed, rows, presentation)
         finally:
             helpers.leave()
     return done
 
 
-def _look_at_cells(net: Network, inputs: Sequences, targets: Array) -> None:
-    """Warn if large data have saturated most of a network's cells; looks once, after its first training."""
+def _look_at_cells(net: Network, inputs: Sequences, targets: Array, presentation: NDArray[np.int64]) -> None:
+    """Warn if most of a network's cells are saturated by large data; looks once, after its first training."""
     from lstm97.network import State
 
     advice = net._advice
-    if advice.has_seen_training or inputs.is_symbols or not inputs.n_steps:
+    if advice.is_quiet or advice.has_seen_training or inputs.is_symbols or not len(presentation):
         return
     advice.has_seen_training = True
     largest_input = max(map(abs, extent(inputs.values)))
     largest_target = 0.0 if targets.ndim == 1 else max(map(abs, extent(targets)))
     if not scaling(largest_input, largest_target):
         return
-    state = State(net)
-    longest = inputs[int(inputs.lengths.argmax())]
-    n_saturated = []
-    for x in longest[:STEPS_LOOKED_AT]:
-        net.step(x, state=state)
-        n_saturated.append(state._engine.n_saturated())
-    advice.look_at_cells(sorted(n_saturated)[len(n_saturated) // 4], largest_input, largest_target)
+    state, n_saturated = State(net), []
+    with suppress(FloatingPointError):
+        for x in inputs[int(presentation[0])][:STEPS_LOOKED_AT]:
+            net.step(x, state=state)
+            n_saturated.append(state._engine.n_saturated())
+    if n_saturated:
+        advice.look_at_cells(sorted(n_saturated)[len(n_saturated) // 4], largest_input, largest_target)
 
 
 def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array | list[Array]:
@@ -477,8 +479,9 @@ def presented(order: ArrayLike | np.random.Generator | None, n_sequences: int) -
     """The numbers of the sequences to train, one epoch long."""
     if order is None or isinstance(order, np.random.Generator):
         return np.arange(n_sequences)
+    order = unmasked("order", order)
     try:
-        numbers = np.array(order)  # a copy, which nobody else can change once it is checked
+        numbers = np.array(order)  # a copy, so that what is checked cannot change
     except UNREADABLE as error:
         raise ValueError(f"order cannot be read as one array of numbers: {error}") from error
     if not numbers.size and numbers.dtype.kind == "f":  # as an empty list is

@@ -13,6 +13,7 @@ from lstm97 import History, Stop
 from lstm97._checks import integer, not_negative, positive
 from lstm97.methods._cascade import TrainingSet, enter, quickprop, run
 from lstm97.methods.learner import Learner, check_size
+from lstm97.network import Weights
 from lstm97.sequences import Sequences
 
 Array = NDArray[Any]
@@ -181,7 +182,7 @@ class RCC(Learner):
         activation: Activation = "symmetric",
         output: Output = "logistic",
     ) -> None:
-        super().__init__()
+        super().__init__(output)
         self._topology = CascadeTopology(n_inputs=n_inputs, n_outputs=n_outputs)
         self._seed = integer("seed", seed, at_least=0)
         self._init_range = positive("init_range", init_range)
@@ -240,7 +241,7 @@ class RCC(Learner):
         n_inputs, n_hidden = self._topology.n_inputs, self.units
         first = [self._topology.first_weight(unit) for unit in range(n_hidden + 1)]
         layers = {f"hidden_{i + 1}": self._block[None, first[i] : first[i + 1]] for i in range(n_hidden)}
-        return layers | {"output": self._block[first[-1] :].reshape(-1, n_inputs + n_hidden + 1)}
+        return Weights(layers | {"output": self._block[first[-1] :].reshape(-1, n_inputs + n_hidden + 1)})
 
     @property
     def n_bytes(self) -> int:

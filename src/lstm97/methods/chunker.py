@@ -13,6 +13,7 @@ from lstm97.methods._recurrent import Loops, PairLoops
 from lstm97.methods.learner import Array, Floats, Integers, Learner, check_size
 from lstm97.methods.recurrent import Seed, draw_weights, layers
 from lstm97.methods.topology import RecurrentTopology, Squash
+from lstm97.network import Weights
 from lstm97.sequences import Sequences
 
 
@@ -145,9 +146,9 @@ class Chunker(Learner):
     def __init__(
         self, topology: ChunkerTopology, seed: Seed = 0, init_range: float = 0.1, *, threshold: float = 0.2
     ) -> None:
-        super().__init__()
         if not isinstance(topology, ChunkerTopology):
             raise TypeError(f"topology must be a ChunkerTopology, got {type(topology).__name__}")
+        super().__init__(topology.output)
         self._topology = topology
         self._threshold = not_negative("threshold", threshold)
         self._automatizer, self._chunker = (
@@ -173,7 +174,7 @@ class Chunker(Learner):
     def weights(self) -> dict[str, Floats]:
         """The weights of both nets by layer, "automatizer.recurrent" and so on: as those of `RTRL`."""
         nets = (("automatizer", self._automatizer), ("chunker", self._chunker))
-        return {f"{name}.{layer}": weights for name, net in nets for layer, weights in layers(net).items()}
+        return Weights({f"{name}.{layer}": view for name, net in nets for layer, view in layers(net).items()})
 
     @property
     def n_bytes(self) -> int:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstm97 import History, Network, Stop
 from lstm97 import load as load_network
+from lstm97._advice import Advice, any_presented
 from lstm97._checks import integer, positive
 from lstm97._files import CODES, Header, open_regular, read_arrays, read_header, to_bytes, write_whole
 from lstm97.sequences import (
@@ -72,8 +73,9 @@ class Learner(ABC):
         """float64."""
         return np.dtype(np.float64)
 
-    def __init__(self) -> None:
+    def __init__(self, outputs: str) -> None:
         self._busy = threading.RLock()
+        self._advice = Advice(outputs)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.topology.n_weights} weights, {self.topology}>"
@@ -83,7 +85,10 @@ class Learner(ABC):
     @property
     @abstractmethod
     def weights(self) -> dict[str, Floats]:
-        """The weights by layer, shape (units, sources) each: writable views, used from the next step on."""
+        """The weights by layer, shape (units, sources) each: writable views, used from the next step on.
+
+        Assigning to a layer writes into its view, as do ``update`` and ``|=``.
+        """
 
     @property
     def parameters(self) -> Floats:
@@ -190,6 +195,8 @@ class Learner(ABC):
         """
         checked = None if target is None else as_target(target, self)
         row = None if checked is None else _one(checked)
+        if row is not None:
+            self._advice.look_at_targets(row)
         y: Floats = self._learned(_one(as_input(x, self)), row, learning_rate)[0]
         return y
 
@@ -214,7 +221,10 @@ class Learner(ABC):
             As for `learn`.
         """
         inputs = as_stream("X", X, self)
-        return self._learned(inputs, as_stream_targets(targets, len(inputs), self), learning_rate)
+        packed = as_stream_targets(targets, len(inputs), self)
+        if packed is not None:
+            self._advice.look_at_targets(packed)
+        return self._learned(inputs, packed, learning_rate)
 
     # ---- sequences ----
 
@@ -264,6 +274,10 @@ class Learner(ABC):
         packed = as_sequences(inputs, self)
         rows, per_sequence = as_targets(targets, packed, self)
         presentation = presented(order, len(packed))
+        if rows.ndim == 2:
+            self._advice.look_at_targets(rows)
+        if len(presentation) and rows.size and not any_presented(rows, per_sequence, packed.offsets, presentation):
+            self._advice.no_targets()
         done = History() if history is None else history
         with done._training(), self._in_use():
             done._begin(stop)

@@ -14,6 +14,7 @@ from lstm97._checks import integer, not_negative
 from lstm97.methods._recurrent import Loops
 from lstm97.methods.learner import Array, Floats, Integers, Learner, check_size
 from lstm97.methods.topology import RecurrentTopology
+from lstm97.network import Weights
 from lstm97.sequences import Sequences
 
 Seed = int | SeedSequence | BitGenerator | Generator | None
@@ -32,9 +33,9 @@ class RecurrentLearner(Learner):
         depth: int | None,
         forced: bool,
     ) -> None:
-        super().__init__()
         if not isinstance(topology, RecurrentTopology):
             raise TypeError(f"topology must be a RecurrentTopology, got {type(topology).__name__}")
+        super().__init__(topology.squash if topology.fully_recurrent else topology.output)
         self._topology = topology
         self._loops = Loops(topology, through_time=through_time, depth=depth, forced=forced)
         draw_weights(self.weights, seed, init_range)
@@ -53,7 +54,7 @@ class RecurrentLearner(Learner):
         the step before, the bias; those of outputs the inputs, the recurrent units, the bias, as far as they are there.
         The weight of a connection that is not there is 0, unless it is written, and not learned.
         """
-        return layers(self._loops)
+        return Weights(layers(self._loops))
 
     @property
     def n_bytes(self) -> int:

@@ -183,15 +183,13 @@ def _initial_lstm(experiment: Experiment, seed: np.random.SeedSequence) -> Netwo
     blocks = topology.blocks
     n = len(blocks) - (experiment.growth.n_blocks if experiment.growth else 0)
     biases = (experiment.input_gate_bias, experiment.output_gate_bias)
-    net = Network(
+    return Network(
         replace(topology, blocks=blocks[:n]),
         seed=seed,
         init_range=experiment.init_range,
         input_gate_bias=None if biases[0] is None else biases[0][:n],
         output_gate_bias=None if biases[1] is None else biases[1][:n],
     )
-    net._advice.accept_targets()  # of the two-sequence problem with noise on its targets
-    return net
 
 
 class _Training:
@@ -220,6 +218,7 @@ class _Training:
             else problem_of(experiment, seed, **_how(self._test))
         )
         self.network = _initial_network(experiment, initial)
+        self.network._advice.accept_targets()  # one of the problems has noise on its targets
         self._to_add: tuple[int, ...] = ()
         if isinstance(self.network, Network):
             self._to_add = lstm_topology(experiment).blocks[self.network.topology.n_blocks :]

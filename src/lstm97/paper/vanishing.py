@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import Network, Topology
+from lstm97 import Network, Sequences, Topology
 from lstm97.methods import BPTT, RTRL, Learner, RecurrentTopology, train
 
 Floats = NDArray[np.float64]
@@ -51,10 +51,10 @@ def error_flow(learner: Learner | Network) -> Floats:
     """
     n_steps = learner.topology.n_inputs
     kind = "cell" if isinstance(learner, Network) else "recurrent"
-    view = learner.weights[kind]  # type: ignore[index]  # each has its own names
+    view = learner.weights[kind]  # each has its own names
     before = view.copy()
     target = np.ones((1, learner.topology.n_outputs))
-    train(learner, [np.arange(n_steps)], target, learning_rate=RATE, update="sequence")
+    train(learner, Sequences([*range(n_steps)], [0, n_steps]), target, learning_rate=RATE, update="sequence")
     changes = (view - before)[:, :n_steps]
     sizes: Floats = np.linalg.norm(changes, axis=0)[::-1] / RATE
     return sizes
