@@ -129,7 +129,7 @@ def native(array: Array) -> Array:
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object none of whose names comes twice: what is one thing to this reader is no other to another."""
+    """A JSON object; ValueError if a name comes twice, because two readers could take two different values."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name comes twice")
@@ -150,7 +150,7 @@ def _place(offsets: Any) -> tuple[int, int]:
 @contextlib.contextmanager
 def open_regular(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     """A regular file, open for reading; ValueError if it is a pipe, say, which would be waited for."""
-    name = fspath(path)  # a descriptor, which is a number, is nobody's to close here
+    name = fspath(path)  # not a descriptor, which its owner closes
     with open(name, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError(f"{os.fsdecode(name)} is not a regular file")
@@ -160,8 +160,9 @@ def open_regular(path: str | PathLike[str]) -> Iterator[BinaryIO]:
 def write_whole(path: str | PathLike[str], data: bytes) -> None:
     """Replace a file by another so that whatever happens, one of them is there, whole.
 
-    The new one is on the disk before it takes the name. What writers that were killed have left behind is cleared away
-    when a process first writes a file; OSError if the path stands for no regular file, or nothing can be written.
+    The new file is on the disk before it takes the name. The first time that a process writes a file, it also removes
+    temporary files that killed writers of the same file have left. OSError if the path is not that of a regular file,
+    or the file cannot be written.
     """
     if not (name := os.fsdecode(path)):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
@@ -172,13 +173,14 @@ def write_whole(path: str | PathLike[str], data: bytes) -> None:
     try:
         with open(new, "xb") as file:
             if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a sign that somebody is at it
+                with contextlib.suppress(OSError):  # where the file system has no locks
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells others that the writer lives
             if there and hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            os.replace(new, target)
+        os.replace(new, target)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
@@ -192,8 +194,8 @@ def write_whole(path: str | PathLike[str], data: bytes) -> None:
 def _target(path: str) -> Path:
     """The file that a path stands for, through symbolic links.
 
-    Not through those by which the system names open files, such as /dev/stdout: who replaced that file would take it
-    away from whoever writes to it.
+    Not through those by which the system names open files, such as /dev/stdout: replacing such a file would take it
+    away from the process that has it open.
     """
     for _ in range(40):  # as many links as Linux follows
         folder = os.path.realpath(os.path.dirname(path))
@@ -209,7 +211,7 @@ def _target(path: str) -> Path:
 def _sync_folder(folder: Path) -> None:
     """Have the names in a folder reach the disk.
 
-    A signal's handler that raises comes between no descriptor and the one who closes it: both calls are one step each.
+    If a signal handler raises, no descriptor stays open: opening with noting, and closing, are single calls in C.
     """
     opened: list[int] = []
     close = map(os.close, opened)
@@ -243,7 +245,8 @@ def _clear(target: Path) -> None:
         left = [each for each in os.scandir(target.parent) if pattern.fullmatch(each.name)]
         for each in left:
             with contextlib.suppress(OSError):
-                if time.time() - each.stat(follow_symlinks=False).st_mtime > _LEFT_BEHIND:
+                age = time.time() - each.stat(follow_symlinks=False).st_mtime
+                if age > _LEFT_BEHIND and each.is_file(follow_symlinks=False):
                     with open(each.path, "rb") as file:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its writer lives
                         os.unlink(each.path)

@@ -322,12 +322,16 @@ def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]
     n = len(symbols)
     if any(len(array) != n for name, array in parts.items() if name.startswith("pending.")):
         raise ValueError("the state's pending steps differ in number")
-    if seen.size and (seen.min() < 0 or seen.max() >= t.n_inputs or len(np.unique(seen)) != len(seen)):
+    is_seen = np.zeros(t.n_inputs, bool)
+    if seen.size and (seen.min() < 0 or seen.max() >= t.n_inputs):
+        raise ValueError("the state's inputs_seen are not different inputs")
+    is_seen[seen] = True
+    if np.count_nonzero(is_seen) != len(seen):
         raise ValueError("the state's inputs_seen are not different inputs")
     lowest = 0 if numbers["symbols_only"] else -1
-    if n and (symbols.min() < lowest or symbols.max() >= t.n_inputs or not np.isin(symbols[symbols >= 0], seen).all()):
+    if n and (symbols.min() < lowest or symbols.max() >= t.n_inputs or not is_seen[symbols[symbols >= 0]].all()):
         raise ValueError("the state's pending symbols are not among its inputs_seen")
-    if _any_but_zero(np.delete(parts["partials"][: t.n_inputs], seen, axis=0)):
+    if _any_but_zero(parts["partials"][: t.n_inputs][~is_seen]):
         raise ValueError("the state has partials by inputs that are not among its inputs_seen")
     decay = parts.get("pending.decay", np.zeros(0))
     # Earlier versions wrote forget gates of 1 and a unit in the last place.
