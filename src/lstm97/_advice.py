@@ -76,7 +76,7 @@ class Advice:
         self._outputs, self._n_cells, self._forget_gates = outputs, n_cells, forget_gates
         self._said: set[str] = set() if outputs in tuple(REACH) else {"targets"}
         self.has_seen_training = False
-        self.is_quiet = False  # while another thread or process works: whoever gave the work has looked at the data
+        self.is_quiet = False  # for `train_many`, which looks at the data before it gives the work away
 
     @property
     def watches_targets(self) -> bool:

@@ -78,7 +78,7 @@ class Sequences:
         bounds = as_numbers("offsets", offsets)
         if bounds.dtype.kind not in "iu" or bounds.ndim != 1:
             raise ValueError(f"offsets must be a 1-D integer array, got {bounds.dtype} of shape {bounds.shape}")
-        # Copied, then checked: nobody else can change the copy.
+        # Copied first, then checked: another thread cannot change the copy.
         bounds = np.array(bounds, np.int64)
         if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(array) or (bounds[1:] < bounds[:-1]).any():
             raise ValueError(f"offsets must rise from 0 to the number of steps, {len(array)}")
@@ -523,7 +523,7 @@ def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _as_int32(name: str, numbers: Array) -> NDArray[np.int32]:
-    """Integers as int32, a copy: the loops use them as places in memory, so nobody may change what is checked."""
+    """Integers as int32, a copy that no other thread can change: the loops use them as places in memory."""
     numbers = np.array(numbers, order="C")
     if numbers.size and not -(2**31) <= int(numbers.min()) <= int(numbers.max()) < 2**31:
         raise ValueError(f"{name} contains integers that do not fit 32 bits")
