@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -144,7 +145,11 @@ def test_looking_at_the_cells_never_fails_a_training():
 def test_many_networks_are_told_of_once_at_the_callers_line(executor):
     nets = [Network(Topology(1, 1), seed=i) for i in range(3)]
     X = np.repeat(DEGREES[np.newaxis], 30, axis=0)
-    pools = {None: nullcontext, "threads": lambda: ThreadPoolExecutor(2), "processes": lambda: ProcessPoolExecutor(2)}
+    pools = {
+        None: nullcontext,
+        "threads": lambda: ThreadPoolExecutor(2),
+        "processes": lambda: ProcessPoolExecutor(2, get_context("spawn")),
+    }
     with pools[executor]() as pool:
         found = said(lambda: lstm97.train_many(nets, (X, X[:, 0]), 1e-6, executor=pool, threads=None if pool else 2))
     assert len(found) == 1
