@@ -71,6 +71,9 @@ def test_targets_within_reach_are_no_matter():
     assert said(lambda: Network(Topology(1, 1), "float32").learn([0.1], np.float32([1.0000001]))) == []
     assert said(lambda: net.learn_run(DEGREES / 20, np.linspace(0, 1, 200), 0.1)) == []
     assert said(lambda: net.learn([0.5], [1.0])) == []
+    rounded = Network(Topology(1, 1))
+    assert said(lambda: rounded.learn([0.5], [1 + 2e-16])) == []
+    assert len(said(lambda: rounded.learn([0.5], [7.0]))) == 1  # it still looks
     assert said(lambda: net.learn([0.5], [np.nan])) == []
     linear = Network(Topology(1, 1, output="identity"))
     assert said(lambda: linear.learn([0.5], [2.0])) == []

@@ -318,6 +318,19 @@ def test_after_an_overflow_another_learning_rate_goes_on_and_another_network_doe
     assert np.isfinite(again.parameters).all()
 
 
+@pytest.mark.parametrize("place", ["begins", "stands", "left"])
+@pytest.mark.parametrize("value", [5, None, "x", []])
+def test_a_file_that_tells_anything_of_its_run_is_refused(tmp_path, place, value):
+    path = tmp_path / "run"
+    train(Network(Topology(2, 1)), INPUTS, TARGETS, checkpoint=Checkpoint(path))
+    contents = lstm97.persistence.read(path)
+    numbers = json.loads(contents.metadata["training"])
+    numbers["run"][place] = value
+    save_file(contents.tensors, path, contents.metadata | {"training": json.dumps(numbers)})
+    with pytest.raises(ValueError, match="is damaged: it does not tell where its run began"):
+        train(Network(Topology(2, 1)), INPUTS, TARGETS, checkpoint=Checkpoint(path))
+
+
 def test_refused_calls_move_no_generator_and_write_no_file(tmp_path):
     path = tmp_path / "run"
     for how in ({"learning_rate": 1e300}, {"learning_rate": -1}, {"batch_size": 3}, {"targets": TARGETS[1:]}):

@@ -3,7 +3,7 @@
 # that this CPU runs:
 #     tools/thorough.sh [RECORD]
 # From the top of a checkout, with an environment active that has the package with its extras `test` and `peers`. What
-# it prints goes to the file RECORD as well. A quarter of an hour on two idle cores.
+# it prints goes to the file RECORD as well. The comparison with deep-river is left out: it needs another PyTorch.
 set -euo pipefail
 
 [[ $# == 0 ]] || exec > >(tee "$1") 2>&1

@@ -443,7 +443,7 @@ cdef class Engine:
             t = self.real_at(target, k)
             if t < self.lowest_target or t > self.highest_target:
                 self.advice.look_at_targets(row)
-                self.watches_targets = False
+                self.watches_targets = self.advice.watches_targets  # still, if this one was only rounded
                 break
         return 0
 

@@ -238,7 +238,9 @@ class Progress:
         numbers = json.loads(contents.metadata["training"])
         wanted = self._run | {"topology": self._net.topology, "dtype": self._net.dtype.name}
         found = numbers["run"] | {"topology": contents.topology, "dtype": contents.dtype}
-        places: list[dict[str, Any]] = [found.pop(place) for place in (BEGINS, STANDS, LEFT) if place in found]
+        places = [found.pop(place) for place in (BEGINS, STANDS, LEFT) if place in found]
+        if not all(isinstance(place, dict) for place in places):
+            raise ValueError(f"{name} is damaged: it does not tell where its run began or stands")
         if "learning_rate" in found and found["learning_rate"] is None:  # it has failed
             found["learning_rate"] = wanted["learning_rate"]
         here = wanted.pop(BEGINS)
