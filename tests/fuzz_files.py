@@ -32,7 +32,8 @@ from typing import NamedTuple
 import numpy as np
 
 import lstm97
-from lstm97 import Checkpoint, Network, Stop, Topology, persistence
+from lstm97 import Checkpoint, Network, Stop, Topology
+from lstm97.network import network_from_bytes, network_to_bytes
 
 MAX_CRASHES = 20
 SECONDS_PER_FILE = 60
@@ -151,7 +152,7 @@ def stream(topology, dtype, kind):
             net.step(x)
         else:
             net.learn(x, [0.5] * topology.n_outputs if kind == "corrected" and i == n_steps - 1 else None)
-    return persistence.to_bytes(net, kind != "none")
+    return network_to_bytes(net, kind != "none")
 
 
 def interrupted(path, run):
@@ -401,7 +402,7 @@ def load(case, path, data, in_file):
     if in_file:
         path.write_bytes(data)
     try:
-        return lstm97.load(path) if in_file else persistence.from_bytes(data)
+        return lstm97.load(path) if in_file else network_from_bytes(data)
     except ValueError:
         return None
 
@@ -437,7 +438,7 @@ def use(net, rng):
 def save_and_load(net):
     """What was saved loads again."""
     try:
-        again = persistence.from_bytes(persistence.to_bytes(net, True))
+        again = network_from_bytes(network_to_bytes(net, True))
     except ValueError as error:
         raise AssertionError("its own file is refused") from error
     if not np.array_equal(again.parameters, net.parameters):

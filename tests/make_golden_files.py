@@ -13,7 +13,7 @@ import numpy as np
 from make_golden import numbers
 
 import lstm97
-from lstm97.persistence import FORMAT
+from lstm97._format import FORMAT
 
 FOLDER = Path(__file__).parent / "golden"
 LEARNING_RATE = 0.5

@@ -32,7 +32,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import lstm97
-from lstm97 import Checkpoint, History, Network, Sequences, State, Stop, Topology, load, persistence, train
+from lstm97 import Checkpoint, History, Network, Sequences, State, Stop, Topology, load, train
+from lstm97.network import network_to_bytes
 
 # ---- the world a call is made in ----
 
@@ -41,7 +42,7 @@ NETS = (
     Topology(3, 2, output="softmax", recurrent=False),
     Topology(3, 2, output="identity", input_squash="identity", output_squash="identity"),  # overflows readily
 )
-FILE = persistence.to_bytes(Network(NETS[0]), True)
+FILE = network_to_bytes(Network(NETS[0]), True)
 pytestmark = pytest.mark.filterwarnings("ignore:no target was found", "ignore:targets from .* out of reach")
 
 X, Y = np.linspace(-1, 1, 12).reshape(4, 3), np.linspace(0, 1, 8).reshape(4, 2)
@@ -106,7 +107,7 @@ def bits(thing):
         case Network():
             return bits([thing.parameters, thing.state])
         case State():
-            return bits(persistence.state_parts(thing))
+            return bits(thing._parts())
         case Sequences():
             return bits([thing.values, thing.offsets])
         case np.random.Generator():

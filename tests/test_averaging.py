@@ -23,6 +23,7 @@ import lstm97
 from lstm97 import Network, Topology
 from lstm97.adapters import dask_averaging
 from lstm97.adapters.dask_averaging import Round, train_averaged
+from lstm97.network import network_from_bytes
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # worker processes can't import this file
 
@@ -237,7 +238,7 @@ def test_only_bytes_and_plain_values_travel(client, monkeypatch):
         assert all(map(plain, options.values()))
     (_, (_, sent), _), *_ = calls
     assert type(sent) is bytes
-    assert np.array_equal(lstm97.persistence.from_bytes(sent).parameters, network().parameters)
+    assert np.array_equal(network_from_bytes(sent).parameters, network().parameters)
     assert len(SIZES) > dask_averaging.FAN_IN  # so there are two levels of means
     ((result,),) = gathered  # one vector of weights and three numbers come to the client
     assert [type(value) for value in result] == [np.ndarray, int, float, int]

@@ -14,7 +14,7 @@ from make_golden_files import train_on_golden_data
 from safetensors.numpy import save_file
 
 import lstm97
-from lstm97 import Checkpoint, History, Network, Stop, Topology, train
+from lstm97 import Checkpoint, History, Network, Stop, Topology, _format, train
 from lstm97.checkpoints import Progress
 
 HERE = Path(__file__).parent
@@ -218,7 +218,7 @@ def test_other_data_and_other_networks_are_refused(tmp_path):
 def test_hostile_states_of_generators_are_refused(tmp_path, generator, change):
     path, bits = tmp_path / "run", getattr(np.random, generator)
     run(path, {}, generator=bits, kill_after=1)
-    contents = lstm97.persistence.read(path)
+    contents = _format.read(path)
     numbers = json.loads(contents.metadata["training"])
     change(numbers["generator"])
     metadata = contents.metadata | {"training": json.dumps(numbers)}
@@ -323,7 +323,7 @@ def test_after_an_overflow_another_learning_rate_goes_on_and_another_network_doe
 def test_a_file_that_tells_anything_of_its_run_is_refused(tmp_path, place, value):
     path = tmp_path / "run"
     train(Network(Topology(2, 1)), INPUTS, TARGETS, checkpoint=Checkpoint(path))
-    contents = lstm97.persistence.read(path)
+    contents = _format.read(path)
     numbers = json.loads(contents.metadata["training"])
     numbers["run"][place] = value
     save_file(contents.tensors, path, contents.metadata | {"training": json.dumps(numbers)})

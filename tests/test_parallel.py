@@ -18,7 +18,7 @@ from topologies import cases, may_lack_targets, packed, random_inputs, random_ta
 from waiting import HANGS
 
 import lstm97
-from lstm97 import Checkpoint, History, Network, Stop, Topology, _crew, _layout, paper, training
+from lstm97 import Checkpoint, History, Network, Stop, Topology, _crew, _layout, _run, options, paper
 from lstm97.paper import tasks
 from lstm97.paper.runner import initial_network
 
@@ -33,7 +33,8 @@ def shared():
     """Even the least work is shared, by as many threads as are asked for, whatever this machine has."""
     with (
         mock.patch.multiple(_crew, WORTH_SHARING=0),
-        mock.patch.multiple(training, WORTH_THREADS=-1, available_cpus=lambda: 64),
+        mock.patch.multiple(_run, WORTH_THREADS=-1),
+        mock.patch.multiple(options, available_cpus=lambda: 64),
     ):
         yield
 
@@ -85,7 +86,8 @@ def test_any_number_of_threads_comes_to_the_same_bits(dtype, case, lengths, size
         with (
             mock.patch.multiple(_layout, BATCH_BLOCK=5, TOGETHER=3),
             mock.patch.multiple(_crew, WORTH_SHARING=0, SUMS_BYTES=memory),
-            mock.patch.multiple(training, WORTH_THREADS=-1, available_cpus=lambda: 64),
+            mock.patch.multiple(_run, WORTH_THREADS=-1),
+            mock.patch.multiple(options, available_cpus=lambda: 64),
         ):
             rule = Stop(window=max(1, len(lengths) // 2), tolerance=0.5, mean_error=0.4, max_wrong=len(lengths))
             found.append(outcome(case.topology, X, D, dtype=dtype, batch_size=size, threads=n, epochs=2, stop=rule))
@@ -176,7 +178,7 @@ def threads_started(**options):
     ],
 )
 def test_as_many_threads_work_as_are_asked_for_and_of_use(options, variable, more, monkeypatch):
-    monkeypatch.setattr(training, "available_cpus", lambda: 64)
+    monkeypatch.setattr(lstm97.options, "available_cpus", lambda: 64)
     monkeypatch.delenv("LSTM97_NUM_THREADS", raising=False)
     if variable is not None:
         monkeypatch.setenv("LSTM97_NUM_THREADS", variable)
@@ -184,9 +186,9 @@ def test_as_many_threads_work_as_are_asked_for_and_of_use(options, variable, mor
 
 
 def test_no_more_threads_than_cpus_and_none_for_little_work(monkeypatch):
-    monkeypatch.setattr(training, "available_cpus", lambda: 2)
+    monkeypatch.setattr(lstm97.options, "available_cpus", lambda: 2)
     assert threads_started(threads=8) == 1
-    monkeypatch.setattr(training, "WORTH_THREADS", 10**9)
+    monkeypatch.setattr(_run, "WORTH_THREADS", 10**9)
     assert threads_started(threads=8) == 0
 
 
@@ -242,7 +244,7 @@ def test_helpers_do_work():
     rng = np.random.default_rng(0)
     X, D = rng.uniform(-1, 1, (160, 100, 8)), rng.uniform(0, 1, (160, 1))
     net = Network(Topology(8, 1, blocks=(1,) * 64))
-    with mock.patch.object(training, "available_cpus", return_value=2):
+    with mock.patch.object(options, "available_cpus", return_value=2):
         all_of_us, me = time.process_time(), time.thread_time()
         lstm97.train(net, X, D, 1e-3, update="sequence", batch_size=16, threads=2)
         all_of_us, me = time.process_time() - all_of_us, time.thread_time() - me
@@ -324,7 +326,7 @@ def adding_data(n, lag=100, seed=1):
 def wrong_after_hogwild(experiment, seed):
     """How many of 1000 new sequences a network gets wrong that Hogwild trained until the stop rule held."""
     net, history, rng = initial_network(experiment, seed=seed), History(), np.random.default_rng(7)
-    with mock.patch.object(training, "available_cpus", return_value=2):
+    with mock.patch.object(options, "available_cpus", return_value=2):
         while not history.stopped and history.sequences < 400_000:
             X, D = tasks.adding(rng, 10_000, 100)
             lstm97.train(

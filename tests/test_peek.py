@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from topologies import cases
 
 import lstm97
-from lstm97 import Network, Topology, persistence
+from lstm97 import Network, Topology
 
 
 def network_of(case, dtype):
@@ -21,7 +21,7 @@ def network_of(case, dtype):
 
 def as_bytes(state):
     """All of a state, as a file has it."""
-    numbers, arrays = persistence.state_parts(state)
+    numbers, arrays = state._parts()
     return str(numbers), {name: array.tobytes() for name, array in arrays.items()}
 
 

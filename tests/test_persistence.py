@@ -23,7 +23,8 @@ from safetensors.numpy import save as serialize
 from topologies import cases, topologies
 
 import lstm97
-from lstm97 import Network, Topology, persistence
+from lstm97 import Network, Topology, _format
+from lstm97.network import network_from_bytes, network_to_bytes
 
 HERE = Path(__file__).parent
 DTYPES = ("float64", "float32")
@@ -168,12 +169,12 @@ def test_whatever_can_be_reached_can_be_saved_loaded_and_copied(dtype, case, sca
         if i % 3:
             continue
         twins = [
-            persistence.from_bytes(persistence.to_bytes(net, True)),
+            network_from_bytes(network_to_bytes(net, True)),
             copy.copy(net),
             pickle.loads(pickle.dumps(net)),
         ]
         for twin in twins:
-            assert persistence.to_bytes(twin, True) == persistence.to_bytes(net, True)
+            assert network_to_bytes(twin, True) == network_to_bytes(net, True)
         state = copy.copy(net.state)
         other = twins[0]
         for x, target in zip(inputs[i + 1 : i + 6], case.targets[i + 1 : i + 6], strict=True):
@@ -193,21 +194,21 @@ def test_forget_gates_of_earlier_versions_that_are_1_and_an_ulp_are_read():
     for symbol in (0, 1, 2, 1, 0):
         net.learn(symbol, None)
     data = damaged(net, lambda tensors: tensors["state.pending.decay"].__setitem__(3, np.nextafter(1, 2)))
-    assert persistence.from_bytes(data).state.cell_state.tobytes() == net.state.cell_state.tobytes()
+    assert network_from_bytes(data).state.cell_state.tobytes() == net.state.cell_state.tobytes()
 
 
 def test_a_bound_that_is_none_is_not_believed():
     """Else a file could have the loops make weights infinite."""
     net = Network(Topology(2, 1, blocks=(2,), output="identity"))
     net.learn_run(np.ones((20, 2)), None)
-    contents = persistence.parse(io.BytesIO(data := persistence.to_bytes(net, True)), len(data), "")
+    contents = _format.parse(io.BytesIO(data := network_to_bytes(net, True)), len(data), "")
     numbers = json.loads(contents.metadata["state"])
     for bound, words in (("-1", "partials_bound is '-1'"), ("x", "no usable header"), (1, "partials_bound is 1")):
         metadata = contents.metadata | {"state": json.dumps(numbers | {"partials_bound": bound})}
         with pytest.raises(ValueError, match=words):
-            persistence.from_bytes(serialize(contents.tensors, metadata))
+            network_from_bytes(serialize(contents.tensors, metadata))
     metadata = contents.metadata | {"state": json.dumps(numbers | {"partials_bound": (0.0).hex()})}
-    found = persistence.from_bytes(serialize(contents.tensors, metadata))
+    found = network_from_bytes(serialize(contents.tensors, metadata))
     assert found.state._engine.standing()["partials_bound"] == np.inf
 
 
@@ -217,7 +218,7 @@ def test_a_file_holds_what_a_pickle_holds(tmp_path):
         net.learn(i % 3, None)
     net.save(tmp_path / "net", state=True)
     (_, (data,)) = net.__reduce__()
-    loaded, pickled = persistence.read(tmp_path / "net"), persistence.parse(io.BytesIO(data), len(data), "")
+    loaded, pickled = _format.read(tmp_path / "net"), _format.parse(io.BytesIO(data), len(data), "")
     assert loaded.metadata == pickled.metadata
     assert loaded.tensors.keys() == pickled.tensors.keys()
     assert all(np.array_equal(array, pickled.tensors[name]) for name, array in loaded.tensors.items())
@@ -421,7 +422,7 @@ def test_names_that_a_temporary_name_must_not_outgrow(tmp_path):
 
 def damaged(net, change):
     """The bytes of a network with its state, after a change of the tensors."""
-    contents = persistence.parse(io.BytesIO(data := persistence.to_bytes(net, True)), len(data), "")
+    contents = _format.parse(io.BytesIO(data := network_to_bytes(net, True)), len(data), "")
     tensors = {name: array.copy() for name, array in contents.tensors.items()}
     change(tensors)
     return serialize(tensors, contents.metadata)
@@ -445,7 +446,7 @@ def test_hostile_states_are_refused(name, place, value, words):
     for symbol in (0, 1, 2, 1, 0):
         net.learn(symbol, None)
     with pytest.raises(ValueError, match=f"the data (is damaged: the state('s| has)|has) {words}"):
-        persistence.from_bytes(damaged(net, lambda tensors: tensors[name].__setitem__(place, value)))
+        network_from_bytes(damaged(net, lambda tensors: tensors[name].__setitem__(place, value)))
 
 
 @pytest.mark.parametrize("n_kills", [30, pytest.param(300, marks=pytest.mark.slow)])
@@ -481,7 +482,7 @@ def test_files_of_every_format_load_forever(path):
 
 
 def test_there_is_a_golden_file_for_the_present_format():
-    assert sorted((HERE / "golden").glob(f"format-{persistence.FORMAT}-*.safetensors"))
+    assert sorted((HERE / "golden").glob(f"format-{_format.FORMAT}-*.safetensors"))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -499,7 +500,7 @@ def test_a_signal_in_a_save_leaves_the_network_usable():
             try:
                 signal.setitimer(signal.ITIMER_REAL, 2e-5 + 2e-7 * (n_interrupts % 500))
                 for _ in range(50):  # not for ever: the exception is lost where Python can't raise it, in a callback
-                    persistence.to_bytes(net, True)
+                    network_to_bytes(net, True)
             except InterruptedError:
                 pass
             n_interrupts += 1

@@ -51,11 +51,11 @@ cd "$scratch/checkout"
 import importlib, sys
 import numpy as np
 import lstm97
-from lstm97 import training
+from lstm97 import options
 
 for name in ("methods", "paper", "executors", "cython_api"):
     importlib.import_module("lstm97." + name)
-training.available_cpus = lambda: 2
+options.available_cpus = lambda: 2
 rng = np.random.default_rng(0)
 X, D = rng.uniform(-1, 1, (400, 100, 2)), rng.uniform(0, 1, (400, 1))
 for how in ({"update": "sequence", "batch_size": 64}, {"parallel": "hogwild"}):

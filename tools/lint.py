@@ -1,4 +1,4 @@
-"""Run every check that needs no test: lint, format, types, stubs against the built module.
+"""Run every check that needs no test: lint, format, order of the modules, types, stubs.
 
 Run it as ``python tools/lint.py`` in an environment that has the project installed with its extra ``lint``.
 All checks run, whatever the first ones say; the exit status is 0 only if all pass.
@@ -6,6 +6,7 @@ All checks run, whatever the first ones say; the exit status is 0 only if all pa
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +14,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 CHECKS: dict[str, list[str]] = {
-    "lint": ["ruff", "check", "."],
-    "format": ["ruff", "format", "--check", "."],
-    "Cython lint": ["cython_lint.cython_lint", "src", "examples"],
-    "types": ["mypy", "--strict", "src/lstm97"],
-    "types of benchmarks and tools": ["mypy", "--strict", "benchmarks", "tools/lint.py"],
-    "types of the wheels' recipe": ["mypy", "--strict", "wheels"],
+    "lint": ["-m", "ruff", "check", "."],
+    "format": ["-m", "ruff", "format", "--check", "."],
+    "Cython lint": ["-m", "cython_lint.cython_lint", "src", "examples"],
+    "order of the modules": ["-c", "from importlinter.cli import lint_imports_command as check; check()", "--no-cache"],
+    "types": ["-m", "mypy", "--strict", "src/lstm97"],
+    "types of benchmarks and tools": ["-m", "mypy", "--strict", "benchmarks", "tools/lint.py"],
+    "types of the wheels' recipe": ["-m", "mypy", "--strict", "wheels"],
     "stubs against the built module": [
+        "-m",
         "mypy.stubtest",
         "lstm97._engine",
         "lstm97.cython_api",
@@ -34,9 +37,9 @@ CHECKS: dict[str, list[str]] = {
 def main() -> int:
     """Run the checks and return how many failed."""
     failed = []
-    for name, (module, *arguments) in CHECKS.items():
-        print(f"-- {name}: {module} {' '.join(arguments)}", flush=True)
-        if subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT).returncode:
+    for name, arguments in CHECKS.items():
+        print(f"-- {name}: python {shlex.join(arguments)}", flush=True)
+        if subprocess.run([sys.executable, *arguments], cwd=ROOT).returncode:
             failed.append(name)
     print(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return len(failed)

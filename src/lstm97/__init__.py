@@ -4,15 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lstm97._dispatch import Config, show_config
-from lstm97.adapters.c_source import export_c
-from lstm97.adapters.onnx_model import export_onnx
+from lstm97._version import __version__ as __version__
 from lstm97.checkpoints import Checkpoint
-from lstm97.many import train_many
-from lstm97.network import Network, State
-from lstm97.persistence import load
+from lstm97.history import History, Stop
+from lstm97.network import Network, State, load
 from lstm97.sequences import Sequences
 from lstm97.topology import Topology
-from lstm97.training import History, Stop, predict, train
+from lstm97.training import predict, train
 
 __all__ = [
     "Checkpoint",
@@ -32,16 +30,26 @@ __all__ = [
     "train_many",
 ]
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
     from lstm97 import executors as executors
     from lstm97 import methods as methods
     from lstm97 import paper as paper
+    from lstm97.adapters.c_source import export_c
+    from lstm97.adapters.onnx_model import export_onnx
+    from lstm97.many import train_many
 else:
+    # Loaded when first asked for, so that importing the package takes no longer than the network needs.
+    _FUNCTIONS = {"export_c": "adapters.c_source", "export_onnx": "adapters.onnx_model", "train_many": "many"}
+    _MODULES = ("executors", "methods", "paper")
 
     def __getattr__(name):
-        # These are not loaded with the package, but ``lstm97.methods`` finds them without an import of its own.
-        if name in ("executors", "methods", "paper"):
+        if name in _MODULES:
             return import_module(f"lstm97.{name}")
+        if name in _FUNCTIONS:
+            found = getattr(import_module(f"lstm97.{_FUNCTIONS[name]}"), name)
+            globals()[name] = found
+            return found
         raise AttributeError(f"module 'lstm97' has no attribute {name!r}", name=name)
+
+    def __dir__():
+        return sorted({*globals(), *_FUNCTIONS, *_MODULES})

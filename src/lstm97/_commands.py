@@ -23,11 +23,11 @@ from typing import Any, BinaryIO, NoReturn, TypeVar
 import click
 from tqdm import tqdm
 
-from lstm97 import Network, executors, paper
+from lstm97 import executors, paper
 from lstm97._extras import missing
-from lstm97._files import write_whole
-from lstm97._threads import thread_count, usable_cpus
 from lstm97.adapters import c_source, onnx_model
+from lstm97.extend import thread_count, usable_cpus, write_whole
+from lstm97.network import Network, load
 from lstm97.paper.costs import Cost
 from lstm97.paper.costs import measure as measure_costs
 from lstm97.paper.costs import read as read_costs
@@ -35,7 +35,6 @@ from lstm97.paper.costs import write as write_costs
 from lstm97.paper.estimates import MACHINE, estimate
 from lstm97.paper.result_lines import group as group_by_row
 from lstm97.paper.tasks import SHORTEST_LAG
-from lstm97.persistence import load
 
 _TEXT = paper.TextSettings()
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -537,7 +536,7 @@ def report(files: tuple[Path, ...], out: Path, costs_file: Path | None) -> None:
     The page needs nothing but itself. For its pictures of networks it trains three of them again.
     """
     try:
-        from lstm97.paper.report import markdown, page
+        from lstm97.paper.report import markdown, page  # noqa: PLC0415 (needs an extra)
     except ModuleNotFoundError as error:
         raise click.ClickException(missing("a report", error.name, "report")) from error
     if out.resolve() in [file.resolve() for file in files]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lstm97._engine import cpu_level
 from lstm97._threads import available_cpus, thread_count
+from lstm97._version import __version__
 
 # Each build by its name, from the plainest to the fastest: the suffix of its modules, the x86-64 level it needs.
 _BUILDS = {"baseline": ("", 0), "v3": ("_v3", 3), "v4": ("_v4", 4)}
@@ -117,8 +118,6 @@ def show_config() -> Config:
     >>> lstm97.show_config().build in lstm97.show_config().builds
     True
     """
-    from lstm97 import __version__
-
     return Config(
         version=__version__,
         build=build,

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstm97._advice import Advice
 from lstm97._layout import Layout
-from lstm97.training import History
+from lstm97.history import History
 
 _Array = NDArray[Any]
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from lstm97.topology import GATES, Kind, Squash, Topology
 
@@ -329,3 +329,14 @@ class Layout:
             else:
                 views[kind] = arrays["w"][: t.n_sources(kind), places[kind]].T
         return views
+
+
+def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """float32 or float64 in the machine's byte order."""
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise TypeError(f"dtype must be 'float64' or 'float32', got {dtype!r}") from error
+    if found not in (np.dtype("float64"), np.dtype("float32")):
+        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
+    return np.dtype(found.name)  # which tells the machine's byte order as buffers do

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-import math
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import persistence
-from lstm97._checks import COUNTABLE, integer, positive
+from lstm97._checks import integer, positive
 from lstm97._files import to_bytes, write_whole
-
-if TYPE_CHECKING:
-    from lstm97.network import Network
-    from lstm97.training import History, Stop
+from lstm97._format import TRAINING, Contents, as_text, read
+from lstm97.history import COUNTS, WINDOW_NUMBERS, History, Stop
+from lstm97.network import Network, network_of, network_to_bytes
 
 Array = NDArray[Any]
 
-TRAINING = "training."
-COUNTS = ("sequences", "steps", "epochs")
-WINDOW_NUMBERS = ("n_seen", "n_wrong", "error_sum", "error_rest")
-NUMBERS = (*COUNTS, "run", "epoch", "position", "ended", "stopped", "seconds", "window", "generator", "sizes")
 BEGINS, STANDS, LEFT = "begins", "stands", "left"
 """Of a run: where it began, where this file has it, and where its last call ended, if that was by an exception."""
 
@@ -166,17 +159,17 @@ class Progress:
         generator = None if self._generator is None else self._generator.bit_generator.state
         return {
             "first weights": digest(self._net.parameters.tobytes()),
-            "generator": digest(_as_text(generator or {}).encode()),
+            "generator": digest(as_text(generator or {}).encode()),
             "history": self._digest_of_history(),
         }
 
     def _digest_of_history(self) -> str:
         """Of its counts, its errors and its stop rule's window."""
         done, window = self._done, self._done._window
-        parts = [_as_text({count: getattr(done, count) for count in COUNTS}).encode(), done.errors.tobytes()]
+        parts = [as_text({count: getattr(done, count) for count in COUNTS}).encode(), done.errors.tobytes()]
         if window is not None:
             numbers = {number: getattr(window, number) for number in WINDOW_NUMBERS}
-            parts += [_as_text(numbers).encode(), window.errors.tobytes(), window.wrong.tobytes()]
+            parts += [as_text(numbers).encode(), window.errors.tobytes(), window.wrong.tobytes()]
         return digest(b"|".join(parts))
 
     # ---- files ----
@@ -190,12 +183,12 @@ class Progress:
             return
         self._run[LEFT] = self._standing()
         with contextlib.suppress(OSError, ValueError, MemoryError):  # what ends the call matters more
-            contents = persistence.read(self._checkpoint.path)
+            contents = read(self._checkpoint.path)
             numbers = json.loads(contents.metadata["training"])
             numbers["run"] |= {LEFT: self._run[LEFT]}
             if isinstance(error, FloatingPointError):
                 numbers["run"]["learning_rate"] = None
-            metadata = contents.metadata | {"training": _as_text(numbers)}
+            metadata = contents.metadata | {"training": as_text(numbers)}
             write_whole(self._checkpoint.path, to_bytes(contents.tensors, metadata))
 
     def save(self) -> None:
@@ -225,14 +218,14 @@ class Progress:
         if self._generator is not None:
             numbers["generator"] = self._generator.bit_generator.state
         numbers["run"] |= {STANDS: self._standing()}
-        training = _as_text(numbers)
+        training = as_text(numbers)
         more = {TRAINING + name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        write_whole(self._checkpoint.path, persistence.to_bytes(self._net, False, more, training=training))
+        write_whole(self._checkpoint.path, network_to_bytes(self._net, False, more, training=training))
         self._is_saved, self._saved_at, self._saved_when = True, done.sequences, monotonic()
 
-    def _read(self, name: str) -> tuple[persistence.Contents, dict[str, Any], Array]:
+    def _read(self, name: str) -> tuple[Contents, dict[str, Any], Array]:
         """A file's contents, its run's numbers and its weights; ValueError if this run can't go on from them."""
-        contents = persistence.read(name)
+        contents = read(name)
         if "training" not in contents.metadata:
             raise ValueError(f"{name} has a network but no checkpoint of train; give another path")
         numbers = json.loads(contents.metadata["training"])
@@ -267,9 +260,9 @@ class Progress:
                 type(self._generator.bit_generator)().state = numbers["generator"]
             except (LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
                 raise ValueError(f"{name} is damaged: it has no usable state of the generator") from error
-        return contents, numbers, persistence.to_network(contents, name).parameters
+        return contents, numbers, network_of(contents, name).parameters
 
-    def _go_on(self, contents: persistence.Contents, numbers: dict[str, Any], parameters: Array) -> None:
+    def _go_on(self, contents: Contents, numbers: dict[str, Any], parameters: Array) -> None:
         """Set weights, generator and history to what a file tells."""
         arrays, done = contents.group(TRAINING), self._done
         self._net.parameters = parameters
@@ -289,49 +282,13 @@ class Progress:
         self._is_saved = True
 
 
-def training_parts(numbers: Any) -> dict[str, persistence.Part]:
-    """The tensors of a checkpoint with these numbers; LookupError, TypeError or ValueError if they can't be its own."""
-    if not isinstance(numbers, dict) or numbers.keys() != set(NUMBERS):
-        raise ValueError(f"the training must have {', '.join(NUMBERS)}")
-    sizes = {name: integer(name, numbers["sizes"][name], at_least=0) for name in ("order", "errors", "window")}
-    for name in (*COUNTS, "epoch", "position"):
-        if integer(name, numbers[name], at_least=0) > COUNTABLE:
-            raise ValueError(f"{name} is {numbers[name]}")
-    if numbers["sequences"] != sizes["errors"]:
-        raise ValueError("sequences and errors differ in number")
-    if not (type(numbers["seconds"]) is float and 0 <= numbers["seconds"] < math.inf):
-        raise ValueError(f"seconds is {numbers['seconds']!r}")
-    kinds = {"run": dict, "stopped": bool, "ended": bool, "generator": dict | None, "window": dict | None}
-    for name, kind in kinds.items():
-        if not isinstance(numbers[name], kind):
-            raise TypeError(f"{name} is {numbers[name]!r}")
-    parts = {
-        TRAINING + "order": persistence.Part("int64", (sizes["order"],)),
-        TRAINING + "errors": persistence.Part("float64", (sizes["errors"],)),
-    }
-    if (window := numbers["window"]) is not None:
-        if not 0 <= integer("n_wrong", window["n_wrong"], at_least=0) <= sizes["window"]:
-            raise ValueError("more sequences are wrong than the window has")
-        if integer("n_seen", window["n_seen"], at_least=0) > COUNTABLE:
-            raise ValueError(f"n_seen is {window['n_seen']}")
-        if window.keys() != set(WINDOW_NUMBERS) or not all(type(window[name]) is float for name in WINDOW_NUMBERS[2:]):
-            raise ValueError("the window's numbers are not as they must be")
-        parts[TRAINING + "window_errors"] = persistence.Part("float64", (sizes["window"],))
-        parts[TRAINING + "window_wrong"] = persistence.Part("uint8", (sizes["window"],))
-    return parts
-
-
 def digest(data: bytes) -> str:
     """What tells data from any other: BLAKE2b, 128 bits."""
-    import hashlib
-
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def describe_run(data: tuple[Array, ...], order: Any, **options: Any) -> dict[str, Any]:
     """What has to be the same for a run to go on: options as they are, data and order by their digests."""
-    import hashlib
-
     found = hashlib.blake2b(digest_size=16)
     for array in data:
         found.update(f"{array.dtype.str} {array.shape} ".encode())
@@ -350,13 +307,3 @@ def _check_positions(state: Any) -> None:
     for place, size in ((state["state"].get("pos", 0), 624), (state.get("buffer_pos", 0), 4)):  # MT19937, Philox
         if type(place) is not int or not 0 <= place <= size:
             raise ValueError(f"{place!r} is not a position in a buffer of {size}")
-
-
-def _as_text(values: Mapping[str, Any]) -> str:
-    """JSON that is always the same for the same values, NumPy's among them."""
-    return json.dumps(values, sort_keys=True, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has no word for: arrays and scalars of NumPy."""
-    return value.tolist()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from lstm97._extras import missing
+
 
 def main() -> None:
     """Run the `lstm97` command; without the extra `cli`, say how to install it and exit with status 1."""
-    from lstm97._extras import missing
-
     try:
-        from lstm97._commands import lstm97
+        from lstm97._commands import lstm97  # noqa: PLC0415 (needs an extra)
     except ModuleNotFoundError as error:
         if error.name not in {"click", "tqdm"}:
             raise

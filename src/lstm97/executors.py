@@ -20,11 +20,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-import lstm97
-from lstm97 import _dispatch
-from lstm97._checks import integer
 from lstm97._extras import missing
-from lstm97._threads import thread_count, usable_cpus
+from lstm97.extend import __version__, integer, show_config, thread_count, usable_cpus
 
 NAMES = ("threads", "processes", "dask", "mpi")
 
@@ -226,7 +223,7 @@ def give_up(executor: Executor, futures: Iterable[Future[Any]], error: BaseExcep
 
 def this_build() -> list[str]:
     """What the same task must be computed by to come to the same bits: version, build of the loops, kind of CPU."""
-    return [lstm97.__version__, _dispatch.build, platform.machine()]
+    return [__version__, show_config().build, platform.machine()]
 
 
 def check_build(wanted: list[str]) -> None:

@@ -10,31 +10,35 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm97._checks import integer, positive
-from lstm97._engine import choose_cpu
-from lstm97._files import read_arrays, read_header, to_bytes
-from lstm97._threads import available_cpus, thread_count, usable_cpus
-from lstm97.checkpoints import COUNTS, WINDOW_NUMBERS
-from lstm97.sequences import Sequences, as_sequences, as_targets
+from lstm97.executors import check_build, give_up, this_build
+from lstm97.extend import (
+    available_cpus,
+    choose_cpu,
+    read_arrays,
+    read_header,
+    thread_count,
+    to_bytes,
+    usable_cpus,
+)
+from lstm97.history import COUNTS, WINDOW_NUMBERS, History, Stop, StopWindow
+from lstm97.network import Network
+from lstm97.options import Data, Options
+from lstm97.sequences import Sequences, as_sequences, as_targets, presented
 from lstm97.topology import Topology
-from lstm97.training import History, Stop, StopWindow, presented, train
-
-if TYPE_CHECKING:  # these take a while to import
-    from concurrent.futures import Executor, Future
-
-    from lstm97.network import Network
+from lstm97.training import train
 
 Array = NDArray[Any]
 Pair = tuple[object, object]
-Order = NDArray[np.int64] | np.random.Generator | None
+Order: TypeAlias = "NDArray[np.int64] | np.random.Generator | None"  # a text: numpy.random takes a while to import
 
 WORTH_A_THREAD = 2_000_000
 """Weights that a step reads, with padding, times steps: with more work, another thread gains more than it costs.
@@ -155,14 +159,9 @@ def train_many(
     many = _networks(nets)
     if type(return_exceptions) is not bool:
         raise TypeError(f"return_exceptions must be True or False, got {return_exceptions!r}")
-    options: dict[str, Any] = {
-        "learning_rate": positive("learning_rate", learning_rate),
-        "update": update,
-        "epochs": integer("epochs", epochs, at_least=0),
-        "stop": stop,
-        "batch_size": batch_size,
-    }
-    jobs = _jobs(many, data, order, options)
+    checked = Options(learning_rate, update, epochs, stop, batch_size, threads=1)
+    options = {name: getattr(checked, name) for name in ("learning_rate", "update", "epochs", "stop", "batch_size")}
+    jobs = _jobs(many, data, order, checked.learning_rate)
     if executor is None:
         n = min(thread_count(threads, usable_cpus()), available_cpus(), len(jobs))
         work = sum(job.work for job in jobs) * options["epochs"]
@@ -183,8 +182,6 @@ def train_many(
 
 def _networks(nets: Iterable[Network]) -> list[Network]:
     """The networks, all different."""
-    from lstm97.network import Network
-
     if isinstance(nets, Network):
         raise TypeError("nets is one Network, expected a list of them; pass [net]")
     if not isinstance(nets, Iterable):
@@ -198,18 +195,13 @@ def _networks(nets: Iterable[Network]) -> list[Network]:
     return many
 
 
-def _jobs(nets: list[Network], data: Any, order: Any, options: dict[str, Any]) -> list[_Job]:
+def _jobs(nets: list[Network], data: Any, order: Any, learning_rate: float) -> list[_Job]:
     """Everything packed and checked once for all networks that can share it."""
-    from lstm97.network import Network
-
     pairs = _pairs(data, len(nets))
     generators = _generators(order, len(nets))
     known: dict[tuple[Any, ...], _Data] = {}
     known_inputs: dict[tuple[Any, ...], Sequences] = {}
     jobs = []
-    checks_only = options | {"epochs": 0}
-    if not nets:
-        train(Network(Topology(1, 1)), [[[0.0]]], [[0.0]], **checks_only, threads=1)
     for i, (net, pair, generator) in enumerate(zip(nets, pairs, generators, strict=True)):
         key = (id(pair), net.dtype, net.topology.n_inputs, net.topology.n_outputs)
         if key not in known:
@@ -223,12 +215,9 @@ def _jobs(nets: list[Network], data: Any, order: Any, options: dict[str, Any]) -
                     raise
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"in data[{i}]: {error}") from error
-            with _in_network(i):
-                train(net, *known[key][:2], **checks_only, order=known[key].order, threads=1)
-            with np.errstate(over="ignore", under="ignore"):
-                rate = net.dtype.type(options["learning_rate"])
-            if not 0 < rate < np.inf:
-                raise ValueError(f"learning_rate is {options['learning_rate']!r}, which {net.dtype} can't hold")
+            net._engine.check_rate(learning_rate)
+            with _in_network(i), net._engine.training():  # which refuses one that another thread trains
+                Data.checked(*known[key][:2], known[key].order, net._layout, net._advice)
         jobs.append(_Job(net, known[key], generator))
     return jobs
 
@@ -279,8 +268,6 @@ def _generators(order: Any, n: int) -> Sequence[np.random.Generator | None]:
 
 def _checked_executor(executor: Any, threads: int | None) -> Executor:
     """The executor, if it is one and nobody asks for threads as well."""
-    from concurrent.futures import Executor
-
     if not isinstance(executor, Executor):
         raise TypeError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}")
     if threads is not None:
@@ -329,7 +316,6 @@ def _train_here(jobs: list[_Job], options: dict[str, Any], threads: int) -> list
 
     if threads == 1:
         return [run(i) for i in range(len(jobs))]
-    from concurrent.futures import ThreadPoolExecutor, as_completed
 
     done: list[Any] = [None] * len(jobs)
     numbers = count()
@@ -357,10 +343,6 @@ def _longest_first(work: Sequence[int]) -> list[int]:
 
 def _train_there(jobs: list[_Job], options: dict[str, Any], executor: Executor) -> list[Any]:
     """As `_train_here`, by an executor; the networks are claimed until they have come back."""
-    from concurrent.futures import BrokenExecutor, CancelledError, as_completed
-
-    from lstm97.executors import give_up
-
     for job in jobs:
         _check_generator(job.generator)
     groups = _groups(jobs)
@@ -421,9 +403,6 @@ def _tasks(jobs: list[_Job], groups: list[list[int]], options: dict[str, Any]) -
 
 def train_elsewhere(jobs: bytes, data: bytes) -> bytes:
     """What an executor is given to do: train the networks of a task, and return what has come of them."""
-    from lstm97.executors import check_build
-    from lstm97.network import Network
-
     told, arrays = _unpack(jobs)
     check_build(told["build"])
     _, sequences = _unpack(data)
@@ -495,8 +474,6 @@ def _take_back(jobs: Iterable[_Job], stop: Stop | None, result: bytes) -> list[H
 
 def _jobs_to_bytes(jobs: Iterable[_Job], options: dict[str, Any]) -> bytes:
     """What `train_elsewhere` needs besides the data."""
-    from lstm97.executors import this_build
-
     stop = options["stop"]
     told = {
         "build": this_build(),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import accumulate
 from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
@@ -12,11 +15,24 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from lstm97 import _dispatch, persistence
+from lstm97 import _dispatch
 from lstm97._advice import Advice
 from lstm97._checks import integer, not_negative
 from lstm97._engine import Engine
-from lstm97._layout import RECORDS, Layout, Record
+from lstm97._files import to_bytes, write_whole
+from lstm97._format import (
+    FORMAT,
+    HEADER_LIMIT,
+    PHASES,
+    STATE,
+    Contents,
+    as_text,
+    parse,
+    read,
+    restore_state,
+    state_parts,
+)
+from lstm97._layout import RECORDS, Layout, Record, float_dtype
 from lstm97.sequences import UNREADABLE, apart, as_numbers, as_stream, as_stream_targets, checked_out, unmasked
 from lstm97.topology import GATES, Kind, Topology
 
@@ -55,7 +71,7 @@ class State:
         return {name: array[0] for name, array in self._set_of_one.items()}
 
     def __repr__(self) -> str:
-        return f"<State: {self._layout.topology.n_cells} cells, {persistence.PHASES[self._engine.standing()['phase']]}>"
+        return f"<State: {self._layout.topology.n_cells} cells, {PHASES[self._engine.standing()['phase']]}>"
 
     def __copy__(self) -> State:
         """One more state of the same network, at the same place of its stream."""
@@ -75,9 +91,9 @@ class State:
         return network
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Everything a state is, for `persistence.restore_state`."""
+        """Everything a state is, for `_put_state`."""
         with self._engine.hold(weights=False, state=True):
-            return persistence.state_parts(self)
+            return _parts_of(self)
 
     def reset(self) -> None:
         """Set activations, cell states and partials to zero; see `Network.reset`."""
@@ -269,7 +285,7 @@ class Network:
         if not isinstance(topology, Topology):
             raise TypeError(f"topology must be a Topology, got {type(topology).__name__}")
         self._topology = topology
-        self._dtype = _float_dtype(dtype)
+        self._dtype = float_dtype(dtype)
         self._advice = Advice(topology.output, topology.n_cells, topology.forget_gates)
         init_range = self._checked_range("init_range", init_range)
         given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)
@@ -305,7 +321,7 @@ class Network:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are the bytes of a file, with the own state; a subclass's become a plain Network."""
-        return persistence.from_bytes, (persistence.to_bytes(self, True),)
+        return network_from_bytes, (network_to_bytes(self, True),)
 
     def __repr__(self) -> str:
         return f"<Network: {self.topology.n_weights} weights, {self.dtype}, {self.topology}>"
@@ -649,7 +665,7 @@ class Network:
         """
         if not isinstance(state, (bool, State)):
             raise TypeError(f"state must be True, False or a State, got {type(state).__name__}")
-        persistence.save(self, path, state)
+        write_whole(path, network_to_bytes(self, state))
 
     # ---- growth ----
 
@@ -722,6 +738,79 @@ class Network:
         return grown
 
 
+# ---- files ----
+
+
+def load(path: str | PathLike[str]) -> Network:
+    """Read a network from a file written by `Network.save`, or from a checkpoint of `train`.
+
+    Nothing in the file is executed, and the memory taken is bounded by the size of the file.
+
+    Parameters
+    ----------
+    path : str or path
+        Of the file.
+
+    Returns
+    -------
+    Network
+        With the saved topology, dtype and weights, and the saved state if there is one, else a zero state.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    TypeError, ValueError
+        If `path` is not a path, or the file is not such a file, is damaged, or of a format that this version does not
+        know.
+    """
+    return network_of(read(path), os.fsdecode(path))
+
+
+def network_to_bytes(
+    net: Network, state: bool | State, more: Mapping[str, Array] | None = None, **metadata: str
+) -> bytes:
+    """A network, and one of its states if asked for, as a file has it; `more` tensors and metadata beside them."""
+    header = {"lstm97_format": FORMAT, "topology": as_text(asdict(net.topology)), "dtype": net.dtype.name}
+    chosen = net.state if state is True else state
+    with net._engine_of(chosen or None).hold(weights=True, state=bool(chosen)):
+        tensors = {str(kind): np.array(view, order="C") for kind, view in net.weights.items()}
+        if chosen:
+            numbers, arrays = _parts_of(chosen)
+            header["state"] = as_text(numbers)
+            tensors |= {STATE + name: array for name, array in arrays.items()}
+    for kind in net.weights:
+        if not np.isfinite(tensors[kind]).all():
+            raise ValueError(f"weights[{kind!r}] are not all finite, and no file with such weights could be loaded")
+    data = to_bytes(tensors | dict(more or {}), header | metadata)
+    if int.from_bytes(data[:8], "little") > HEADER_LIMIT:
+        raise ValueError(f"a topology of {net.topology.n_blocks} blocks does not fit the header of a file")
+    return data
+
+
+def network_from_bytes(data: bytes) -> Network:
+    """The network of `network_to_bytes`."""
+    return network_of(parse(io.BytesIO(data), len(data), "the data"), "the data")
+
+
+def network_of(contents: Contents, what: str) -> Network:
+    """The network in the contents of a file."""
+    net = Network(contents.topology, contents.dtype)
+    try:
+        net.parameters = np.concatenate([contents.tensors[kind].ravel() for kind in net.weights])
+    except ValueError as error:
+        raise ValueError(f"{what} has weights that are not finite") from error
+    if "state" in contents.metadata:
+        try:
+            _put_state(net.state, json.loads(contents.metadata["state"]), contents.group(STATE))
+        except ValueError as error:
+            raise ValueError(f"{what} is damaged: {error}") from error
+    return net
+
+
+# ---- parts ----
+
+
 def _gate_biases(kind: Kind, bias: ArrayLike, topology: Topology, dtype: np.dtype[Any], n: int) -> Array:
     """The biases of n gates of a kind, checked: one for all of them or one each."""
     name = f"{kind}_bias"
@@ -763,16 +852,15 @@ def _own_state(network: Network) -> State:
 def _state_of(network: Network, numbers: dict[str, Any], parts: dict[str, Array]) -> State:
     """A state of a network, from its parts: what a copied or pickled state is made with."""
     state = network.new_state()
-    persistence.restore_state(state, numbers, parts)
+    _put_state(state, numbers, parts)
     return state
 
 
-def _float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """float32 or float64 in the machine's byte order."""
-    try:
-        found = np.dtype(dtype)
-    except (TypeError, ValueError, SyntaxError) as error:
-        raise TypeError(f"dtype must be 'float64' or 'float32', got {dtype!r}") from error
-    if found not in (np.dtype("float64"), np.dtype("float32")):
-        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
-    return np.dtype(found.name)  # which tells the machine's byte order as buffers do
+def _parts_of(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Numbers and arrays of a state, for one who holds it."""
+    return state_parts(state._layout, state._arrays, state._engine.standing())
+
+
+def _put_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]) -> None:
+    """Set a state to what `_parts_of` gave; ValueError if that can't be a state."""
+    state._engine.stand_at(**restore_state(state._layout, state._arrays, numbers, parts))

@@ -425,6 +425,27 @@ def _same_number(n_targets: int, n_inputs: int) -> None:
         raise ValueError(f"targets has {n_targets} sequences but inputs has {n_inputs}")
 
 
+# ---- order ----
+
+
+def presented(order: ArrayLike | np.random.Generator | None, n_sequences: int) -> NDArray[np.int64]:
+    """The numbers of the sequences to train, one epoch long."""
+    if order is None or isinstance(order, np.random.Generator):
+        return np.arange(n_sequences)
+    order = unmasked("order", order)
+    try:
+        numbers = np.array(order)  # a copy, so that what is checked cannot change
+    except UNREADABLE as error:
+        raise ValueError(f"order cannot be read as one array of numbers: {error}") from error
+    if not numbers.size and numbers.dtype.kind == "f":  # as an empty list is
+        numbers = numbers.astype(np.int64)
+    if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+        raise TypeError(f"order must be a 1-D array of sequence numbers, got {numbers.dtype} of shape {numbers.shape}")
+    if numbers.size and (numbers.min() < 0 or numbers.max() >= n_sequences):
+        raise ValueError(f"order must hold sequence numbers from 0 to {n_sequences - 1}")
+    return numbers.astype(np.int64, copy=False)
+
+
 # ---- outputs ----
 
 

@@ -2,184 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Callable
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm97._advice import any_presented, extent, scaling
-from lstm97._checks import COUNTABLE, integer, not_negative, positive
-from lstm97._crew import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
-from lstm97._threads import available_cpus, thread_count
-from lstm97.checkpoints import Checkpoint, Progress, describe_run
-from lstm97.sequences import UNREADABLE, Sequences, as_sequences, as_targets, checked_out, is_array, unmasked
-
-if TYPE_CHECKING:
-    from lstm97.network import Network
+from lstm97._run import Run
+from lstm97.checkpoints import Checkpoint
+from lstm97.history import History, Stop
+from lstm97.network import Network, State
+from lstm97.options import Data, Options
+from lstm97.sequences import Sequences, as_sequences, checked_out, is_array
 
 Array = NDArray[Any]
-
-STEPS_LOOKED_AT = 40
-"""Steps of a sequence that tell whether its cells are saturated."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    """The paper's stop rule: train until the most recent sequences are right and their mean error is small.
-
-    The rule holds as soon as, among the `window` most recent training sequences that had an error signal, at most
-    `max_wrong` are wrong and the mean error is below `mean_error`. Judged after every sequence, by the outputs that its
-    error signals were computed from.
-
-    Parameters
-    ----------
-    window : int, default 2000
-        Number of sequences looked at; the rule cannot hold before there are so many.
-    tolerance : float, default 0.04
-        A sequence is wrong if ``|t - y|`` is above this for any output at any of its targets.
-    mean_error : float, default 0.01
-        Bound of the mean of the sequences' errors; a sequence's error is the mean ``|t - y|`` over its targets and
-        outputs. ``numpy.inf``: no bound.
-    max_wrong : int, default 0
-        Number of wrong sequences allowed.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a number is not as above.
-    """
-
-    window: int = 2000
-    tolerance: float = 0.04
-    mean_error: float = 0.01
-    max_wrong: int = 0
-
-    def __post_init__(self) -> None:
-        set_field = object.__setattr__  # the dataclass is frozen; fields are made plain numbers once, here
-        set_field(self, "window", integer("window", self.window, at_least=1, at_most=COUNTABLE))
-        set_field(self, "max_wrong", integer("max_wrong", self.max_wrong, at_least=0, at_most=COUNTABLE))
-        set_field(self, "tolerance", not_negative("tolerance", self.tolerance))
-        set_field(self, "mean_error", not_negative("mean_error", self.mean_error))
-
-
-class StopWindow:
-    """What a stop rule remembers of the latest sequences: rings of their errors and verdicts, and running sums."""
-
-    def __init__(self, stop: Stop) -> None:
-        self.stop = stop
-        self.errors: NDArray[np.float64] = np.zeros(stop.window)
-        self.wrong: NDArray[np.uint8] = np.zeros(stop.window, np.uint8)
-        self.n_seen = 0
-        self.n_wrong = 0
-        self.error_sum = 0.0
-        self.error_rest = 0.0
-
-
-class History:
-    """What training did. Made and continued by `train`; its numbers can be read and not assigned.
-
-    `stop`, called from another thread or a signal's handler, ends training that goes on with it.
-    """
-
-    def __init__(self) -> None:
-        self._sequences = 0
-        self._steps = 0
-        self._epochs = 0
-        self._stopped = False
-        self._seconds = 0.0
-        self._errors: NDArray[np.float64] = np.empty(0)
-        self._window: StopWindow | None = None
-        self._is_given_up = False  # a call of train that goes on with this ends soon, as if interrupted
-        self._is_asked_to_end = False  # the same, as if all were done
-        self._in_use = threading.Lock()
-
-    @property
-    def sequences(self) -> int:
-        """Sequences trained."""
-        return self._sequences
-
-    @property
-    def steps(self) -> int:
-        """Steps done, also of a sequence or batch that an error ended."""
-        return self._steps
-
-    @property
-    def epochs(self) -> int:
-        """Complete passes through the data or the order."""
-        return self._epochs
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the stop rule held, after the last of these sequences."""
-        return self._stopped
-
-    @property
-    def seconds(self) -> float:
-        """Time spent in the loops."""
-        return self._seconds
-
-    def stop(self) -> None:
-        """Have `train` end after the sequence or batch under way, or the next call at once, if none is under way.
-
-        For another thread, or a signal's handler: ``history = History()``, then ``train(..., history=history)`` returns
-        as if the callback had ended it. A checkpoint is saved, and the same call goes on from it.
-        """
-        self._is_asked_to_end = True
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_in_use"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _in_use=threading.Lock())
-
-    @contextmanager
-    def _training(self) -> Iterator[None]:
-        """A claim on this history, for one training at a time."""
-        if not self._in_use.acquire(blocking=False):
-            raise RuntimeError("this history is in use by another training; give each its own")
-        try:
-            yield
-        finally:
-            self._is_asked_to_end = False
-            self._in_use.release()
-
-    @property
-    def errors(self) -> NDArray[np.float64]:
-        """The error of each trained sequence, shape (sequences,): mean ``|t - y|`` over its targets and outputs.
-
-        NaN where a sequence had no target. A read-only view.
-        """
-        errors = self._errors[: self._sequences]
-        errors.flags.writeable = False
-        return errors
-
-    def __repr__(self) -> str:
-        return (
-            f"<History: {self.sequences} sequences, {self.steps} steps, {self.epochs} epochs, "
-            f"{'stopped' if self.stopped else 'not stopped'}, {self.seconds:.3g} s>"
-        )
-
-    def _room(self, n: int) -> NDArray[np.float64]:
-        """Where the errors of the next n sequences go; grows by doubling, so that many short calls stay cheap."""
-        needed = self.sequences + n
-        if needed > len(self._errors):
-            grown = np.empty(max(needed, 2 * len(self._errors)))
-            grown[: self.sequences] = self._errors[: self.sequences]
-            self._errors = grown
-        return self._errors[self.sequences : needed]
-
-    def _begin(self, stop: Stop | None) -> None:
-        """Get ready to go on under a stop rule; its window continues if the rule is the same."""
-        self._stopped = False
-        if stop is None:
-            self._window = None
-        elif self._window is None or self._window.stop != stop:
-            self._window = StopWindow(stop)
 
 
 def train(
@@ -295,135 +131,14 @@ def train(
     >>> history.sequences, bool(history.errors[-1000:].mean() < 0.1 * history.errors[:1000].mean())
     (20000, True)
     """
-    from lstm97.network import Network, State
-
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
-    if not isinstance(update, str) or update not in ("step", "sequence"):
-        raise ValueError(f"update must be 'step' or 'sequence', got {update!r}")
-    epochs = integer("epochs", epochs, at_least=0)
-    batch_size = integer("batch_size", batch_size, at_least=1)
-    threads = min(thread_count(threads, otherwise=1), available_cpus())
-    if not isinstance(parallel, str) or parallel not in ("batch", "hogwild"):
-        raise ValueError(f"parallel must be 'batch' or 'hogwild', got {parallel!r}")
-    if parallel == "hogwild" and update != "step":
-        raise ValueError(f"parallel='hogwild' changes weights by the step, but update is {update!r}; try update='step'")
-    if batch_size > 1 and update == "step":
-        raise ValueError(f"batch_size is {batch_size}, but with update='step' it must be 1; try update='sequence'")
-    if stop is not None and not isinstance(stop, Stop):
-        raise TypeError(f"stop must be a Stop, got {type(stop).__name__}")
-    if history is not None and not isinstance(history, History):
-        raise TypeError(f"history must be a History, got {type(history).__name__}")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+    options = Options(learning_rate, update, epochs, stop, batch_size, threads, parallel, callback, history)
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         raise TypeError(f"checkpoint must be a Checkpoint, got {type(checkpoint).__name__}")
-    learning_rate = positive("learning_rate", learning_rate)
-    net._engine.check_rate(learning_rate)
-    packed = as_sequences(inputs, net._layout)
-    rows, per_sequence = as_targets(targets, packed, net._layout)
-    if rows.ndim == 2:
-        net._advice.look_at_targets(rows)
-    presentation = presented(order, len(packed))
-    if len(presentation) and rows.size and not any_presented(rows, per_sequence, packed.offsets, presentation):
-        net._advice.no_targets()
-    generator = order if isinstance(order, np.random.Generator) else None
-    done = History() if history is None else history
-    run = None
-    if checkpoint is not None:
-        run = describe_run(
-            (packed.values, packed.offsets, rows),
-            order,
-            n_sequences=len(packed),
-            target_per_sequence=per_sequence,
-            learning_rate=learning_rate,
-            update=update,
-            batch_size=batch_size,
-            stop=stop,
-            **({} if parallel == "batch" else {"parallel": parallel}),  # which older files do not have
-        )
-    engine = State(net)._engine
-    size = min(batch_size, max(1, len(presentation)))
-    n_parts = len(presentation) if parallel == "hogwild" else n_shares(size)
-    symbols = packed.values.ndim == 1
-    work = net._layout.step_work(symbols=symbols) * int(packed.lengths[presentation].sum()) * epochs
-    threads = min(threads, n_parts) if work > WORTH_THREADS else 1
-    if update == "sequence":
-        longest = int(packed.lengths.max(initial=0))
-        prepare_batches(engine, net._layout, threads, size, longest, symbols=symbols)
-    elif parallel == "hogwild":
-        engine.begin_hogwild([engine, *(State(net)._engine for _ in range(1, threads))])
-    values, offsets = packed.values, packed.offsets
-    helpers = Helpers(engine)
-    with done._training(), engine.training():
-        try:
-            helpers.come(threads - 1)
-            progress = Progress(checkpoint, net, generator, stop, run, done)
-            done._begin(stop)
-            progress.begin()
-            if progress.ended and not done.stopped:  # by a callback, which may have changed its mind
-                progress.ended = callback is not None and bool(callback(done))
-            try:
-                while progress.epoch < epochs and not (progress.ended or done._is_asked_to_end):
-                    if progress.presentation is None:
-                        drawn = presentation if generator is None else generator.permutation(len(packed))
-                        progress.presentation = drawn
-                    while (left := len(progress.presentation) - progress.position) and not done.stopped:
-                        portion = progress.presentation[progress.position :][: progress.portion(left, size)]
-                        begin, before = perf_counter(), done.sequences
-                        try:
-                            engine.train(
-                                values,
-                                offsets,
-                                rows,
-                                per_sequence,
-                                portion,
-                                None if update == "step" else schedule(packed.lengths[portion], size),
-                                learning_rate,
-                                done,
-                            )
-                        finally:
-                            done._seconds += perf_counter() - begin
-                        progress.advance(done.sequences - before)
-                        if done._is_asked_to_end:
-                            break
-                    if not left:
-                        progress.end_epoch()
-                        done._epochs += 1
-                    if done._is_asked_to_end:
-                        break
-                    if (callback is not None and callback(done)) or done.stopped:
-                        progress.end()
-            except BaseException as error:
-                progress.leave(error)
-                raise
-            progress.save()
-            if done.steps:
-                _look_at_cells(net, packed, rows, presentation)
-        finally:
-            helpers.leave()
-    return done
-
-
-def _look_at_cells(net: Network, inputs: Sequences, targets: Array, presentation: NDArray[np.int64]) -> None:
-    """Warn if most of a network's cells are saturated by large data; looks once, after its first training."""
-    from lstm97.network import State
-
-    advice = net._advice
-    if advice.is_quiet or advice.has_seen_training or inputs.is_symbols or not len(presentation):
-        return
-    advice.has_seen_training = True
-    largest_input = max(map(abs, extent(inputs.values)))
-    largest_target = 0.0 if targets.ndim == 1 else max(map(abs, extent(targets)))
-    if not scaling(largest_input, largest_target):
-        return
-    state, n_saturated = State(net), []
-    with suppress(FloatingPointError):
-        for x in inputs[int(presentation[0])][:STEPS_LOOKED_AT]:
-            net.step(x, state=state)
-            n_saturated.append(state._engine.n_saturated())
-    if n_saturated:
-        advice.look_at_cells(sorted(n_saturated)[len(n_saturated) // 4], largest_input, largest_target)
+    net._engine.check_rate(options.learning_rate)
+    data = Data.checked(inputs, targets, order, net._layout, net._advice)
+    return Run(net, data, options, checkpoint).go()
 
 
 def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array | list[Array]:
@@ -451,8 +166,6 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
     FloatingPointError
         If a cell state or an output is not finite.
     """
-    from lstm97.network import Network, State
-
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
     packed = as_sequences(inputs, net._layout, may_be_none=True)
@@ -473,21 +186,3 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
         except FloatingPointError as error:
             raise FloatingPointError(f"in sequence {i}: {error}") from error
     return block if is_array(inputs) else outputs
-
-
-def presented(order: ArrayLike | np.random.Generator | None, n_sequences: int) -> NDArray[np.int64]:
-    """The numbers of the sequences to train, one epoch long."""
-    if order is None or isinstance(order, np.random.Generator):
-        return np.arange(n_sequences)
-    order = unmasked("order", order)
-    try:
-        numbers = np.array(order)  # a copy, so that what is checked cannot change
-    except UNREADABLE as error:
-        raise ValueError(f"order cannot be read as one array of numbers: {error}") from error
-    if not numbers.size and numbers.dtype.kind == "f":  # as an empty list is
-        numbers = numbers.astype(np.int64)
-    if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
-        raise TypeError(f"order must be a 1-D array of sequence numbers, got {numbers.dtype} of shape {numbers.shape}")
-    if numbers.size and (numbers.min() < 0 or numbers.max() >= n_sequences):
-        raise ValueError(f"order must hold sequence numbers from 0 to {n_sequences - 1}")
-    return numbers.astype(np.int64, copy=False)

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-import lstm97
-from lstm97._files import write_whole
+from lstm97.extend import __version__, write_whole
 from lstm97.network import Network
 from lstm97.topology import Kind, Squash, Topology
 
@@ -264,7 +263,7 @@ def _head(net: Network, learn: bool) -> str:
     """The comment that tells what the file is and how to use it."""
     topology = textwrap.fill(repr(net.topology), 115, initial_indent=" *     ", subsequent_indent=" *         ")
     return f"""\
-/* An LSTM of {net.topology.n_weights} weights, written by lstm97 {lstm97.__version__}:
+/* An LSTM of {net.topology.n_weights} weights, written by lstm97 {__version__}:
  *
 {topology}{_USAGE}"""
 

@@ -17,11 +17,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import persistence
-from lstm97._checks import integer, positive
 from lstm97._extras import missing
-from lstm97.network import Network
-from lstm97.sequences import Sequences, as_sequences
+from lstm97.extend import integer, positive
+from lstm97.network import Network, network_from_bytes, network_to_bytes
+from lstm97.options import Options
+from lstm97.sequences import as_sequences
 from lstm97.training import train
 
 FAN_IN = 8
@@ -171,8 +171,8 @@ def train_averaged(
         update=update,
         batch_size=batch_size,
     )
-    inputs, targets = Sequences(np.empty((0, net.topology.n_inputs)), [0]), np.empty((0, net.topology.n_outputs))
-    train(net, inputs, targets, learning_rate, update=update, batch_size=batch_size)  # refuses what parts would refuse
+    Options(learning_rate, update, batch_size=batch_size)  # refuses what parts would refuse
+    net._engine.check_rate(how.learning_rate)
     if not isinstance(partitions, (list, tuple)) or not partitions:
         raise TypeError(f"partitions must be a list of at least one part, got {partitions!r:.80}")
     for i, part in enumerate(partitions):
@@ -189,7 +189,7 @@ def train_averaged(
         for number in range(first_round, first_round + rounds):
             begin = perf_counter()
             try:
-                result = _round(client, persistence.to_bytes(net, False), parts, number, how)
+                result = _round(client, network_to_bytes(net, False), parts, number, how)
             except distributed.CancelledError as error:
                 lost = [i for i, part in enumerate(parts) if part.status in ("lost", "cancelled")]
                 if not lost:
@@ -257,7 +257,7 @@ def _round(client: Any, data: bytes, parts: list[Any], number: int, how: _How) -
 def _train_part(part: tuple[Any, Any], index: int, *, weights: bytes, number: int, how: _How) -> _Result:
     """A round of one part; run by a worker."""
     try:
-        net = persistence.from_bytes(weights)
+        net = network_from_bytes(weights)
         try:
             inputs, targets = part
         except (TypeError, ValueError) as error:

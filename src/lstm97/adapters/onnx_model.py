@@ -16,11 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-import lstm97
 from lstm97._extras import missing
-from lstm97._files import write_whole
-from lstm97._layout import LANE_ORDER
-from lstm97.network import Network, _float_dtype
+from lstm97.extend import LANE_ORDER, __version__, float_dtype, write_whole
+from lstm97.network import Network
 from lstm97.topology import GATES, Kind, Squash, Topology
 
 Array = NDArray[Any]
@@ -95,7 +93,7 @@ def export_onnx(
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
     if not isinstance(sequence, bool):
         raise TypeError(f"sequence must be True or False, got {sequence!r}")
-    real = _float_dtype(net.dtype if dtype is None else dtype)
+    real = float_dtype(net.dtype if dtype is None else dtype)
     weights = _weights(net, real)
     try:
         onnx = import_module("onnx")  # not by a statement: types are checked without it too
@@ -109,7 +107,7 @@ def export_onnx(
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="lstm97",
-        producer_version=lstm97.__version__,
+        producer_version=__version__,
         doc_string=f"An LSTM of 1997, {'whole sequences' if sequence else 'one step'}: {net.topology}",
     )
     onnx.helper.set_model_props(model, {"topology": json.dumps(asdict(net.topology)), "dtype": real.name})

@@ -10,14 +10,15 @@ from os import PathLike
 from types import MappingProxyType
 from typing import Any
 
-from lstm97 import History, Network
-from lstm97 import predict as predict_by_network
-from lstm97 import train as train_network
+from lstm97.history import History
 from lstm97.methods.cascade import RCC, CascadeTopology
 from lstm97.methods.chunker import Chunker, ChunkerTopology
 from lstm97.methods.learner import Learner, read
 from lstm97.methods.recurrent import BPTT, RTRL, Elman
 from lstm97.methods.topology import RecurrentTopology, Squash
+from lstm97.network import Network
+from lstm97.training import predict as predict_by_network
+from lstm97.training import train as train_network
 
 __all__ = [
     "BPTT",

@@ -3,7 +3,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97.training import History
+from lstm97.history import History
 
 _Array = NDArray[Any]
 _Floats = NDArray[np.float64]

@@ -9,8 +9,8 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm97 import History, Stop
-from lstm97._checks import integer, not_negative, positive
+from lstm97.extend import integer, not_negative, positive
+from lstm97.history import History, Stop
 from lstm97.methods._cascade import TrainingSet, enter, quickprop, run
 from lstm97.methods.learner import Learner, check_size
 from lstm97.network import Weights

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from lstm97 import History
-from lstm97._checks import integer, not_negative
+from lstm97.extend import integer, not_negative
+from lstm97.history import History
 from lstm97.methods._recurrent import Loops, PairLoops
 from lstm97.methods.learner import Array, Floats, Integers, Learner, check_size
 from lstm97.methods.recurrent import Seed, draw_weights, layers

@@ -17,11 +17,21 @@ from typing import Any, BinaryIO, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm97 import History, Network, Stop
-from lstm97 import load as load_network
-from lstm97._advice import Advice, any_presented
-from lstm97._checks import integer, positive
-from lstm97._files import CODES, Header, open_regular, read_arrays, read_header, to_bytes, write_whole
+from lstm97.extend import (
+    CODES,
+    Advice,
+    Header,
+    open_regular,
+    positive,
+    read_arrays,
+    read_header,
+    to_bytes,
+    write_whole,
+)
+from lstm97.history import History, Stop
+from lstm97.network import Network
+from lstm97.network import load as load_network
+from lstm97.options import Data, Options
 from lstm97.sequences import (
     Sequences,
     as_input,
@@ -30,9 +40,7 @@ from lstm97.sequences import (
     as_stream,
     as_stream_targets,
     as_target,
-    as_targets,
 )
-from lstm97.training import presented
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -264,31 +272,18 @@ class Learner(ABC):
             If an output or a weight is not finite; the learner is of no use any more.
         """
         update = self._checked_update(update)
-        epochs = integer("epochs", epochs, at_least=0)
-        learning_rate = positive("learning_rate", learning_rate)
-        for name, value, kind in (("stop", stop, Stop), ("history", history, History)):
-            if value is not None and not isinstance(value, kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback must be callable, got {type(callback).__name__}")
-        packed = as_sequences(inputs, self)
-        rows, per_sequence = as_targets(targets, packed, self)
-        presentation = presented(order, len(packed))
-        if rows.ndim == 2:
-            self._advice.look_at_targets(rows)
-        if len(presentation) and rows.size and not any_presented(rows, per_sequence, packed.offsets, presentation):
-            self._advice.no_targets()
+        options = Options(learning_rate, epochs=epochs, stop=stop, threads=1, callback=callback, history=history)
+        data = Data.checked(inputs, targets, order, self, self._advice)
         done = History() if history is None else history
         with done._training(), self._in_use():
             done._begin(stop)
-            for _ in range(epochs):
+            for _ in range(options.epochs):
                 if done._is_asked_to_end:
                     break
-                if isinstance(order, np.random.Generator):
-                    presentation = order.permutation(len(packed))
+                presentation = data.next_presentation()
                 before, begin = done.sequences, perf_counter()
                 try:
-                    self._train(packed, rows, per_sequence, presentation, learning_rate, update, done)
+                    self._train(*data[:3], presentation, options.learning_rate, update, done)
                 finally:
                     done._seconds += perf_counter() - begin
                 done._epochs += done.sequences - before == len(presentation)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.random import BitGenerator, Generator, SeedSequence
 from numpy.typing import NDArray
 
-from lstm97 import History
-from lstm97._checks import integer, not_negative
+from lstm97.extend import integer, not_negative
+from lstm97.history import History
 from lstm97.methods._recurrent import Loops
 from lstm97.methods.learner import Array, Floats, Integers, Learner, check_size
 from lstm97.methods.topology import RecurrentTopology

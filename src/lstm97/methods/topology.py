@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97._checks import integer
+from lstm97.extend import integer
 
 Squash = Literal["logistic", "tanh", "identity"]
 Recurrence = Literal["all", "self"] | Sequence[Sequence[bool]]

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lstm97 import Stop, Topology
+from lstm97.history import Stop
 from lstm97.methods import CascadeTopology, ChunkerTopology, RecurrentTopology
+from lstm97.topology import Topology
 
 Method = Literal["lstm", "rtrl", "bptt", "elman", "rcc", "chunker"]
 LSTM: Method = "lstm"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import Network
+from lstm97.network import Network
 
 Array = NDArray[Any]
 Gate = Literal["input_gate", "output_gate"]

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from lstm97 import Network
+from lstm97.network import Network
 from lstm97.paper.costs import LENGTHS_UNITS, STEPS, Cost
 from lstm97.paper.experiments import LSTM, Experiment
 from lstm97.paper.inside import Gate, look_inside, net_input_parts

@@ -8,10 +8,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import Network, Sequences
 from lstm97.methods import Learner, predict
+from lstm97.network import Network
 from lstm97.paper import tasks
 from lstm97.paper.experiments import Experiment
+from lstm97.sequences import Sequences
 
 Targets = NDArray[np.float64] | NDArray[np.int32] | Sequences
 Verdicts = tuple[NDArray[np.bool_], NDArray[np.float64]]

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NoReturn, Self
 
 import numpy as np
 
-import lstm97
+from lstm97.extend import show_config
 from lstm97.paper.runner import CURVE_POINTS, Trial
 
 try:
@@ -41,7 +41,7 @@ def key_of(trial: Trial) -> Key:
 
 def describe_run(command: str) -> dict[str, Any]:
     """Return what the trials of a run depend on besides their seeds, as plain values."""
-    config = lstm97.show_config()
+    config = show_config()
     return {
         "command": command,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -326,7 +326,7 @@ def _commit() -> str | None:
     Files are read and no program is run: git would carry out what a folder's configuration says. So it stays unknown
     whether the checkout has changes.
     """
-    source = Path(lstm97.__file__).resolve().parents[1]
+    source = Path(__file__).resolve().parents[2]
     if source.name != "src" or not (source.parent / "pyproject.toml").is_file():
         return None
     try:

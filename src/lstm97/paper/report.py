@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lstm97 import Network
+from lstm97.network import Network
 from lstm97.paper import costs as costs_of_learning
 from lstm97.paper import pictures, vanishing
 from lstm97.paper.comparisons import COMPARISON_READINGS, FAILING_ROWS, GRAMMAR_ROWS, LONG_LAG_ROWS

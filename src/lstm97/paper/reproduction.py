@@ -13,13 +13,14 @@ from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecu
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from lstm97 import Stop, Topology
-from lstm97._threads import thread_count, usable_cpus
 from lstm97.executors import check_build, give_up, this_build
+from lstm97.extend import thread_count, usable_cpus
+from lstm97.history import Stop
 from lstm97.methods import CascadeTopology, ChunkerTopology, RecurrentTopology
 from lstm97.paper.experiments import Experiment, Figures, Growth, Stage, StopByTests
 from lstm97.paper.records import Key, Records, from_line, to_line
 from lstm97.paper.runner import Progress, Trial, run_trial
+from lstm97.topology import Topology
 
 _Result = TypeVar("_Result")
 

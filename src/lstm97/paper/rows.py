@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lstm97 import Stop, Topology
+from lstm97.history import Stop
 from lstm97.paper.experiments import Experiment, Figures, Growth, Stage, StopByTests
+from lstm97.topology import Topology
 
 
 def _ten_thousand_right(tolerance: float) -> Stop:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import History, Network, Sequences, Stop
+from lstm97.history import History, Stop
 from lstm97.methods import METHODS, RCC, CascadeTopology, Learner, train
+from lstm97.network import Network
 from lstm97.paper.experiments import LSTM, Experiment, Growth, Stage, StopByTests, lstm_topology
 from lstm97.paper.problems import Problem, Targets, problem_of
+from lstm97.sequences import Sequences
 
 DRAWN_AT_ONCE = 1000
 """Training sequences are drawn in portions of this many: part of what a seed means, so it never varies."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import Sequences
+from lstm97.sequences import Sequences
 
 Floats = NDArray[np.float64]
 

@@ -20,7 +20,8 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import Network, Topology
+from lstm97.network import Network
+from lstm97.topology import Topology
 
 CHUNK = 4096
 """Bytes read and learned at once; any other number gives the same bits."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97 import Network, Sequences, Topology
 from lstm97.methods import BPTT, RTRL, Learner, RecurrentTopology, train
+from lstm97.network import Network
+from lstm97.sequences import Sequences
+from lstm97.topology import Topology
 
 Floats = NDArray[np.float64]
 

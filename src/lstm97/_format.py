@@ -1,26 +1,25 @@
-"""Networks and states in files: safetensors, everything by name, never pickle. The format: docs/keeping-alive.md."""
+"""What the files of networks, states and checkpoints hold, and how it is checked. The format: docs/keeping-alive.md.
+
+Everything is by name and never pickled. Knows no network: layouts, arrays and numbers are what it is given and gives.
+"""
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from os import PathLike
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97._files import CODES, open_regular, read_arrays, read_header, write_whole
-from lstm97._files import to_bytes as write_bytes
+from lstm97._checks import COUNTABLE, integer
+from lstm97._files import CODES, open_regular, read_arrays, read_header
 from lstm97._layout import BLOCK, Layout
+from lstm97.history import COUNTS, WINDOW_NUMBERS
 from lstm97.topology import Topology
-
-if TYPE_CHECKING:
-    from lstm97.network import Network, State
 
 Array = NDArray[Any]
 
@@ -35,7 +34,12 @@ FREE_MEMORY = 2**26
 MEMORY_PER_BYTE = 100
 """A file may ask for so many bytes of memory, and for so many more for each of its data: padding takes no more."""
 
-STATE = "state."
+STATE, TRAINING = "state.", "training."
+"""How the names of tensors begin that belong to a state, or to a checkpoint."""
+
+NUMBERS = (*COUNTS, "run", "epoch", "position", "ended", "stopped", "seconds", "window", "generator", "sizes")
+"""What a checkpoint tells of its training beside tensors."""
+
 PHASES = ("not learning", "awaiting", "corrected")  # numbered as Phase in _abi.pxd
 
 
@@ -70,90 +74,10 @@ class Contents(NamedTuple):
 # ---- files ----
 
 
-def save(net: Network, path: str | PathLike[str], state: bool | State = False) -> None:
-    """Write a network; see `lstm97.Network.save`."""
-    write_whole(path, to_bytes(net, state))
-
-
-def load(path: str | PathLike[str]) -> Network:
-    """Read a network from a file written by `Network.save`, or from a checkpoint of `train`.
-
-    Nothing in the file is executed, and the memory taken is bounded by the size of the file.
-
-    Parameters
-    ----------
-    path : str or path
-        Of the file.
-
-    Returns
-    -------
-    Network
-        With the saved topology, dtype and weights, and the saved state if there is one, else a zero state.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    TypeError, ValueError
-        If `path` is not a path, or the file is not such a file, is damaged, or of a format that this version does not
-        know.
-    """
-    return to_network(read(path), os.fsdecode(path))
-
-
 def read(path: str | PathLike[str]) -> Contents:
     """Read and check a file."""
     with open_regular(path) as file:
         return parse(file, os.fstat(file.fileno()).st_size, os.fsdecode(path))
-
-
-# ---- bytes ----
-
-
-def to_bytes(net: Network, state: bool | State, more: Mapping[str, Array] | None = None, **metadata: str) -> bytes:
-    """A network, and one of its states if asked for, as a file has it; `more` tensors and metadata beside them."""
-    header = {"lstm97_format": FORMAT, "topology": _as_text(asdict(net.topology)), "dtype": net.dtype.name}
-    chosen = net.state if state is True else state
-    with net._engine_of(chosen or None).hold(weights=True, state=bool(chosen)):
-        tensors = {str(kind): np.array(view, order="C") for kind, view in net.weights.items()}
-        if chosen:
-            numbers, arrays = state_parts(chosen)
-            header["state"] = _as_text(numbers)
-            tensors |= {STATE + name: array for name, array in arrays.items()}
-    for kind in net.weights:
-        if not np.isfinite(tensors[kind]).all():
-            raise ValueError(f"weights[{kind!r}] are not all finite, and no file with such weights could be loaded")
-    data = write_bytes(tensors | dict(more or {}), header | metadata)
-    if int.from_bytes(data[:8], "little") > HEADER_LIMIT:
-        raise ValueError(f"a topology of {net.topology.n_blocks} blocks does not fit the header of a file")
-    return data
-
-
-def _as_text(values: dict[str, Any]) -> str:
-    """JSON that is always the same for the same values."""
-    return json.dumps(values, sort_keys=True)
-
-
-def from_bytes(data: bytes) -> Network:
-    """The network of `to_bytes`."""
-    return to_network(parse(io.BytesIO(data), len(data), "the data"), "the data")
-
-
-def to_network(contents: Contents, what: str) -> Network:
-    """The network in the contents of a file."""
-    from lstm97.network import Network
-
-    net = Network(contents.topology, contents.dtype)
-    try:
-        net.parameters = np.concatenate([contents.tensors[kind].ravel() for kind in net.weights])
-    except ValueError as error:
-        raise ValueError(f"{what} has weights that are not finite") from error
-    if "state" in contents.metadata:
-        try:
-            restore_state(net.state, json.loads(contents.metadata["state"]), contents.group(STATE))
-        except ValueError as error:
-            raise ValueError(f"{what} is damaged: {error}") from error
-    return net
 
 
 def parse(file: BinaryIO, size: int, what: str) -> Contents:
@@ -175,8 +99,6 @@ def parse(file: BinaryIO, size: int, what: str) -> Contents:
 
 def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str, Part]]:
     """The network that the metadata tell of, and the tensors that the file must have."""
-    from lstm97.checkpoints import training_parts
-
     try:
         topology = Topology(**json.loads(metadata["topology"]))
         dtype = metadata["dtype"]
@@ -265,12 +187,12 @@ def bound_of(numbers: dict[str, Any]) -> float:
     return bound
 
 
-def state_parts(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
-    """A state as numbers and arrays, copies without padding; for somebody who holds it."""
-    layout, arrays = state._layout, state._arrays
+def state_parts(
+    layout: Layout, arrays: Mapping[str, Array], standing: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The numbers and arrays of a state, copies without padding, from its memory and from what its engine tells."""
     t, sizes = layout.topology, layout.sizes
     n_cells, n_sources, n_partials = t.n_cells, sizes["n_sources"], layout.n_steering * t.n_cells
-    standing = state._engine.standing()
     n = standing["n_pending"]
     pending = np.array(arrays["z_block"][:n, :n_sources])
     symbols = np.full(n, -1, np.int32)
@@ -309,9 +231,10 @@ def state_parts(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
     return numbers, {name: np.array(array, order="C") for name, array in parts.items()}
 
 
-def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]) -> None:
-    """Set a state to what `state_parts` gave; ValueError if that can't be a state."""
-    layout, arrays = state._layout, state._arrays
+def restore_state(
+    layout: Layout, arrays: Mapping[str, Array], numbers: dict[str, Any], parts: Mapping[str, Array]
+) -> dict[str, Any]:
+    """Write what `state_parts` gave into a state's memory; what its engine has to be told. ValueError if it is none."""
     t, sizes = layout.topology, layout.sizes
     n_cells, n_sources, n_partials = t.n_cells, sizes["n_sources"], layout.n_steering * t.n_cells
     check_numbers(numbers, t)
@@ -363,17 +286,65 @@ def restore_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]
     arrays["rows"][n_fixed : n_fixed + len(seen)] = seen
     arrays["is_listed"][...] = 0
     arrays["is_listed"][seen] = 1
-    state._engine.stand_at(
-        n_pending=n,
-        n_rows=n_fixed + len(seen),
-        symbol=-1 if numbers["symbol"] is None else numbers["symbol"],
-        phase=PHASES.index(numbers["phase"]),
-        dense=not numbers["symbols_only"],
-        partials_bound=bound,
-    )
+    return {
+        "n_pending": n,
+        "n_rows": n_fixed + len(seen),
+        "symbol": -1 if numbers["symbol"] is None else numbers["symbol"],
+        "phase": PHASES.index(numbers["phase"]),
+        "dense": not numbers["symbols_only"],
+        "partials_bound": bound,
+    }
 
 
 def _any_but_zero(array: Array) -> bool:
     """Whether any number is not 0; a signalling NaN, which NumPy would warn of, is one."""
     with np.errstate(invalid="ignore"):
         return bool(array.any())
+
+
+# ---- checkpoints ----
+
+
+def training_parts(numbers: Any) -> dict[str, Part]:
+    """The tensors of a checkpoint with these numbers; LookupError, TypeError or ValueError if they can't be its own."""
+    if not isinstance(numbers, dict) or numbers.keys() != set(NUMBERS):
+        raise ValueError(f"the training must have {', '.join(NUMBERS)}")
+    sizes = {name: integer(name, numbers["sizes"][name], at_least=0) for name in ("order", "errors", "window")}
+    for name in (*COUNTS, "epoch", "position"):
+        if integer(name, numbers[name], at_least=0) > COUNTABLE:
+            raise ValueError(f"{name} is {numbers[name]}")
+    if numbers["sequences"] != sizes["errors"]:
+        raise ValueError("sequences and errors differ in number")
+    if not (type(numbers["seconds"]) is float and 0 <= numbers["seconds"] < math.inf):
+        raise ValueError(f"seconds is {numbers['seconds']!r}")
+    kinds = {"run": dict, "stopped": bool, "ended": bool, "generator": dict | None, "window": dict | None}
+    for name, kind in kinds.items():
+        if not isinstance(numbers[name], kind):
+            raise TypeError(f"{name} is {numbers[name]!r}")
+    parts = {
+        TRAINING + "order": Part("int64", (sizes["order"],)),
+        TRAINING + "errors": Part("float64", (sizes["errors"],)),
+    }
+    if (window := numbers["window"]) is not None:
+        if not 0 <= integer("n_wrong", window["n_wrong"], at_least=0) <= sizes["window"]:
+            raise ValueError("more sequences are wrong than the window has")
+        if integer("n_seen", window["n_seen"], at_least=0) > COUNTABLE:
+            raise ValueError(f"n_seen is {window['n_seen']}")
+        if window.keys() != set(WINDOW_NUMBERS) or not all(type(window[name]) is float for name in WINDOW_NUMBERS[2:]):
+            raise ValueError("the window's numbers are not as they must be")
+        parts[TRAINING + "window_errors"] = Part("float64", (sizes["window"],))
+        parts[TRAINING + "window_wrong"] = Part("uint8", (sizes["window"],))
+    return parts
+
+
+# ---- texts ----
+
+
+def as_text(values: Mapping[str, Any]) -> str:
+    """JSON that is always the same for the same values, NumPy's among them."""
+    return json.dumps(values, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: arrays and scalars of NumPy."""
+    return value.tolist()

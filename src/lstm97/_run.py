@@ -1,0 +1,153 @@
+"""One training under way: its threads, its epochs and how far it is."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from time import perf_counter
+from typing import Any
+
+from lstm97._advice import extent, scaling
+from lstm97._crew import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
+from lstm97._engine import Engine
+from lstm97.checkpoints import Checkpoint, Progress, describe_run
+from lstm97.history import History
+from lstm97.network import Network, State
+from lstm97.options import Data, Options
+
+STEPS_LOOKED_AT = 40
+"""Steps of a sequence that tell whether its cells are saturated."""
+
+
+class Run:
+    """A network in training on its data; made for one call of `train`."""
+
+    def __init__(self, net: Network, data: Data, options: Options, checkpoint: Checkpoint | None) -> None:
+        self._net, self._data, self._options, self._checkpoint = net, data, options, checkpoint
+        self._done = History() if options.history is None else options.history
+        self._batch_size = min(options.batch_size, max(1, len(data.presentation)))
+        # Before anything changes: this reads all data, which may be files mapped into memory.
+        self._description = None if checkpoint is None else self._described()
+        self._threads = self._worth_threads()
+        self._engine = self._engine_for_training()
+
+    def go(self) -> History:
+        """Train to the end; the history."""
+        done, engine = self._done, self._engine
+        helpers = Helpers(engine)
+        with done._training(), engine.training():
+            try:
+                helpers.come(self._threads - 1)
+                self._through_epochs()
+                if done.steps:
+                    _look_at_cells(self._net, self._data)
+            finally:
+                helpers.leave()
+        return done
+
+    def _through_epochs(self) -> None:
+        """Train from where a checkpoint has it, if there is one, until nothing is to come."""
+        done, callback = self._done, self._options.callback
+        progress = Progress(
+            self._checkpoint, self._net, self._data.generator, self._options.stop, self._description, done
+        )
+        done._begin(self._options.stop)
+        progress.begin()
+        if progress.ended and not done.stopped:  # by a callback, which may have changed its mind
+            progress.ended = callback is not None and bool(callback(done))
+        try:
+            while progress.epoch < self._options.epochs and not (progress.ended or done._is_asked_to_end):
+                self._epoch(progress)
+        except BaseException as error:
+            progress.leave(error)
+            raise
+        progress.save()
+
+    def _epoch(self, progress: Progress) -> None:
+        """Train on what is left of an epoch, unless the stop rule, the callback or somebody else ends it."""
+        done, callback = self._done, self._options.callback
+        if progress.presentation is None:
+            progress.presentation = self._data.next_presentation()
+        while (left := len(progress.presentation) - progress.position) and not done.stopped:
+            self._portion(progress, progress.portion(left, self._batch_size))
+            if done._is_asked_to_end:
+                return
+        if not left:
+            progress.end_epoch()
+            done._epochs += 1
+        if (callback is not None and callback(done)) or done.stopped:
+            progress.end()
+
+    def _portion(self, progress: Progress, n: int) -> None:
+        """Train on the next n sequences, or fewer if the stop rule holds."""
+        data, options, done = self._data, self._options, self._done
+        assert progress.presentation is not None
+        portion = progress.presentation[progress.position :][:n]
+        begin, before = perf_counter(), done.sequences
+        try:
+            self._engine.train(
+                data.inputs.values,
+                data.inputs.offsets,
+                data.targets,
+                data.per_sequence,
+                portion,
+                None if options.update == "step" else schedule(data.inputs.lengths[portion], self._batch_size),
+                options.learning_rate,
+                done,
+            )
+        finally:
+            done._seconds += perf_counter() - begin
+        progress.advance(done.sequences - before)
+
+    def _worth_threads(self) -> int:
+        """How many threads there are parts for, and enough work."""
+        data, options = self._data, self._options
+        n_parts = len(data.presentation) if options.parallel == "hogwild" else n_shares(self._batch_size)
+        steps = int(data.inputs.lengths[data.presentation].sum()) * options.epochs
+        work = self._net._layout.step_work(symbols=data.inputs.is_symbols) * steps
+        assert options.threads is not None
+        return min(options.threads, n_parts) if work > WORTH_THREADS else 1
+
+    def _engine_for_training(self) -> Engine:
+        """An engine with a state of its own, and with what batches or several threads need."""
+        net, inputs, options = self._net, self._data.inputs, self._options
+        engine = State(net)._engine
+        if options.update == "sequence":
+            longest = int(inputs.lengths.max(initial=0))
+            prepare_batches(engine, net._layout, self._threads, self._batch_size, longest, symbols=inputs.is_symbols)
+        elif options.parallel == "hogwild":
+            engine.begin_hogwild([engine, *(State(net)._engine for _ in range(1, self._threads))])
+        return engine
+
+    def _described(self) -> dict[str, Any]:
+        """What tells this run from others, for its checkpoint."""
+        data, options = self._data, self._options
+        return describe_run(
+            (data.inputs.values, data.inputs.offsets, data.targets),
+            data.order,
+            n_sequences=len(data.inputs),
+            target_per_sequence=data.per_sequence,
+            learning_rate=options.learning_rate,
+            update=options.update,
+            batch_size=options.batch_size,
+            stop=options.stop,
+            **({} if options.parallel == "batch" else {"parallel": options.parallel}),  # which older files do not have
+        )
+
+
+def _look_at_cells(net: Network, data: Data) -> None:
+    """Warn if most of a network's cells are saturated by large data; looks once, after its first training."""
+    advice = net._advice
+    if advice.is_quiet or advice.has_seen_training or data.inputs.is_symbols or not len(data.presentation):
+        return
+    advice.has_seen_training = True
+    largest_input = max(map(abs, extent(data.inputs.values)))
+    largest_target = 0.0 if data.targets.ndim == 1 else max(map(abs, extent(data.targets)))
+    if not scaling(largest_input, largest_target):
+        return
+    state, n_saturated = State(net), []
+    with suppress(FloatingPointError):
+        for x in data.inputs[int(data.presentation[0])][:STEPS_LOOKED_AT]:
+            net.step(x, state=state)
+            n_saturated.append(state._engine.n_saturated())
+    if n_saturated:
+        advice.look_at_cells(sorted(n_saturated)[len(n_saturated) // 4], largest_input, largest_target)

@@ -1,0 +1,38 @@
+"""The door for learners, exporters and executors of one's own: what they may use beside the public names.
+
+What is here keeps its name and meaning like the public API; no other private part of the package is meant for them.
+"""
+
+from __future__ import annotations
+
+from lstm97._advice import Advice, any_presented
+from lstm97._checks import integer, not_negative, positive
+from lstm97._dispatch import show_config
+from lstm97._engine import choose_cpu
+from lstm97._files import CODES, Header, open_regular, read_arrays, read_header, to_bytes, write_whole
+from lstm97._layout import LANE_ORDER, float_dtype
+from lstm97._threads import available_cpus, thread_count, usable_cpus
+from lstm97._version import __version__
+
+__all__ = [
+    "CODES",
+    "LANE_ORDER",
+    "Advice",
+    "Header",
+    "__version__",
+    "any_presented",
+    "available_cpus",
+    "choose_cpu",
+    "float_dtype",
+    "integer",
+    "not_negative",
+    "open_regular",
+    "positive",
+    "read_arrays",
+    "read_header",
+    "show_config",
+    "thread_count",
+    "to_bytes",
+    "usable_cpus",
+    "write_whole",
+]

@@ -1,0 +1,174 @@
+"""What training did, and the rule by which it stops."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm97._checks import COUNTABLE, integer, not_negative
+
+COUNTS = ("sequences", "steps", "epochs")
+"""The counts of a History."""
+
+WINDOW_NUMBERS = ("n_seen", "n_wrong", "error_sum", "error_rest")
+"""The numbers of a StopWindow."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The paper's stop rule: train until the most recent sequences are right and their mean error is small.
+
+    The rule holds as soon as, among the `window` most recent training sequences that had an error signal, at most
+    `max_wrong` are wrong and the mean error is below `mean_error`. Judged after every sequence, by the outputs that its
+    error signals were computed from.
+
+    Parameters
+    ----------
+    window : int, default 2000
+        Number of sequences looked at; the rule cannot hold before there are so many.
+    tolerance : float, default 0.04
+        A sequence is wrong if ``|t - y|`` is above this for any output at any of its targets.
+    mean_error : float, default 0.01
+        Bound of the mean of the sequences' errors; a sequence's error is the mean ``|t - y|`` over its targets and
+        outputs. ``numpy.inf``: no bound.
+    max_wrong : int, default 0
+        Number of wrong sequences allowed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not as above.
+    """
+
+    window: int = 2000
+    tolerance: float = 0.04
+    mean_error: float = 0.01
+    max_wrong: int = 0
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__  # the dataclass is frozen; fields are made plain numbers once, here
+        set_field(self, "window", integer("window", self.window, at_least=1, at_most=COUNTABLE))
+        set_field(self, "max_wrong", integer("max_wrong", self.max_wrong, at_least=0, at_most=COUNTABLE))
+        set_field(self, "tolerance", not_negative("tolerance", self.tolerance))
+        set_field(self, "mean_error", not_negative("mean_error", self.mean_error))
+
+
+class StopWindow:
+    """What a stop rule remembers of the latest sequences: rings of their errors and verdicts, and running sums."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+        self.errors: NDArray[np.float64] = np.zeros(stop.window)
+        self.wrong: NDArray[np.uint8] = np.zeros(stop.window, np.uint8)
+        self.n_seen = 0
+        self.n_wrong = 0
+        self.error_sum = 0.0
+        self.error_rest = 0.0
+
+
+class History:
+    """What training did. Made and continued by `train`; its numbers can be read and not assigned.
+
+    `stop`, called from another thread or a signal's handler, ends training that goes on with it.
+    """
+
+    def __init__(self) -> None:
+        self._sequences = 0
+        self._steps = 0
+        self._epochs = 0
+        self._stopped = False
+        self._seconds = 0.0
+        self._errors: NDArray[np.float64] = np.empty(0)
+        self._window: StopWindow | None = None
+        self._is_given_up = False  # a call of train that goes on with this ends soon, as if interrupted
+        self._is_asked_to_end = False  # the same, as if all were done
+        self._in_use = threading.Lock()
+
+    @property
+    def sequences(self) -> int:
+        """Sequences trained."""
+        return self._sequences
+
+    @property
+    def steps(self) -> int:
+        """Steps done, also of a sequence or batch that an error ended."""
+        return self._steps
+
+    @property
+    def epochs(self) -> int:
+        """Complete passes through the data or the order."""
+        return self._epochs
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the stop rule held, after the last of these sequences."""
+        return self._stopped
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in the loops."""
+        return self._seconds
+
+    def stop(self) -> None:
+        """Have `train` end after the sequence or batch under way, or the next call at once, if none is under way.
+
+        For another thread, or a signal's handler: ``history = History()``, then ``train(..., history=history)`` returns
+        as if the callback had ended it. A checkpoint is saved, and the same call goes on from it.
+        """
+        self._is_asked_to_end = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_in_use"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _in_use=threading.Lock())
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """A claim on this history, for one training at a time."""
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("this history is in use by another training; give each its own")
+        try:
+            yield
+        finally:
+            self._is_asked_to_end = False
+            self._in_use.release()
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """The error of each trained sequence, shape (sequences,): mean ``|t - y|`` over its targets and outputs.
+
+        NaN where a sequence had no target. A read-only view.
+        """
+        errors = self._errors[: self._sequences]
+        errors.flags.writeable = False
+        return errors
+
+    def __repr__(self) -> str:
+        return (
+            f"<History: {self.sequences} sequences, {self.steps} steps, {self.epochs} epochs, "
+            f"{'stopped' if self.stopped else 'not stopped'}, {self.seconds:.3g} s>"
+        )
+
+    def _room(self, n: int) -> NDArray[np.float64]:
+        """Where the errors of the next n sequences go; grows by doubling, so that many short calls stay cheap."""
+        needed = self.sequences + n
+        if needed > len(self._errors):
+            grown = np.empty(max(needed, 2 * len(self._errors)))
+            grown[: self.sequences] = self._errors[: self.sequences]
+            self._errors = grown
+        return self._errors[self.sequences : needed]
+
+    def _begin(self, stop: Stop | None) -> None:
+        """Get ready to go on under a stop rule; its window continues if the rule is the same."""
+        self._stopped = False
+        if stop is None:
+            self._window = None
+        elif self._window is None or self._window.stop != stop:
+            self._window = StopWindow(stop)

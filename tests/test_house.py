@@ -1,0 +1,82 @@
+"""The house as pyproject.toml plans it, where import-linter does not look: Cython's files, sizes, imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import pytest
+
+import lstm97
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "lstm97"
+IMPORT = re.compile(r"^\s*(?:from lstm97\.([.\w]+) c?import|from lstm97 (?:c?import) (\w+))", re.MULTILINE)
+KERNEL = re.compile(r"_core(_f32)?(_v\d)?")
+ALLOWED = ("cpython.pycapsule", "cpython.pyport", "lstm97._abi", "lstm97._stop_rule")  # capsules give the table away
+LONGEST_FUNCTION = 80
+LARGEST_KERNEL = 128_000
+
+
+def storeys():
+    """The number of each module's storey, counted from the top."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    return {name.strip(" ()"): i for i, names in enumerate(layers) for name in names.split("|")}
+
+
+def storey(module):
+    """Of a module, or of the package it is in; the builds of the loops are all `_core`."""
+    top = module.partition(".")[0]
+    return storeys()["_core" if KERNEL.fullmatch(top) else top]
+
+
+@pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.p[yx][xdi]")), ids=lambda file: file.name)
+def test_cython_files_and_stubs_import_only_what_stands_below_them(file):
+    module = ".".join(file.relative_to(SOURCE).with_suffix("").parts)
+    for names in IMPORT.findall(file.read_text(encoding="utf-8")):
+        imported = next(filter(None, names))
+        if imported.partition(".")[0] != module.partition(".")[0]:
+            assert storey(imported) > storey(module), f"{module} imports {imported}"
+
+
+def test_the_loops_know_c_alone():
+    for file in ("_core.pyx", "_abi.pxd", "_stop_rule.pxd"):
+        found = re.findall(r"^(?:from|import|cimport) *([.\w]*)", (SOURCE / file).read_text(), re.MULTILINE)
+        for name in found:
+            assert name.startswith("libc.") or name in ALLOWED, f"{file} imports {name}"
+
+
+def test_no_build_of_the_loops_is_large_or_has_cythons_views_of_memory():
+    built = [
+        file
+        for file in Path(lstm97.__file__).parent.iterdir()
+        if KERNEL.fullmatch(file.name.partition(".")[0]) and file.name.endswith(tuple(EXTENSION_SUFFIXES))
+    ]
+    assert len(built) >= 2
+    for file in built:
+        data = file.read_bytes()
+        assert b"memoryview" not in data
+        assert "sanit" in str(data) or len(data) < LARGEST_KERNEL
+
+
+def test_no_function_is_long():
+    for file in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+                assert node.end_lineno - first.lineno < LONGEST_FUNCTION, f"{file.name}: {node.name}"
+
+
+def test_import_loads_no_random_numbers_and_nothing_but_the_network():
+    program = "import sys, numpy; before = set(sys.modules); import lstm97; print(*set(sys.modules) - before)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
+    for name in ("numpy.random", "concurrent", "multiprocessing", "logging", "lstm97.many", "lstm97.paper"):
+        assert not any(module == name or module.startswith(name + ".") for module in loaded)
