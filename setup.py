@@ -30,7 +30,11 @@ NO_GIL = {"Py_GIL_DISABLED": "1"} if ON_WINDOWS and FREE_THREADED else {}
 LIBRARIES = [] if ON_WINDOWS else ["m"]
 # The loops need the vectors of GCC and clang, which Windows' own compiler lacks.
 BUILD_EXT = {"parallel": os.cpu_count()} | ({"compiler": "mingw32"} if ON_WINDOWS else {})
-DEPENDS = ["_core.pyx", "_abi.pxd", "_stop_rule.pxd", "_stop_window.pxd", "_lanes.h", "_cpu.h", "_claims.h", "_crew.h"]
+INCLUDED = ["vectors", "registers", "streams", "batches", "shares", "entries"]
+DEPENDS = [
+    *("_core.pyx", "_abi.pxd", "_stop_rule.pxd", "_stop_window.pxd", "_lanes.h", "_cpu.h", "_claims.h", "_crew.h"),
+    *(f"_kernel/{name}.pxi" for name in INCLUDED),
+]
 
 # Suffix of the modules' names: instruction set. macOS gets the baseline only: there AVX code has crashed imports.
 LEVELS = {"": None}

@@ -38,7 +38,7 @@ EMULATED_TESTS = (*KERNEL_TESTS, "recurrent_methods", "cascade", "subnormals", "
 # with processes of their own. They are the same Python everywhere, and tested once.
 THE_SAME_ON_EVERY_PYTHON = (
     *("autograd", "averaging", "averaging_table", "benchmarks", "builds", "chunker", "cli", "comparisons"),
-    *("docstrings", "examples", "executors", "export_c", "export_onnx", "growth", "hostile_folder"),
+    *("docstrings", "examples", "executors", "export_c", "export_onnx", "growth", "hostile_folder", "house"),
     *("hostile_records", "hosts_table", "latency", "plots", "problems", "readme", "records", "reference", "report"),
     *("reproduction", "rows", "runner", "soak", "task_generators", "tasks", "text", "vanishing"),
 )

@@ -1,0 +1,383 @@
+# Sequences that step together and change the weights once, by the sum of their changes.
+#
+# While changes are summed, weights stay as they are, and what a block of steps adds to dw needs no partials but those
+# of its beginning, ds_dw_0. With the errors carried back through the block, E(t) = e_s(t) + y_f(t+1) E(t+1) (no forget
+# gates: y_f = 1), it is y_f(1) E(1) ds_dw_0 + sum_t E(t) coef(t) z(t), summed over a memory cell block's cells for its
+# gates. So a step costs its net inputs and one term of a product of matrices: of z and delta = E coef in a block of
+# steps with an error signal; of z and coef, by `settle`, in one without. Hidden units and output gates, whose errors
+# come directly, take part at the error signals only.
+
+cdef inline void list_symbol(Sums* sums, Py_ssize_t m) noexcept nogil:
+    """Note that the rows of input m may change."""
+    if not sums.is_listed[m]:
+        sums.is_listed[m] = 1
+        sums.symbols[sums.n_symbols] = <int32_t> m
+        sums.n_symbols += 1
+
+
+cdef void unlist_symbols(Sums* sums) noexcept nogil:
+    """No input seen."""
+    cdef Py_ssize_t i
+    for i in range(sums.n_symbols):
+        sums.is_listed[sums.symbols[i]] = 0
+    sums.n_symbols = 0
+
+
+cdef void begin_members(const Net* net, const Training* training, Worker* me) noexcept nogil:
+    """The next sequences of the share, from a zero state."""
+    cdef Py_ssize_t i, k
+    cdef Member* member
+    cdef const Plan* plan = &training.plan
+    me.n_members = min(me.n_together, me.end - me.place)
+    me.step = 0
+    me.n_active = 0
+    for k in range(me.n_members):
+        member = me.members + k
+        member.position = training.schedule[me.place + k]
+        memset(&member.tally, 0, sizeof(Tally))
+        forget_activations(net, &member.st)
+        if member.settled:
+            forget_partials(net, &member.st)
+            member.settled = False
+        else:
+            forget_pending(net, &member.st)
+        member.n_signals = 0
+        i = plan.order[member.position]
+        me.n_active += plan.offsets[i + 1] > plan.offsets[i]
+    me.n_open = me.n_active
+    me.n_closed = 0
+    me.n_pending = 0
+
+
+cdef void note_signal(const Net* net, Sums* sums, Member* member, double alpha) noexcept nogil:
+    """The errors at the target set in the member's state: used at once for the outputs' weights, else kept."""
+    cdef State* st = &member.st
+    cdef real* e = member.e + member.n_signals * net.n_direct
+    cdef lanes unused
+    output_errors(net, st, alpha)
+    hidden_errors(net, st)
+    change_output_weights(net, st, sums.dw_out, False, &unused)
+    member.signals[member.n_signals] = <int32_t> (st.n_pending - 1)
+    copy(member.e_s + member.n_signals * net.n_cell_lanes, st.e_s, net.n_cells)
+    copy(e, st.e, net.n_hidden)
+    if net.lane_out >= 0:
+        copy(e + net.n_hidden, st.e + net.lane_out, net.n_blocks)
+    member.n_signals += 1
+
+
+cdef void squash_together(const Net* net, Worker* me) noexcept nogil:
+    """The activations of all members, by the sources in their states.
+
+    Small networks one by one: while one waits for its exponentials, the processor goes on with the next.
+    """
+    cdef Py_ssize_t k, u
+    cdef State* st = &me.members.st
+    cdef Py_ssize_t first = net.n_inputs if st.symbol >= 0 else 0
+    cdef lanes act[2]
+    if fits_registers(net):
+        for k in range(me.n_active):
+            if net.n_lanes == LANES:
+                squash_in_registers(net, &me.members[k].st, act, 1)
+            else:
+                squash_in_registers(net, &me.members[k].st, act, 2)
+        return
+    for k in range(me.n_active):
+        st = &me.members[k].st
+        if st.symbol >= 0:
+            copy(st.act, net.w + st.symbol * net.n_lanes, net.n_units)
+        else:
+            memset(st.act, 0, net.n_lanes * sizeof(real))
+    st = &me.members.st
+    add_product(
+        st.act, me.apart, st.z + first, me.apart, 1, net.w + first * net.n_lanes, net.n_lanes, me.n_active,
+        net.n_sources - first, vectors(net.n_units),
+    )
+    for k in range(me.n_active):  # a loop of its own: what was stored now would be waited for if loaded next
+        st = &me.members[k].st
+        for u in range(vectors(net.n_units)):
+            store(st.act + u * LANES, squashed(net, load(st.act + u * LANES), u * LANES))
+        spread_gates(net, st)
+
+
+cdef inline bint update_member(const Net* net, State* st) noexcept nogil:
+    """The cells of a member by its activations. Returns whether their states are finite."""
+    cdef lanes act[2]
+    if not fits_registers(net):
+        return update_cells(net, st)
+    act[0] = load(st.act)
+    if net.n_lanes == LANES:
+        return update_in_registers(net, st, act, 1)
+    act[1] = load(st.act + LANES)
+    return update_in_registers(net, st, act, 2)
+
+
+cdef int step_member(
+    const Net* net, const Training* training, Worker* me, Member* member, bint squashed_already
+) noexcept nogil:
+    """A step from the sources on, or from the activations on."""
+    cdef Py_ssize_t klass = -1
+    cdef State* st = &member.st
+    cdef const Plan* plan = &training.plan
+    cdef const real* target = find_target(
+        net, &training.chunk, plan, plan.order[member.position], me.step, &klass
+    )
+    if not (update_member(net, st) if squashed_already else advance(net, st)):
+        return CELL_STATE_NOT_FINITE
+    remember_step(net, st)
+    if set_target(net, st, target, klass):
+        if not compute_outputs(net, st):
+            return OUTPUT_NOT_FINITE
+        measure(net, st, &member.tally)
+        member.tally.last_step = me.step
+        note_signal(net, me.sums, member, plan.learning_rate)
+    return OK
+
+
+cdef void step_together(const Net* net, const Training* training, Worker* me) noexcept nogil:
+    """One step of every member that has one."""
+    cdef Py_ssize_t k, t
+    cdef const Chunk* chunk = &training.chunk
+    cdef const Plan* plan = &training.plan
+    cdef bint together = me.n_active > 1
+    for k in range(me.n_active):
+        t = plan.offsets[plan.order[me.members[k].position]] + me.step
+        if chunk.symbols != NULL:
+            list_symbol(me.sums, chunk.symbols[t])
+        take_input(net, &me.members[k].st, chunk, t)
+    if together:
+        squash_together(net, me)
+    for k in range(me.n_active):
+        me.report.status = step_member(net, training, me, me.members + k, together)
+        if me.report.status != OK:
+            me.sequence = plan.order[me.members[k].position]
+            me.report.step = me.step
+            return
+        me.n_steps += 1
+    me.step += 1
+    me.n_pending += 1
+    while me.n_active:
+        k = plan.order[me.members[me.n_active - 1].position]
+        if plan.offsets[k + 1] - plan.offsets[k] > me.step:
+            break
+        me.n_active -= 1
+
+
+cdef inline void put_carried(const Net* net, real* to, const real* e_s, const real* terms) noexcept nogil:
+    """e_s times coef or partials, in the order of the lanes of dw: of cells, then summed over a block's cells for input
+    gates and forget gates.
+    """
+    cdef Py_ssize_t n_cells = net.n_cells
+    put_product(to, e_s, terms, n_cells)
+    put_block_sums(net, to + n_cells, e_s, terms + n_cells)
+    if net.lane_forget >= 0:
+        put_block_sums(net, to + n_cells + net.n_blocks, e_s, terms + 2 * n_cells)
+
+
+cdef Py_ssize_t carry_back(const Net* net, Worker* me, const Member* member) noexcept nogil:
+    """E and delta of every pending step up to the last error signal; returns how many these are.
+
+    E of the step before the block is left in me.e_s.
+    """
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n = vectors(net.n_cells)
+    cdef Py_ssize_t n_signals = member.n_signals
+    cdef Py_ssize_t n_steps = member.signals[n_signals - 1] + 1
+    cdef Py_ssize_t t = n_steps
+    cdef real* e_s = me.e_s
+    cdef const real* signal
+    cdef const real* y_f
+    for i in range(n):
+        store(e_s + i * LANES, splat(0))
+    while t > 0:
+        t -= 1
+        if n_signals and member.signals[n_signals - 1] == t:
+            n_signals -= 1
+            signal = member.e_s + n_signals * net.n_cell_lanes
+            for i in range(n):
+                store(e_s + i * LANES, load(e_s + i * LANES) + load(signal + i * LANES))
+        put_carried(net, me.delta + t * net.n_change_lanes, e_s, member.st.coef_block + t * net.n_partials)
+        if net.lane_forget >= 0:
+            y_f = member.st.decay_block + t * net.n_partials
+            for i in range(n):
+                store(e_s + i * LANES, load(e_s + i * LANES) * load(y_f + i * LANES) * load(net.is_cell + i * LANES))
+    return n_steps
+
+
+cdef void add_changes(
+    const Net* net, real* dw, const State* st, const real* delta, Py_ssize_t n_delta, Py_ssize_t n_steps,
+    Py_ssize_t n_lanes
+) noexcept nogil:
+    """dw_m += sum_t delta(t) z_m(t) over the first pending steps, for some of a row's lanes."""
+    cdef Py_ssize_t t
+    cdef Py_ssize_t n = net.n_change_lanes
+    cdef Py_ssize_t first = 0 if st.dense else net.n_inputs
+    add_product(
+        dw + first * n, n, st.z_block + first, 1, st.n_z, delta, n_delta, net.n_sources - first, n_steps,
+        vectors(n_lanes),
+    )
+    if not st.dense:
+        for t in range(n_steps):
+            add_scaled(dw + st.symbols[t] * n, delta + t * n_delta, splat(1), n_lanes)
+
+
+cdef void close_block(const Net* net, Worker* me, Member* member, bint goes_on) noexcept nogil:
+    """What the pending steps add to dw, and to the partials if there are steps to come."""
+    cdef Py_ssize_t i, m, n_steps, t
+    cdef State* st = &member.st
+    cdef real* dw = me.sums.dw
+    cdef Py_ssize_t first = 0 if st.dense else net.n_inputs
+    if member.n_signals and net.n_cells:
+        n_steps = carry_back(net, me, member)
+        add_changes(net, dw, st, me.delta, net.n_change_lanes, n_steps, net.n_carried)
+        if member.settled:
+            for i in range(st.n_rows):
+                m = st.rows[i]
+                put_carried(net, me.delta, me.e_s, st.ds_dw + m * net.n_partials)
+                add_scaled(dw + m * net.n_change_lanes, me.delta, splat(1), net.n_carried)
+    if goes_on:
+        settle(net, st)
+        member.settled = True
+    if member.n_signals and net.n_direct:
+        for i in range(member.n_signals):  # from now on the steps with a signal only
+            t = member.signals[i]
+            if t > i:
+                copy(st.z_block + i * st.n_z + first, st.z_block + t * st.n_z + first, net.n_sources - first)
+                st.symbols[i] = st.symbols[t]
+        add_changes(net, dw + net.n_carried, st, member.e, net.n_direct, member.n_signals, net.n_direct)
+    member.n_signals = 0
+    st.n_pending = 0
+
+
+cdef bint go_on_with_share(const Net* net, Training* training, Worker* me, Py_ssize_t* budget) noexcept nogil:
+    """Steps of a share's sequences, some more than the budget at the most; returns whether all are done.
+
+    The order of all sums follows from the share alone, not from the budgets it is worked through in.
+    """
+    cdef Py_ssize_t k
+    cdef Member* member
+    while me.place < me.end:
+        if me.n_members == 0:
+            begin_members(net, training, me)
+        while me.n_open:
+            if budget[0] <= 0:
+                return False
+            if me.n_active and me.n_pending < me.n_block:
+                if see(&training.last_wanted) < me.item:
+                    return True
+                budget[0] -= me.n_active
+                step_together(net, training, me)
+                if me.report.status != OK:
+                    lower(&training.last_wanted, me.item)
+                    return True
+                continue
+            member = me.members + me.n_closed
+            budget[0] -= member.st.n_pending
+            close_block(net, me, member, me.n_closed < me.n_active)
+            me.n_closed += 1
+            if me.n_closed == me.n_open:
+                me.n_open = me.n_active
+                me.n_closed = 0
+                me.n_pending = 0
+        for k in range(me.n_members):
+            member = me.members + k
+            training.tallies[member.position - training.plan.position] = member.tally
+        me.place += me.n_members
+        me.n_members = 0
+    return True
+
+
+cdef void arrange_row(const Net* net, real* row, real* scratch, Py_ssize_t m) noexcept nogil:
+    """Bring row m of dw into the order of the lanes of w, kind by kind, as each may reach into the next."""
+    cdef Py_ssize_t i
+    cdef const real* direct = row + net.n_carried
+    copy(scratch, direct, net.n_hidden)
+    if net.n_cells:
+        copy(scratch + net.lane_cell, row, net.n_cells + net.n_blocks)
+        if net.lane_out >= 0:
+            copy(scratch + net.lane_out, direct + net.n_hidden, net.n_blocks)
+        if net.lane_forget >= 0:
+            copy(scratch + net.lane_forget, row + net.n_cells + net.n_blocks, net.n_blocks)
+    for i in range(net.n_units, net.n_lanes):
+        scratch[i] = 0
+    if m == net.bias_source:
+        put_product(scratch, scratch, net.has_bias, net.n_lanes)
+    copy(row, scratch, net.n_lanes)
+
+
+cdef inline void clear_row(real* row, Py_ssize_t n) noexcept nogil:
+    """row = 0."""
+    memset(row, 0, n * sizeof(real))
+
+
+cdef inline void move_row(real* to, real* row, Py_ssize_t n) noexcept nogil:
+    """to += row, row = 0."""
+    add_scaled(to, row, splat(1), n)
+    clear_row(row, n)
+
+
+cdef inline bint add_weights(real* row, const real* w, Py_ssize_t n) noexcept nogil:
+    """row += w; returns whether all are finite."""
+    cdef Py_ssize_t i
+    cdef lanes new
+    cdef lanes bad = splat(0)
+    for i in range(vectors(n)):
+        new = load(row + i * LANES) + load(w + i * LANES)
+        store(row + i * LANES, new)
+        bad = bad + (new - new)
+    return is_zero(bad)
+
+
+cdef inline void take_row(real* w, real* row, Py_ssize_t n_lanes, Py_ssize_t n) noexcept nogil:
+    """w = row, over n_lanes; row = 0, all n."""
+    copy(w, row, n_lanes)
+    clear_row(row, n)
+
+
+cdef bint sum_up_row(
+    const Net* net, const Training* training, Worker* me, Py_ssize_t m, bint is_out, bint is_symbol
+) noexcept nogil:
+    """One row, of the outputs or of the hidden layer, in a round ADD_UP or TAKE; returns whether it stays finite."""
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n = net.n_out_lanes if is_out else net.n_change_lanes
+    cdef Py_ssize_t n_lanes = net.n_out_lanes if is_out else net.n_lanes
+    cdef real* w = (net.w_out if is_out else net.w) + m * n_lanes
+    cdef real* row = (training.total.dw_out if is_out else training.total.dw) + m * n
+    cdef Sums* sums
+    if training.task == TAKE:
+        take_row(w, row, n_lanes, n)
+        return True
+    for i in range(training.n_wave if training.n_shares > 1 else 0):
+        sums = training.sums + i
+        if not is_symbol or sums.is_listed[m]:
+            move_row(row, (sums.dw_out if is_out else sums.dw) + m * n, n)
+    if training.first_share + training.n_wave < training.n_shares:
+        return True
+    if not is_out:
+        arrange_row(net, row, me.delta, m)
+    return add_weights(row, w, n_lanes)
+
+
+cdef inline Py_ssize_t n_input_rows(const Net* net, const Training* training) noexcept nogil:
+    """Rows of inputs that may have changed: where these are symbols, of those seen."""
+    return training.total.n_symbols if training.chunk.symbols != NULL else net.n_inputs
+
+
+cdef void sum_up_rows(const Net* net, Training* training, Worker* me) noexcept nogil:
+    """An item's part of all rows that may have changed: of the hidden layer, then of the outputs."""
+    cdef Py_ssize_t m, r
+    cdef bint is_out, is_input, is_symbol
+    cdef bint symbols = training.chunk.symbols != NULL
+    cdef Py_ssize_t n_inputs = n_input_rows(net, training)
+    cdef Py_ssize_t n_hidden_rows = n_inputs + net.n_sources - net.n_inputs
+    cdef Py_ssize_t n_items = training.crew.n_items
+    for r in range(me.item * training.n_rows // n_items, (me.item + 1) * training.n_rows // n_items):
+        is_out = r >= n_hidden_rows
+        m = r - is_out * n_hidden_rows
+        is_input = m < n_inputs and (net.input_to_output or not is_out)
+        is_symbol = symbols and is_input
+        if is_symbol:
+            m = training.total.symbols[m]
+        elif not is_input and (net.input_to_output or not is_out):
+            m += net.n_inputs - n_inputs
+        if not sum_up_row(net, training, me, m, is_out, is_symbol):
+            me.has_failed = True

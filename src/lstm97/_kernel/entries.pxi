@@ -1,0 +1,18 @@
+# The table of functions by which a build of the loops is called.
+
+cdef Kernel build = Kernel(
+    real_bytes=sizeof(real),
+    reset=reset,
+    first_not_finite=first_not_finite,
+    run=run,
+    learn=learn,
+    correct=correct,
+    train=train,
+    train_batches=train_batches,
+    train_hogwild=train_hogwild,
+    help=help,
+    give_up=give_up,
+    settle=settle,
+)
+
+kernel = PyCapsule_New(&build, "lstm97.kernel", NULL)
