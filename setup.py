@@ -1,4 +1,4 @@
-"""Compiled modules: `_core.pyx` per float type and instruction set, its callers `_engine.pyx` and `cython_api.pyx`, and
+"""Compiled modules: `_core.pyx` per float type and instruction set, its callers `engine.pyx` and `cython_api.pyx`, and
 those of `methods`.
 """
 
@@ -30,10 +30,11 @@ NO_GIL = {"Py_GIL_DISABLED": "1"} if ON_WINDOWS and FREE_THREADED else {}
 LIBRARIES = [] if ON_WINDOWS else ["m"]
 # The loops need the vectors of GCC and clang, which Windows' own compiler lacks.
 BUILD_EXT = {"parallel": os.cpu_count()} | ({"compiler": "mingw32"} if ON_WINDOWS else {})
-INCLUDED = ["vectors", "registers", "streams", "batches", "shares", "entries"]
 DEPENDS = [
-    *("_core.pyx", "_abi.pxd", "_stop_rule.pxd", "_stop_window.pxd", "_lanes.h", "_cpu.h", "_claims.h", "_crew.h"),
-    *(f"_kernel/{name}.pxi" for name in INCLUDED),
+    "_core.pyx",
+    *(f"_kernel/{name}.pxi" for name in ("vectors", "registers", "streams", "batches", "shares", "entries")),
+    *(f"_kernel/{name}.pxd" for name in ("abi", "stop_rule", "stop_window")),
+    *(f"_kernel/{name}.h" for name in ("lanes", "cpu", "claims", "crew")),
 ]
 
 # Suffix of the modules' names: instruction set. macOS gets the baseline only: there AVX code has crashed imports.
@@ -47,6 +48,7 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
     return Extension(
         f"lstm97.{name}",
         [f"src/lstm97/{name.replace('.', '/')}.pyx"],
+        include_dirs=["src/lstm97"],
         depends=[f"src/lstm97/{file}" for file in DEPENDS],
         define_macros=list((LIMITED_API | NO_GIL | (macros or {})).items()),
         py_limited_api=ABI3,
@@ -56,10 +58,12 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
     )
 
 
-modules = [module(name) for name in ("_engine", "cython_api", "methods._recurrent", "methods._cascade")]
+modules = [module(name) for name in ("_kernel.engine", "cython_api", "methods._recurrent", "methods._cascade")]
 for suffix, level in LEVELS.items():
-    modules.append(module(f"_core{suffix}", level, INLINE | {"LSTM97_REAL": "double", "LSTM97_REAL_IS_DOUBLE": "1"}))
-    modules.append(module(f"_core_f32{suffix}", level, INLINE | {"LSTM97_REAL": "float", "LSTM97_REAL_IS_DOUBLE": "0"}))
+    double = f"_kernel.core{suffix}" if suffix else "_core"
+    modules.append(module(double, level, INLINE | {"LSTM97_REAL": "double", "LSTM97_REAL_IS_DOUBLE": "1"}))
+    single = f"_kernel.core_f32{suffix}"
+    modules.append(module(single, level, INLINE | {"LSTM97_REAL": "float", "LSTM97_REAL_IS_DOUBLE": "0"}))
 
 setup(
     ext_modules=cythonize(

@@ -56,7 +56,7 @@ print(
             "changed": [name for name in before if before[name] != after[name]],
             "unwanted": [name for name in UNWANTED if name in sys.modules],
             "imported here": [name for name in UNWANTED if name in modules],
-            "loaded": "lstm97._engine" in sys.modules,
+            "loaded": "lstm97._kernel.engine" in sys.modules,
         }
     )
 )

@@ -15,7 +15,8 @@ from reference import ReferenceNetwork, mean_errors, train
 from topologies import Case, cases, may_lack_targets, packed, random_inputs, random_targets
 
 import lstm97
-from lstm97 import Network, Stop, Topology, _layout
+from lstm97 import Network, Stop, Topology
+from lstm97._kernel import layout
 
 pytestmark = may_lack_targets
 
@@ -77,7 +78,7 @@ ragged = st.lists(st.integers(0, 12), min_size=1, max_size=12)
 @given(case=cases(), lengths=ragged, size=st.integers(1, 9), block=st.integers(1, 6), together=st.integers(1, 9))
 def test_batches_train_as_the_reference(dtype, case, lengths, size, block, together):
     # Blocks so short that the sequences have many of them, with error signals in several
-    with mock.patch.multiple(_layout, BATCH_BLOCK=block, TOGETHER=together):
+    with mock.patch.multiple(layout, BATCH_BLOCK=block, TOGETHER=together):
         assert_trains_as_the_reference(case, dtype, lengths, size, case.learning_rate)
 
 
@@ -85,7 +86,7 @@ def test_batches_train_as_the_reference(dtype, case, lengths, size, block, toget
 @given(case=cases(), lengths=st.lists(st.integers(0, 12), min_size=1, max_size=5), block=st.sampled_from([3, 128]))
 def test_the_change_by_one_batch_is_the_references(dtype, case, lengths, block):
     # A learning rate of 1, as nothing is computed with the weights after their only change
-    with mock.patch.object(_layout, "BATCH_BLOCK", block):
+    with mock.patch.object(layout, "BATCH_BLOCK", block):
         assert_trains_as_the_reference(case, dtype, lengths, len(lengths), 1.0)
 
 
@@ -99,7 +100,7 @@ def is_tame_for_long(topology):
 @pytest.mark.parametrize("symbols", [False, True])
 @given(
     case=cases(large=False, symbols=False).filter(lambda case: is_tame_for_long(case.topology)),
-    lengths=st.permutations([_layout.BATCH_BLOCK + n for n in (-1, 0, 1, 0)] + [2 * _layout.BATCH_BLOCK + 1, 3]),
+    lengths=st.permutations([layout.BATCH_BLOCK + n for n in (-1, 0, 1, 0)] + [2 * layout.BATCH_BLOCK + 1, 3]),
 )
 def test_sequences_as_long_as_blocks_and_longer(symbols, case, lengths):
     case = replace(case, symbols=symbols)
@@ -111,7 +112,7 @@ def test_sequences_as_long_as_blocks_and_longer(symbols, case, lengths):
 def test_a_batch_that_is_worked_through_in_many_slices(symbols, seed):
     topology = Topology(40, 2, blocks=(1, 2) * 40, n_hidden=3, forget_gates=True, input_to_output=True)
     case = Case(topology, seed, 1, symbols, classes=False, when="some", learning_rate=0.01)
-    with mock.patch.object(_layout, "BATCH_BLOCK", 16):
+    with mock.patch.object(layout, "BATCH_BLOCK", 16):
         assert_trains_as_the_reference(case, "float64", [40, 3, 33, 40, 0, 16], 5, 0.01)
 
 
@@ -123,7 +124,7 @@ def test_symbols_are_one_hot_rows_to_the_bit(case, lengths):
     found = []
     for inputs in (packed(X, True), [np.eye(case.topology.n_inputs)[x] for x in X]):
         net, _ = networks(case, "float64")
-        with mock.patch.object(_layout, "BATCH_BLOCK", 4):
+        with mock.patch.object(layout, "BATCH_BLOCK", 4):
             lstm97.train(net, inputs, D, case.learning_rate, update="sequence", batch_size=5, epochs=2)
         found.append(net.parameters)
     assert np.array_equal(*found)
@@ -135,7 +136,7 @@ def test_an_alphabet_much_larger_than_the_network(dtype):
     net = Network(Topology(500, 3, blocks=(2, 1), n_hidden=1, forget_gates=True, output="softmax"), dtype=dtype)
     reference = ReferenceNetwork(net.topology, net.weights)
     X, D = ([rng.integers(most, size=n) for n in (9, 30, 0, 17, 25)] for most in (500, 3))
-    with mock.patch.object(_layout, "BATCH_BLOCK", 8):
+    with mock.patch.object(layout, "BATCH_BLOCK", 8):
         lstm97.train(net, X, D, 0.1, update="sequence", batch_size=3)
     train(reference, X, D, 0.1, update="sequence", batch_size=3)
     assert_close(net.weights, reference.weights, TOLERANCE[dtype], "weights")
@@ -176,7 +177,7 @@ def test_batches_are_consecutive_in_the_order_and_the_last_may_be_short():
 
 def test_nothing_is_left_of_an_epoch_or_a_batch():
     inputs, targets = some_data(n=20, most=40)
-    with mock.patch.multiple(_layout, BATCH_BLOCK=4, TOGETHER=3):
+    with mock.patch.multiple(layout, BATCH_BLOCK=4, TOGETHER=3):
         at_once, _ = trained(inputs, targets, epochs=3, batch_size=8)
         net = Network(TOPOLOGY, seed=3)
         for _ in range(3):
@@ -186,11 +187,11 @@ def test_nothing_is_left_of_an_epoch_or_a_batch():
 
 
 def test_memory_grows_neither_with_the_sequences_nor_with_the_batch():
-    layout = _layout.Layout(TOPOLOGY, np.dtype("float64"))
+    arranged = layout.Layout(TOPOLOGY, np.dtype("float64"))
     bytes_of = [
         sum(
             array.nbytes
-            for arrays in (layout.batch_arrays(size), layout.worker_arrays(size, longest, symbols=False))
+            for arrays in (arranged.batch_arrays(size), arranged.worker_arrays(size, longest, symbols=False))
             for name, array in arrays.items()
             if name != "tallies"
         )

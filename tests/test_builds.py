@@ -11,7 +11,7 @@ import pytest
 from compare import TOLERANCE, assert_close
 
 import lstm97
-from lstm97 import _dispatch
+from lstm97._kernel import builds
 
 PROGRAM = """
 import json, sys
@@ -39,7 +39,7 @@ def in_a_process(build, program=PROGRAM, *arguments):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_all_builds_this_cpu_runs_agree_after_training(dtype):
-    results = {build: json.loads(in_a_process(build, PROGRAM, dtype).stdout) for build in _dispatch.runnable()}
+    results = {build: json.loads(in_a_process(build, PROGRAM, dtype).stdout) for build in builds.runnable()}
     for build, (used, *arrays) in results.items():
         assert used == build
         for found, expected in zip(arrays, results["baseline"][1:], strict=True):
@@ -48,8 +48,8 @@ def test_all_builds_this_cpu_runs_agree_after_training(dtype):
 
 def test_the_fastest_build_is_chosen_and_a_name_overrides():
     program = "import lstm97; print(lstm97.show_config().build)"
-    assert in_a_process("", program).stdout.strip() == _dispatch.runnable()[-1]
-    for build in _dispatch.runnable():
+    assert in_a_process("", program).stdout.strip() == builds.runnable()[-1]
+    for build in builds.runnable():
         assert in_a_process(build, program).stdout.strip() == build
     refused = in_a_process("v9", program)
     assert refused.returncode == 1
@@ -57,15 +57,15 @@ def test_the_fastest_build_is_chosen_and_a_name_overrides():
 
 
 def test_a_build_the_cpu_cannot_run_is_refused(monkeypatch):
-    monkeypatch.setattr(_dispatch, "cpu_level", lambda: 0)
-    assert _dispatch.runnable() == ("baseline",)
-    for build in _dispatch.present()[1:]:
+    monkeypatch.setattr(builds, "cpu_level", lambda: 0)
+    assert builds.runnable() == ("baseline",)
+    for build in builds.present()[1:]:
         monkeypatch.setenv("LSTM97_KERNEL", build)
         with pytest.raises(ImportError, match=f"LSTM97_KERNEL is '{build}'; this CPU can only run baseline"):
-            _dispatch._choose()
+            builds._choose()
 
 
 def test_show_config_tells():
     config = lstm97.show_config()
-    assert config.build in config.builds == _dispatch.present()
+    assert config.build in config.builds == builds.present()
     assert repr(config).startswith(f"lstm97 {lstm97.__version__}\nbuild: {config.build} (")

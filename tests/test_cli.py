@@ -120,9 +120,9 @@ def test_parts_of_the_package_are_found_without_an_import_of_their_own(name):
 
 
 def test_a_broken_installation_is_no_missing_extra():
-    block = "import sys; sys.modules['lstm97._engine'] = None; from lstm97.cli import main; main()"
+    block = "import sys; sys.modules['lstm97._kernel.engine'] = None; from lstm97.cli import main; main()"
     result = run("list", command=[sys.executable, "-c", block])
-    assert "ModuleNotFoundError: import of lstm97._engine halted" in result.stderr
+    assert "ModuleNotFoundError: import of lstm97._kernel.engine halted" in result.stderr
     assert "pip install" not in result.stderr
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
 
 import pytest
 
@@ -12,7 +13,9 @@ import lstm97
 
 # Builds for other CPUs are not to be imported here.
 MODULES = [
-    info.name for info in pkgutil.walk_packages(lstm97.__path__, "lstm97.") if not info.name.startswith("lstm97._core")
+    info.name
+    for info in pkgutil.walk_packages(lstm97.__path__, "lstm97.")
+    if not re.search(r"\.(_core$|_kernel\.core)", info.name)
 ]
 
 

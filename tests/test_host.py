@@ -16,12 +16,12 @@ from benchmarks.compiling import compiler
 from compare import TOLERANCE, assert_close
 from waiting import HANGS
 
-from lstm97 import _dispatch
+from lstm97._kernel import builds
 
 pytestmark = pytest.mark.xdist_group("host")
 
 HERE = Path(__file__).parent
-BUILDS = _dispatch.runnable()
+BUILDS = builds.runnable()
 CAN_TRAP = platform.machine() == "x86_64"
 MODES = ("", "round_upward", "round_downward", "round_to_zero", "flush", *["trap"] * CAN_TRAP)
 TIMES = 5

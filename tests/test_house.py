@@ -17,23 +17,33 @@ import lstm97
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "lstm97"
 IMPORT = re.compile(r"^\s*(?:from lstm97\.([.\w]+) c?import|from lstm97 (?:c?import) (\w+))", re.MULTILINE)
-KERNEL = re.compile(r"_core(_f32)?(_v\d)?")
-ALLOWED = ("cpython.pycapsule", "cpython.pyport", "lstm97._abi", "lstm97._stop_rule")  # capsules give the table away
+LOOPS = re.compile(r"_?core(_f32)?(_v\d)?")
+ALLOWED = (
+    "cpython.pycapsule",
+    "cpython.pyport",
+    "lstm97._kernel.abi",
+    "lstm97._kernel.stop_rule",
+)  # capsules give the table away
 LONGEST_FUNCTION = 80
 LARGEST_KERNEL = 128_000
 
 
-def storeys():
-    """The number of each module's storey, counted from the top."""
+def storeys(container):
+    """The number of each module's storey in a package, counted from the top."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    (layers,) = (c["layers"] for c in contracts if c["type"] == "layers" and c["containers"] == [container])
     return {name.strip(" ()"): i for i, names in enumerate(layers) for name in names.split("|")}
 
 
 def storey(module):
-    """Of a module, or of the package it is in; the builds of the loops are all `_core`."""
-    top = module.partition(".")[0]
-    return storeys()["_core" if KERNEL.fullmatch(top) else top]
+    """Of a module: that of the package it is in, then its own there. The loops are all the kernel's `core`."""
+    package, _, inner = module.partition(".")
+    if LOOPS.fullmatch(package):
+        package, inner = "_kernel", "core"
+    top = storeys("lstm97")[package]
+    if package != "_kernel" or not inner:
+        return (top,)
+    return (top, storeys("lstm97._kernel")["core" if LOOPS.fullmatch(inner) else inner])
 
 
 @pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.p[yx][xdi]")), ids=lambda file: file.name)
@@ -41,12 +51,12 @@ def test_cython_files_and_stubs_import_only_what_stands_below_them(file):
     module = ".".join(file.relative_to(SOURCE).with_suffix("").parts)
     for names in IMPORT.findall(file.read_text(encoding="utf-8")):
         imported = next(filter(None, names))
-        if imported.partition(".")[0] != module.partition(".")[0]:
+        if not (imported.startswith("methods.") and module.startswith("methods.")):
             assert storey(imported) > storey(module), f"{module} imports {imported}"
 
 
 def test_the_loops_know_c_alone():
-    for file in ("_core.pyx", "_abi.pxd", "_stop_rule.pxd"):
+    for file in ("_core.pyx", "_kernel/abi.pxd", "_kernel/stop_rule.pxd"):
         found = re.findall(r"^(?:from|import|cimport) *([.\w]*)", (SOURCE / file).read_text(), re.MULTILINE)
         for name in found:
             assert name.startswith("libc.") or name in ALLOWED, f"{file} imports {name}"
@@ -55,8 +65,8 @@ def test_the_loops_know_c_alone():
 def test_no_build_of_the_loops_is_large_or_has_cythons_views_of_memory():
     built = [
         file
-        for file in Path(lstm97.__file__).parent.iterdir()
-        if KERNEL.fullmatch(file.name.partition(".")[0]) and file.name.endswith(tuple(EXTENSION_SUFFIXES))
+        for file in Path(lstm97.__file__).parent.rglob("*")
+        if LOOPS.fullmatch(file.name.partition(".")[0]) and file.name.endswith(tuple(EXTENSION_SUFFIXES))
     ]
     assert len(built) >= 2
     for file in built:

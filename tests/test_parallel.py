@@ -18,7 +18,8 @@ from topologies import cases, may_lack_targets, packed, random_inputs, random_ta
 from waiting import HANGS
 
 import lstm97
-from lstm97 import Checkpoint, History, Network, Stop, Topology, _crew, _layout, _run, options, paper
+from lstm97 import Checkpoint, History, Network, Stop, Topology, _run, options, paper
+from lstm97._kernel import crew, layout
 from lstm97.paper import tasks
 from lstm97.paper.runner import initial_network
 
@@ -32,7 +33,7 @@ EXPLOSIVE = Topology(2, 1, blocks=(1, 1), input_squash="identity")
 def shared():
     """Even the least work is shared, by as many threads as are asked for, whatever this machine has."""
     with (
-        mock.patch.multiple(_crew, WORTH_SHARING=0),
+        mock.patch.multiple(crew, WORTH_SHARING=0),
         mock.patch.multiple(_run, WORTH_THREADS=-1),
         mock.patch.multiple(options, available_cpus=lambda: 64),
     ):
@@ -84,8 +85,8 @@ def test_any_number_of_threads_comes_to_the_same_bits(dtype, case, lengths, size
     found = []
     for n in (1, threads):
         with (
-            mock.patch.multiple(_layout, BATCH_BLOCK=5, TOGETHER=3),
-            mock.patch.multiple(_crew, WORTH_SHARING=0, SUMS_BYTES=memory),
+            mock.patch.multiple(layout, BATCH_BLOCK=5, TOGETHER=3),
+            mock.patch.multiple(crew, WORTH_SHARING=0, SUMS_BYTES=memory),
             mock.patch.multiple(_run, WORTH_THREADS=-1),
             mock.patch.multiple(options, available_cpus=lambda: 64),
         ):
@@ -149,7 +150,7 @@ def test_fewer_threads_do_where_the_system_gives_no_more():
     def refuse(*_):
         raise RuntimeError("can't start new thread")
 
-    with mock.patch.object(_crew, "start_new_thread", refuse):
+    with mock.patch.object(crew, "start_new_thread", refuse):
         alone = outcome(ADDING, X, D, batch_size=16, threads=4)
     assert alone == outcome(ADDING, X, D, batch_size=16, threads=4)
 
@@ -158,7 +159,7 @@ def threads_started(**options):
     """How many threads a training starts."""
     rng = np.random.default_rng(0)
     X, D = rng.uniform(-1, 1, (400, 100, 2)), rng.uniform(0, 1, (400, 1))
-    with mock.patch.object(_crew, "start_new_thread", side_effect=_crew.start_new_thread) as start:
+    with mock.patch.object(crew, "start_new_thread", side_effect=crew.start_new_thread) as start:
         lstm97.train(Network(ADDING), X, D, **{"update": "sequence", "batch_size": 16, "epochs": 5, **options})
     return start.call_count
 

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.compiling import compiler
 
 import lstm97
-from lstm97 import _dispatch
+from lstm97._kernel import builds
 
 pytestmark = pytest.mark.xdist_group("subnormals")
 
@@ -70,7 +70,7 @@ def compiled_modules():
 
 def runnable_modules():
     """Those of them that hold nothing this CPU can't run."""
-    others = [suffix for name, (suffix, _) in _dispatch._BUILDS.items() if name not in _dispatch.runnable()]
+    others = [suffix for name, (suffix, _) in builds._BUILDS.items() if name not in builds.runnable()]
     return sorted(name for name in compiled_modules() if not name.endswith(tuple(others)))
 
 
@@ -96,7 +96,7 @@ def in_a_process(libraries, build, modules=(), *, culprit=False):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("build", _dispatch.runnable())
+@pytest.mark.parametrize("build", builds.runnable())
 def test_subnormals_stay_after_using_a_build(libraries, build):
     used, found = in_a_process(libraries, build)
     assert used == build
@@ -105,7 +105,7 @@ def test_subnormals_stay_after_using_a_build(libraries, build):
 
 def test_subnormals_stay_after_importing_every_compiled_module(libraries):
     modules = runnable_modules()
-    assert {"lstm97._engine", "lstm97._core", "lstm97._core_f32"} <= set(modules)
+    assert {"lstm97._kernel.engine", "lstm97._core", "lstm97._kernel.core_f32"} <= set(modules)
     _, found = in_a_process(libraries, "", modules)
     assert found == [UNTOUCHED] * (3 + len(modules))
 

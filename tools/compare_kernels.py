@@ -1,7 +1,7 @@
-"""Compare the machine code of the loops in two commits, function by function.
+"""Compare the machine code of the loops in two commits: ``python tools/compare_kernels.py BEFORE [AFTER]``.
 
-``python tools/compare_kernels.py A [B]``: both commits are checked out into a temporary folder and compiled there for every type and instruction set; B is by
-default the working copy. Prints a line for each build and the functions that differ; exits with 1 if any does. Needs
+Both are checked out into a temporary folder and compiled there for every type and instruction set; without AFTER the
+second is the working copy. Prints a line for each build and the functions that differ; exits with 1 if any does. Needs
 what setup.py needs, and objdump.
 """
 

@@ -19,7 +19,7 @@ settings=(
     UBSAN_OPTIONS=print_stacktrace=1
     OPENBLAS_NUM_THREADS=1
 )
-read -ra builds < <(env "${settings[@]}" python -c 'from lstm97 import _dispatch; print(*_dispatch.runnable())')
+read -ra builds < <(env "${settings[@]}" python -c 'from lstm97 import _dispatch; print(*builds.runnable())')
 one_seed() {
     local seed=$1
     local build=${builds[seed % ${#builds[@]}]}

@@ -24,7 +24,7 @@ CHECKS: dict[str, list[str]] = {
     "stubs against the built module": [
         "-m",
         "mypy.stubtest",
-        "lstm97._engine",
+        "lstm97._kernel.engine",
         "lstm97.cython_api",
         "lstm97.methods._cascade",
         "lstm97.methods._recurrent",

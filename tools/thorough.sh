@@ -18,6 +18,6 @@ thoroughly() {
 
 thoroughly -m 'not deep_river'
 chosen=$(python -c 'import lstm97; print(lstm97.show_config().build)')
-for build in $(python -c 'from lstm97 import _dispatch; print(*_dispatch.runnable())'); do
+for build in $(python -c 'from lstm97 import _dispatch; print(*builds.runnable())'); do
     [[ $build == "$chosen" ]] || LSTM97_KERNEL=$build thoroughly -m 'not deep_river and not peers and not slow'
 done

@@ -21,7 +21,7 @@ under_tsan() {
         python -c '
 import sys
 import numpy, pytest
-from lstm97._dispatch import kernel
+from lstm97._kernel.builds import kernel
 for dtype in ("float64", "float32"):
     kernel(numpy.dtype(dtype))
 class Shorter:

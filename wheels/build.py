@@ -195,7 +195,7 @@ def test_files(names: Sequence[str]) -> list[str]:
 
 def try_builds(python: Path, tests: Path) -> None:
     """The loops' tests on every build that this CPU runs, and what emulated CPUs choose."""
-    show = "import json; from lstm97 import _dispatch as d; print(json.dumps([d.present(), d.runnable()]))"
+    show = "import json; from lstm97._kernel import builds as d; print(json.dumps([d.present(), d.runnable()]))"
     present, runnable = json.loads(subprocess.check_output([python, "-c", show], text=True))
     for build in present:
         section(f"the tests of the loops, forced to {build}")

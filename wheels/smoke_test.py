@@ -54,7 +54,7 @@ def look_at_import() -> None:
     assert (dict(os.environ), threading.active_count(), n_threads()) == before, "the import changed the process"
     optional = {"safetensors", "click", "tqdm", "matplotlib", "onnx"} & sys.modules.keys()
     assert not optional, f"the import loaded {optional}"
-    for name in ("py.typed", "_engine.pyi", "cython_api.pxd"):
+    for name in ("py.typed", "_kernel/engine.pyi", "cython_api.pxd"):
         assert Path(lstm97.__file__).with_name(name).is_file(), f"the wheel lacks {name}"
     print(f"lstm97 {lstm97.__version__} from {Path(lstm97.__file__).parent}")
 
@@ -70,11 +70,11 @@ def main() -> None:
     import numpy as np  # so that its own import is not taken for ours
 
     look_at_import()
-    from lstm97 import _dispatch
+    from lstm97._kernel import builds
 
-    print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}, builds {', '.join(_dispatch.present())}")
+    print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}, builds {', '.join(builds.present())}")
     with tempfile.TemporaryDirectory() as folder:
-        for build in _dispatch.runnable():
+        for build in builds.runnable():
             command = [sys.executable, "-W", "error", "-c", LEARNING, build, folder]
             subprocess.run(command, env={**os.environ, "LSTM97_KERNEL": build}, check=True)
     print("the wheel works")

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lstm97._dispatch import Config, show_config
+from lstm97._kernel.builds import Config, show_config
 from lstm97._version import __version__ as __version__
 from lstm97.checkpoints import Checkpoint
 from lstm97.history import History, Stop

@@ -29,12 +29,12 @@ from libc.string cimport memcpy, memset
 from cpython.pycapsule cimport PyCapsule_New
 from cpython.pyport cimport PY_SSIZE_T_MAX
 
-from lstm97._abi cimport (
+from lstm97._kernel.abi cimport (
     AWAITING, C0, C1, C2, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, MINUS, NOT_LEARNING, OK,
     ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Bed, Chunk, Crew, Kernel, Member, Net, Plan,
     Report, State, Sums, Tally, Training, Worker, word,
 )
-from lstm97._stop_rule cimport rule_holds
+from lstm97._kernel.stop_rule cimport rule_holds
 
 include "_kernel/vectors.pxi"
 

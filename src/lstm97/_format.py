@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lstm97._checks import COUNTABLE, integer
 from lstm97._files import CODES, open_regular, read_arrays, read_header
-from lstm97._layout import BLOCK, Layout
+from lstm97._kernel.layout import BLOCK, Layout
 from lstm97.history import COUNTS, WINDOW_NUMBERS
 from lstm97.topology import Topology
 
@@ -40,7 +40,7 @@ STATE, TRAINING = "state.", "training."
 NUMBERS = (*COUNTS, "run", "epoch", "position", "ended", "stopped", "seconds", "window", "generator", "sizes")
 """What a checkpoint tells of its training beside tensors."""
 
-PHASES = ("not learning", "awaiting", "corrected")  # numbered as Phase in _abi.pxd
+PHASES = ("not learning", "awaiting", "corrected")  # numbered as Phase in abi.pxd
 
 
 class Part(NamedTuple):

@@ -7,8 +7,8 @@ from time import perf_counter
 from typing import Any
 
 from lstm97._advice import extent, scaling
-from lstm97._crew import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
-from lstm97._engine import Engine
+from lstm97._kernel.crew import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
+from lstm97._kernel.engine import Engine
 from lstm97.checkpoints import Checkpoint, Progress, describe_run
 from lstm97.history import History
 from lstm97.network import Network, State

@@ -17,7 +17,7 @@ cdef extern from *:
     ctypedef struct lstm97_stream   # a bound state; opaque
 
 cdef enum:
-    # The first four are the Status of _abi.pxd.
+    # The first four are the Status of abi.pxd.
     LSTM97_OK = 0
     # Weights are those before the call; reset the stream.
     LSTM97_CELL_STATE_NOT_FINITE = 1

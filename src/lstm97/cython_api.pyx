@@ -6,7 +6,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.math cimport INFINITY
 from libc.string cimport memset
 
-from lstm97._abi cimport AWAITING, Binding, Chunk, Report, real
+from lstm97._kernel.abi cimport AWAITING, Binding, Chunk, Report, real
 
 from lstm97.network import State
 

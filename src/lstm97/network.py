@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from lstm97 import _dispatch
 from lstm97._advice import Advice
 from lstm97._checks import integer, not_negative
-from lstm97._engine import Engine
 from lstm97._files import to_bytes, write_whole
 from lstm97._format import (
     FORMAT,
@@ -32,7 +30,9 @@ from lstm97._format import (
     restore_state,
     state_parts,
 )
-from lstm97._layout import RECORDS, Layout, Record, float_dtype
+from lstm97._kernel import builds
+from lstm97._kernel.engine import Engine
+from lstm97._kernel.layout import RECORDS, Layout, Record, float_dtype
 from lstm97.sequences import UNREADABLE, apart, as_numbers, as_stream, as_stream_targets, checked_out, unmasked
 from lstm97.topology import GATES, Kind, Topology
 
@@ -67,7 +67,7 @@ class State:
 
     @property
     def _arrays(self) -> dict[str, Array]:
-        """The arrays, by their names in _abi.pxd; made anew, as there may be thousands of states."""
+        """The arrays, by their names in abi.pxd; made anew, as there may be thousands of states."""
         return {name: array[0] for name, array in self._set_of_one.items()}
 
     def __repr__(self) -> str:
@@ -294,7 +294,7 @@ class Network:
         self._layout = Layout(topology, self.dtype)
         self._arrays = self._layout.network_arrays()
         self._lock = np.zeros(2, np.int64)
-        self._kernel = _dispatch.kernel(self.dtype)
+        self._kernel = builds.kernel(self.dtype)
         self._weights = self._layout.weight_views(self._arrays)
         self._state = State(self, is_own=True)
         self._engine = self._state._engine

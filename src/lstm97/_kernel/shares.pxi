@@ -1,11 +1,11 @@
 # How the threads of a crew share the work.
 #
-# What the threads of a crew do in the rounds of `_crew.h`. The shares of a batch, what is in them and the order in
+# What the threads of a crew do in the rounds of `crew.h`. The shares of a batch, what is in them and the order in
 # which their changes are summed follow from the batch alone: how many threads there are, and which of them does what,
 # changes no bit. The leader is the thread that called: it keeps the plan, and comes back now and then to look for
 # signals.
 
-cdef extern from "_crew.h" nogil:
+cdef extern from "_kernel/crew.h" nogil:
     enum:
         MOST_ITEMS
     int64_t see(const int64_t*)

@@ -1,6 +1,6 @@
-# Operations on vectors of reals, by the operations on one register in _lanes.h.
+# Operations on vectors of reals, by the operations on one register in lanes.h.
 
-cdef extern from "_lanes.h" nogil:
+cdef extern from "_kernel/lanes.h" nogil:
     ctypedef double real        # float or double: the build's choice
     ctypedef double lanes       # a vector of LANES reals; Cython passes the operators on to C
     ctypedef struct exponential:

@@ -20,9 +20,9 @@ from libc.string cimport memset
 
 import numpy as np
 
-from lstm97._abi cimport StopRule
-from lstm97._stop_rule cimport rule_holds
-from lstm97._stop_window cimport give_back_rule, take_rule
+from lstm97._kernel.abi cimport StopRule
+from lstm97._kernel.stop_rule cimport rule_holds
+from lstm97._kernel.stop_window cimport give_back_rule, take_rule
 
 cdef struct Data:
     Py_ssize_t n_inputs, n_hidden, n_outputs

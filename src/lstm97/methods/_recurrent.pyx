@@ -24,9 +24,9 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from lstm97._abi cimport StopRule
-from lstm97._stop_rule cimport rule_holds
-from lstm97._stop_window cimport give_back_rule, take_rule
+from lstm97._kernel.abi cimport StopRule
+from lstm97._kernel.stop_rule cimport rule_holds
+from lstm97._kernel.stop_window cimport give_back_rule, take_rule
 
 cdef enum:
     LOGISTIC

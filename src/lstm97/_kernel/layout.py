@@ -1,4 +1,4 @@
-"""How a network and its states lie in memory: the sizes, constants and arrays that `_engine` binds to the loops.
+"""How a network and its states lie in memory: the sizes, constants and arrays that `engine` binds to the loops.
 
 Matrices are source-major (row m: from source m to every unit) and their rows padded to whole vectors; `_core.pyx` has
 the legend of the names.
@@ -36,7 +36,7 @@ TOGETHER = 16
 LANE_ORDER: tuple[Kind, ...] = ("hidden", "cell", *GATES)
 Record = Literal["cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden"]
 
-OUTPUT_KINDS = ("logistic", "identity", "softmax")  # numbered as in _abi.pxd
+OUTPUT_KINDS = ("logistic", "identity", "softmax")  # numbered as in abi.pxd
 RECORDS: tuple[Record, ...] = ("cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden")
 
 # A squashing function is (plus + minus E) / (1 + E) with E = exp(scale a); its slope, in terms of its value y, is
@@ -51,7 +51,7 @@ _SQUASHING: dict[Squash, tuple[float, ...]] = {
 
 
 def _squash_constants(squash: Squash) -> Array:
-    """The constants of a squashing function in the order of ``SquashConstant`` in _abi.pxd, shape (8, 1)."""
+    """The constants of a squashing function in the order of ``SquashConstant`` in abi.pxd, shape (8, 1)."""
     scale, *others = _SQUASHING[squash]
     return np.array([scale, scale / math.log(2), 1 / abs(scale), *others])[:, np.newaxis]
 
@@ -94,7 +94,7 @@ class Layout:
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """Every number of ``Net`` in _abi.pxd."""
+        """Every number of ``Net`` in abi.pxd."""
         t = self.topology
         lanes = self.lanes
         n_units = sum(n for kind, n in t.units.items() if kind != "output")

@@ -1,14 +1,14 @@
-# What `_core` (the loops) and `_engine` (the calls) agree on: the structs they share and the table of entry points that
+# What `_core` (the loops) and `engine` (the calls) agree on: the structs they share and the table of entry points that
 # every build of the loops exports. `real` is float or double, the same for all arrays of a network, so the structs hold
-# pointers to it and never a value. Symbols are those of the paper; the shapes are those of `_layout.py`.
+# pointers to it and never a value. Symbols are those of the paper; the shapes are those of `layout.py`.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-cdef extern from "_lanes.h" nogil:
+cdef extern from "_kernel/lanes.h" nogil:
     ctypedef double real
     ctypedef int64_t word   # a signed integer as wide as a real
 
-cdef extern from "_crew.h" nogil:
+cdef extern from "_kernel/crew.h" nogil:
     enum:
         APART
     ctypedef struct Bed:
@@ -31,7 +31,7 @@ cdef enum OutputKind:
     IDENTITY = 1
     SOFTMAX = 2
 
-cdef enum SquashConstant:   # rows of the constants of squashing functions; what they mean: _layout.py
+cdef enum SquashConstant:   # rows of the constants of squashing functions; what they mean: layout.py
     SCALE
     SCALE_BY_LN2
     ONE_BY_SCALE

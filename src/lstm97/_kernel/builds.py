@@ -13,20 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from lstm97._engine import cpu_level
+from lstm97._kernel.engine import cpu_level
 from lstm97._threads import available_cpus, thread_count
 from lstm97._version import __version__
 
 # Each build by its name, from the plainest to the fastest: the suffix of its modules, the x86-64 level it needs.
 _BUILDS = {"baseline": ("", 0), "v3": ("_v3", 3), "v4": ("_v4", 4)}
-_MODULES = {"float64": "lstm97._core", "float32": "lstm97._core_f32"}
+_DTYPES = {"float64": "", "float32": "_f32"}
+
+
+def _module(build: str, dtype: str) -> str:
+    """Where a build has its loops for a dtype: what is compiled for any CPU in float64 is `_core` itself."""
+    suffix = _DTYPES[dtype] + _BUILDS[build][0]
+    return f"lstm97._kernel.core{suffix}" if suffix else "lstm97._core"
 
 
 def present() -> tuple[str, ...]:
     """The builds this installation has."""
-    return tuple(
-        name for name, (suffix, _) in _BUILDS.items() if all(find_spec(module + suffix) for module in _MODULES.values())
-    )
+    return tuple(build for build in _BUILDS if all(find_spec(_module(build, dtype)) for dtype in _DTYPES))
 
 
 def runnable() -> tuple[str, ...]:
@@ -60,7 +64,7 @@ build, _reason = _choose()
 
 def kernel(dtype: np.dtype[Any]) -> object:
     """The chosen build's table of entry points for a dtype."""
-    return import_module(_MODULES[dtype.name] + _BUILDS[build][0]).kernel
+    return import_module(_module(build, dtype.name)).kernel
 
 
 @dataclass(frozen=True, repr=False)

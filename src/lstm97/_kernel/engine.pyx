@@ -18,25 +18,25 @@ from libc.string cimport memcpy, memset
 
 from numpy import asarray, empty, ndarray, zeros
 
-from lstm97._abi cimport (
+from lstm97._kernel.abi cimport (
     AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, MINUS, NOT_LEARNING, OK, OUTPUT_NOT_FINITE, PLUS,
     Bed, Binding, Chunk, Crew, Kernel, Member, Net, Plan, Report, State, StopRule, Sums, Tally, Training, Worker, real,
     word,
 )
-from lstm97._stop_window cimport address, give_back_rule, take_rule
+from lstm97._kernel.stop_window cimport address, give_back_rule, take_rule
 
 from lstm97 import sequences
 from lstm97._checks import positive
 
-cdef extern from "_cpu.h":
+cdef extern from "_kernel/cpu.h":
     int x86_64_level()
 
-cdef extern from "_claims.h":
+cdef extern from "_kernel/claims.h":
     int64_t look(const int64_t* claim)
     bint take(int64_t* claim, int64_t from_, int64_t to)  # whether it was `from_`
     void give(int64_t* claim, int64_t to)
 
-cdef extern from "_crew.h" nogil:
+cdef extern from "_kernel/crew.h" nogil:
     void end_rounds(Crew*)
     int this_cpu()
     void spread_out(int n, int from_)
@@ -824,7 +824,7 @@ cdef class Engine:
             raise not_finite(status, THIS_STEP, f"{STREAM}; {self.after_overflow(&chunk, 0, 1, True)}")
 
     def run(self, inputs, out, records):
-        """Inference over packed inputs; records: None, or an array or None for each of `_layout.RECORDS`."""
+        """Inference over packed inputs; records: None, or an array or None for each of `layout.RECORDS`."""
         cdef Chunk chunk
         cdef real* places[MAX_RECORDS]
         cdef Py_ssize_t i

@@ -5,7 +5,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
-from lstm97._abi cimport StopRule
+from lstm97._kernel.abi cimport StopRule
 
 
 cdef inline void* address(object array) except? NULL:

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm97._advice import Advice
-from lstm97._layout import Layout
+from lstm97._kernel.layout import Layout
 from lstm97.history import History
 
 _Array = NDArray[Any]

@@ -8,8 +8,8 @@ from _thread import LockType, allocate_lock, start_new_thread
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97._engine import Engine
-from lstm97._layout import Layout
+from lstm97._kernel.engine import Engine
+from lstm97._kernel.layout import Layout
 
 SUMS_BYTES = 4_000_000
 """So much memory for sums of changes is no matter; beyond it there are no more of them than threads."""

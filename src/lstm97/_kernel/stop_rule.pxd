@@ -1,7 +1,7 @@
-# The stop rule of lstm97.Stop, as all loops judge it, in C alone; its struct is in _abi.pxd. A History's own rule is
+# The stop rule of lstm97.Stop, as all loops judge it, in C alone; its struct is in abi.pxd. A History's own rule is
 # handed to the loops by _stop_window.pxd.
 
-from lstm97._abi cimport StopRule
+from lstm97._kernel.abi cimport StopRule
 
 
 cdef inline void add_error(StopRule* rule, double error) noexcept nogil:
