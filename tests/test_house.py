@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 import lstm97
+from lstm97 import Network, Topology
+from lstm97._kernel.engine import Engine
+from lstm97._kernel.layout import Layout
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "lstm97"
@@ -90,3 +93,13 @@ def test_import_loads_no_random_numbers_and_nothing_but_the_network():
     ).stdout.split()
     for name in ("numpy.random", "concurrent", "multiprocessing", "logging", "lstm97.many", "lstm97.paper"):
         assert not any(module == name or module.startswith(name + ".") for module in loaded)
+
+
+@pytest.mark.parametrize("change", [lambda sizes: sizes.pop("n_lanes"), lambda sizes: sizes.update(n_more=1)])
+def test_a_layout_with_other_sizes_than_the_loops_is_refused(change):
+    net = Network(Topology(2, 1))
+    layout = Layout(net.topology, net.dtype)
+    arrays = layout.network_arrays(), layout.state_arrays()
+    change(layout.sizes)
+    with pytest.raises(ValueError, match=r"attribute 'n_lanes'|the layout's sizes are"):
+        Engine(net._kernel, layout, *arrays, net._lock, True, net._advice)

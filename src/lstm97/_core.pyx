@@ -55,7 +55,7 @@ cdef void spell_out(const Net* net, State* st) noexcept nogil:
     cdef real* z
     for t in range(st.n_pending):
         z = st.z_block + t * st.n_z
-        memset(z, 0, net.n_inputs * sizeof(real))
+        memset(z, 0, net.shape.n_inputs * sizeof(real))
         z[st.symbols[t]] = 1
 
 
@@ -65,7 +65,7 @@ cdef inline void set_sources(const Net* net, State* st, const real* x, Py_ssize_
     A symbol stands for its one-hot row, which is written only into a block that has dense steps too.
     """
     cdef Py_ssize_t m
-    cdef Py_ssize_t n_inputs = net.n_inputs
+    cdef Py_ssize_t n_inputs = net.shape.n_inputs
     cdef real* z = st.z_block + st.n_pending * st.n_z
     cdef real* recurrent = z + n_inputs
     st.z = z
@@ -78,7 +78,7 @@ cdef inline void set_sources(const Net* net, State* st, const real* x, Py_ssize_
             st.dense = True
         for m in range(n_inputs):
             z[m] = x[m]
-        if st.n_rows < net.n_sources:
+        if st.n_rows < net.shape.n_sources:
             for m in range(n_inputs):
                 list_input(st, m)
     else:
@@ -87,28 +87,28 @@ cdef inline void set_sources(const Net* net, State* st, const real* x, Py_ssize_
             z[symbol] = 1
         st.symbols[st.n_pending] = <int32_t> symbol
         list_input(st, symbol)
-    if net.recurrent:
-        copy(recurrent, st.act, net.n_hidden)
-        recurrent += net.n_hidden
-        copy(recurrent, st.y_c, net.n_cells)
-        recurrent += net.n_cells
-        if net.gate_sources and net.n_blocks:
-            copy(recurrent, st.act + net.lane_in, net.n_units - net.lane_in)
-    if net.bias_source >= 0:
-        z[net.bias_source] = 1
+    if net.shape.recurrent:
+        copy(recurrent, st.act, net.shape.n_hidden)
+        recurrent += net.shape.n_hidden
+        copy(recurrent, st.y_c, net.shape.n_cells)
+        recurrent += net.shape.n_cells
+        if net.shape.gate_sources and net.shape.n_blocks:
+            copy(recurrent, st.act + net.shape.lane_in, net.shape.n_units - net.shape.lane_in)
+    if net.shape.bias_source >= 0:
+        z[net.shape.bias_source] = 1
 
 
 cdef inline lanes squashed(const Net* net, lanes net_in, Py_ssize_t u) noexcept nogil:
     """The activations of a vector of hidden-layer units, from lane u on, by their net inputs."""
-    cdef lanes y = squash(net_in, net.squash + u, net.n_lanes)
-    return where_positive(load(net.is_g + u), net_in, y) if net.g_is_identity else y
+    cdef lanes y = squash(net_in, net.squash + u, net.shape.n_lanes)
+    return where_positive(load(net.is_g + u), net_in, y) if net.shape.g_is_identity else y
 
 
 cdef inline void squash_units(const Net* net, State* st, Py_ssize_t begin, int width) noexcept nogil:
     """The activations of `width` vectors of hidden-layer units, from lane `begin` on."""
     cdef Py_ssize_t i
-    cdef Py_ssize_t n = net.n_lanes
-    cdef Py_ssize_t n_inputs = net.n_inputs
+    cdef Py_ssize_t n = net.shape.n_lanes
+    cdef Py_ssize_t n_inputs = net.shape.n_inputs
     cdef const real* w = net.w + begin
     cdef lanes acc[WIDE]
     for i in range(width):
@@ -117,9 +117,9 @@ cdef inline void squash_units(const Net* net, State* st, Py_ssize_t begin, int w
         add_rows(w, n, st.z, n_inputs, acc, width)
     w += n_inputs * n
     if width == WIDE:
-        add_rows(w, n, st.z + n_inputs, net.n_sources - n_inputs, acc, width)
+        add_rows(w, n, st.z + n_inputs, net.shape.n_sources - n_inputs, acc, width)
     else:
-        add_rows_by_four(w, n, st.z + n_inputs, net.n_sources - n_inputs, acc, width)
+        add_rows_by_four(w, n, st.z + n_inputs, net.shape.n_sources - n_inputs, acc, width)
     for i in range(width):
         store(st.act + begin + i * LANES, squashed(net, acc[i], begin + i * LANES))
 
@@ -127,38 +127,38 @@ cdef inline void squash_units(const Net* net, State* st, Py_ssize_t begin, int w
 cdef void squash_hidden_layer(const Net* net, State* st) noexcept nogil:
     """net_u = sum_m w_um z_m and its squashing: y_in (7), y_out (8), y_f, g(net_c) (9), y_i (6)."""
     cdef Py_ssize_t begin = 0
-    while begin + WIDE * LANES <= net.n_lanes:
+    while begin + WIDE * LANES <= net.shape.n_lanes:
         squash_units(net, st, begin, WIDE)
         begin += WIDE * LANES
-    while begin < net.n_lanes:
+    while begin < net.shape.n_lanes:
         squash_units(net, st, begin, VECTORS)
         begin += VECTORS * LANES
 
 
 cdef inline real* gate_of_cells(const Net* net, State* st, Py_ssize_t lane, Py_ssize_t which) noexcept nogil:
     """The activations of a kind of gate with a lane per cell: in `act` itself if every block has one cell."""
-    if net.single_cells:
+    if net.shape.single_cells:
         return st.act + lane
-    return st.gates + which * net.n_cell_lanes
+    return st.gates + which * net.shape.n_cell_lanes
 
 
 cdef inline void spread_gate(const Net* net, State* st, Py_ssize_t lane, Py_ssize_t which) noexcept nogil:
     """Give every cell its block's activation of a kind of gate."""
     cdef Py_ssize_t v
-    cdef real* per_cell = st.gates + which * net.n_cell_lanes
-    for v in range(net.n_cells):
+    cdef real* per_cell = st.gates + which * net.shape.n_cell_lanes
+    for v in range(net.shape.n_cells):
         per_cell[v] = st.act[lane + net.block_of[v]]
 
 
 cdef void spread_gates(const Net* net, State* st) noexcept nogil:
     """Give every cell its block's gate activations, unless every block has one cell."""
-    if net.single_cells:
+    if net.shape.single_cells:
         return
-    spread_gate(net, st, net.lane_in, 0)
-    if net.lane_out >= 0:
-        spread_gate(net, st, net.lane_out, 1)
-    if net.lane_forget >= 0:
-        spread_gate(net, st, net.lane_forget, 2)
+    spread_gate(net, st, net.shape.lane_in, 0)
+    if net.shape.lane_out >= 0:
+        spread_gate(net, st, net.shape.lane_out, 1)
+    if net.shape.lane_forget >= 0:
+        spread_gate(net, st, net.shape.lane_forget, 2)
 
 
 cdef bint update_cells(const Net* net, State* st) noexcept nogil:
@@ -172,25 +172,25 @@ cdef bint update_cells(const Net* net, State* st) noexcept nogil:
     cdef real *y_in
     cdef real *y_out
     cdef real *y_f
-    y_in = gate_of_cells(net, st, net.lane_in, 0)
-    y_out = gate_of_cells(net, st, net.lane_out, 1)
-    y_f = gate_of_cells(net, st, net.lane_forget, 2)
-    for i in range(vectors(net.n_cells)):
+    y_in = gate_of_cells(net, st, net.shape.lane_in, 0)
+    y_out = gate_of_cells(net, st, net.shape.lane_out, 1)
+    y_f = gate_of_cells(net, st, net.shape.lane_forget, 2)
+    for i in range(vectors(net.shape.n_cells)):
         v = i * LANES
         s = load(st.s_c + v)
-        if net.lane_forget >= 0:
+        if net.shape.lane_forget >= 0:
             store(st.s_before + v, s)
             s = s * load(y_f + v)
-        s = s + load(y_in + v) * load(net.is_cell + v) * load(st.act + net.lane_cell + v)
+        s = s + load(y_in + v) * load(net.is_cell + v) * load(st.act + net.shape.lane_cell + v)
         store(st.s_c + v, s)
         bad = bad + (s - s)
-        if net.h_is_identity:
+        if net.shape.h_is_identity:
             h = s
         else:
             h = squash(s, net.squash_h, ROW_LANES)
         store(st.h + v, h)
         y_c = h
-        if net.lane_out >= 0:
+        if net.shape.lane_out >= 0:
             y_c = h * load(y_out + v)
         store(st.y_c + v, y_c)
     return is_zero(bad)
@@ -199,8 +199,8 @@ cdef bint update_cells(const Net* net, State* st) noexcept nogil:
 cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
     """y_k from the new activations of hidden units and cells (and x(t)). Returns whether all are finite."""
     cdef Py_ssize_t begin, i, k
-    cdef Py_ssize_t n = net.n_out_lanes
-    cdef Py_ssize_t n_inputs = net.n_inputs
+    cdef Py_ssize_t n = net.shape.n_out_lanes
+    cdef Py_ssize_t n_inputs = net.shape.n_inputs
     cdef const real* w
     cdef lanes acc[VECTORS]
     cdef lanes zero = splat(0)
@@ -210,32 +210,32 @@ cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
         w = net.w_out + begin * VECTORS * LANES
         for i in range(VECTORS):
             acc[i] = zero
-        if net.input_to_output:
+        if net.shape.input_to_output:
             if st.symbol < 0:
                 add_rows(w, n, st.z, n_inputs, acc, VECTORS)
             else:
                 for i in range(VECTORS):
                     acc[i] = load(w + st.symbol * n + i * LANES)
             w += n_inputs * n
-        add_rows(w, n, st.act, net.n_hidden, acc, VECTORS)
-        w += net.n_hidden * n
+        add_rows(w, n, st.act, net.shape.n_hidden, acc, VECTORS)
+        w += net.shape.n_hidden * n
         if fits_registers(net):
-            add_rows(w, n, st.y_c, net.n_cells, acc, VECTORS)
+            add_rows(w, n, st.y_c, net.shape.n_cells, acc, VECTORS)
         else:
-            add_rows_by_four(w, n, st.y_c, net.n_cells, acc, VECTORS)
-        w += net.n_cells * n
+            add_rows_by_four(w, n, st.y_c, net.shape.n_cells, acc, VECTORS)
+        w += net.shape.n_cells * n
         for i in range(VECTORS):
             k = (begin * VECTORS + i) * LANES
             y = acc[i]
-            if net.output_bias:
+            if net.shape.output_bias:
                 y = y + load(w + i * LANES)
-            if net.output == LOGISTIC:
+            if net.shape.output == LOGISTIC:
                 y = squash(y, net.logistic, ROW_LANES)
             store(st.y + k, y)
             bad = bad + (y - y)
     if not is_zero(bad):
         return False
-    if net.output == SOFTMAX:
+    if net.shape.output == SOFTMAX:
         softmax(net, st)
     return True
 
@@ -243,13 +243,13 @@ cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
 cdef void softmax(const Net* net, State* st) noexcept nogil:
     """y_k = exp(net_k) / sum exp(net_l), in place; taken relative to the largest net input, so nothing overflows."""
     cdef Py_ssize_t i, k
-    cdef Py_ssize_t n = vectors(net.n_outputs)
+    cdef Py_ssize_t n = vectors(net.shape.n_outputs)
     cdef real* y = st.y
     cdef exponential e
     cdef lanes y_k, top, total
     cdef lanes one = splat(1)
     cdef real largest
-    for k in range(net.n_outputs, n * LANES):
+    for k in range(net.shape.n_outputs, n * LANES):
         y[k] = y[0]
     top = load(y)
     for i in range(1, n):
@@ -272,11 +272,11 @@ cdef void output_errors(const Net* net, State* st, double alpha) noexcept nogil:
     """e_k = f'(net_k) (t_k - y_k) (19), the slope 1 for identity and for softmax with cross-entropy."""
     cdef Py_ssize_t i, k
     cdef lanes y, e
-    for i in range(vectors(net.n_out_lanes)):
+    for i in range(vectors(net.shape.n_out_lanes)):
         k = i * LANES
         y = load(st.y + k)
         e = (load(st.target + k) - y) * splat(<real> alpha)
-        if net.output == LOGISTIC:
+        if net.shape.output == LOGISTIC:
             e = e * y * (splat(1) - y)
         store(st.e_k + k, e * load(net.is_output + k))
 
@@ -284,31 +284,31 @@ cdef void output_errors(const Net* net, State* st, double alpha) noexcept nogil:
 cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
     """e_i (20), e_out (21) and e_s (23) from the outputs' errors through the old output weights."""
     cdef Py_ssize_t i, u, v
-    cdef Py_ssize_t n = net.n_out_lanes
-    cdef Py_ssize_t n_hidden = net.n_hidden
-    cdef const real* w = net.w_out + net.input_to_output * net.n_inputs * n
+    cdef Py_ssize_t n = net.shape.n_out_lanes
+    cdef Py_ssize_t n_hidden = net.shape.n_hidden
+    cdef const real* w = net.w_out + net.shape.input_to_output * net.shape.n_inputs * n
     cdef real* eps = st.eps + n_hidden  # those of the cells
-    cdef real* y_out = gate_of_cells(net, st, net.lane_out, 1)
+    cdef real* y_out = gate_of_cells(net, st, net.shape.lane_out, 1)
     cdef real y
     cdef lanes e
-    if net.n_outputs <= 2:  # a row is at least this long, and nothing has to be summed across a vector
-        for u in range(n_hidden + net.n_cells):
+    if net.shape.n_outputs <= 2:  # a row is at least this long, and nothing has to be summed across a vector
+        for u in range(n_hidden + net.shape.n_cells):
             st.eps[u] = w[u * n] * st.e_k[0] + w[u * n + 1] * st.e_k[1]
     else:
-        for u in range(n_hidden + net.n_cells):
+        for u in range(n_hidden + net.shape.n_cells):
             st.eps[u] = dot(w + u * n, st.e_k, n)
     for u in range(n_hidden):
         y = st.act[u]
         st.e[u] = y * (1 - y) * st.eps[u]
-    if net.lane_out >= 0:
-        put_block_sums(net, st.e + net.lane_out, st.h, eps)
-        for u in range(net.lane_out, net.lane_out + net.n_blocks):
+    if net.shape.lane_out >= 0:
+        put_block_sums(net, st.e + net.shape.lane_out, st.h, eps)
+        for u in range(net.shape.lane_out, net.shape.lane_out + net.shape.n_blocks):
             y = st.act[u]
             st.e[u] = y * (1 - y) * st.e[u]
-    for i in range(vectors(net.n_cells)):
+    for i in range(vectors(net.shape.n_cells)):
         v = i * LANES
         e = slope(load(st.h + v), net.squash_h, ROW_LANES) * load(eps + v)
-        if net.lane_out >= 0:
+        if net.shape.lane_out >= 0:
             e = e * load(y_out + v)
         store(st.e_s + v, e * load(net.is_cell + v))
 
@@ -328,17 +328,17 @@ cdef void put_coefficients(const Net* net, State* st) noexcept nogil:
     coef = y_in g'(net_c) (27), g(net_c) f'(net_in) (25), s_c(t-1) f'(net_f).
     """
     cdef Py_ssize_t i, k, u, v
-    cdef Py_ssize_t n_cells = net.n_cells
-    cdef Py_ssize_t n_lanes = net.n_lanes
-    cdef const real* y_in = gate_of_cells(net, st, net.lane_in, 0)
-    cdef const real* y_f = gate_of_cells(net, st, net.lane_forget, 2)
-    cdef real* coef = st.coef_block + st.n_pending * net.n_partials
-    cdef real* decay = st.decay_block + st.n_pending * net.n_partials
+    cdef Py_ssize_t n_cells = net.shape.n_cells
+    cdef Py_ssize_t n_lanes = net.shape.n_lanes
+    cdef const real* y_in = gate_of_cells(net, st, net.shape.lane_in, 0)
+    cdef const real* y_f = gate_of_cells(net, st, net.shape.lane_forget, 2)
+    cdef real* coef = st.coef_block + st.n_pending * net.shape.n_partials
+    cdef real* decay = st.decay_block + st.n_pending * net.shape.n_partials
     cdef lanes one = splat(1)
     cdef lanes g, gate, is_cell
     for i in range(vectors(n_cells)):
         v = i * LANES
-        u = net.lane_cell + v
+        u = net.shape.lane_cell + v
         g = load(st.act + u)
         is_cell = load(net.is_cell + v)
         g = slope(g, net.squash + u, n_lanes)
@@ -347,8 +347,8 @@ cdef void put_coefficients(const Net* net, State* st) noexcept nogil:
         v = i * LANES
         gate = load(y_in + v)
         is_cell = load(net.is_cell + v)
-        store(coef + n_cells + v, load(st.act + net.lane_cell + v) * gate * (one - gate) * is_cell)
-    if net.lane_forget < 0:
+        store(coef + n_cells + v, load(st.act + net.shape.lane_cell + v) * gate * (one - gate) * is_cell)
+    if net.shape.lane_forget < 0:
         return
     for i in range(vectors(n_cells)):
         v = i * LANES
@@ -366,7 +366,7 @@ cdef inline void settle_rows(
 ) noexcept nogil:
     """`count` rows of ds_dw (a constant where this is inlined) through all pending steps, a vector at a time."""
     cdef Py_ssize_t begin, i, r
-    cdef Py_ssize_t n = net.n_partials
+    cdef Py_ssize_t n = net.shape.n_partials
     cdef const real* z
     cdef const real* coef
     cdef real* row[ROWS]
@@ -379,7 +379,7 @@ cdef inline void settle_rows(
         for r in range(count):
             for i in range(VECTORS):
                 acc[r * VECTORS + i] = load(row[r] + i * LANES)
-                if net.lane_forget >= 0:
+                if net.shape.lane_forget >= 0:
                     acc[r * VECTORS + i] = (
                         acc[r * VECTORS + i] * load(st.decay + (begin * VECTORS + i) * LANES)
                     )
@@ -400,7 +400,7 @@ cdef inline void settle_rows(
 cdef void fold_decay(const Net* net, State* st, Py_ssize_t n_pending) noexcept nogil:
     """Scale every pending step's coef by the forget gates of the steps after it; their product over all is `decay`."""
     cdef Py_ssize_t i, t, v
-    cdef Py_ssize_t n = net.n_partials
+    cdef Py_ssize_t n = net.shape.n_partials
     cdef lanes product
     for i in range(vectors(n)):
         product = splat(1)
@@ -413,7 +413,7 @@ cdef void fold_decay(const Net* net, State* st, Py_ssize_t n_pending) noexcept n
 
 cdef inline real source(const Net* net, const State* st, Py_ssize_t m) noexcept nogil:
     """z_m of the last step."""
-    if m < net.n_inputs and st.symbol >= 0:
+    if m < net.shape.n_inputs and st.symbol >= 0:
         return m == st.symbol
     return st.z[m]
 
@@ -422,9 +422,9 @@ cdef inline void settle_row(const Net* net, const State* st, real* partials, rea
     """A row of ds_dw through the only pending step."""
     cdef Py_ssize_t k
     cdef lanes row
-    for k in range(net.n_partials // LANES):
+    for k in range(net.shape.n_partials // LANES):
         row = load(partials + k * LANES)
-        if net.lane_forget >= 0:
+        if net.shape.lane_forget >= 0:
             row = row * load(st.decay_block + k * LANES)
         store(partials + k * LANES, row + load(st.coef_block + k * LANES) * splat(z_m))
 
@@ -436,14 +436,14 @@ cdef void settle(const Net* net, State* st) noexcept nogil:
     gates all rows listed decay.
     """
     cdef Py_ssize_t i, t
-    cdef Py_ssize_t n = net.n_partials
+    cdef Py_ssize_t n = net.shape.n_partials
     cdef Py_ssize_t n_pending = st.n_pending
-    cdef Py_ssize_t n_rows = st.n_rows if st.dense else net.n_sources - net.n_inputs
+    cdef Py_ssize_t n_rows = st.n_rows if st.dense else net.shape.n_sources - net.shape.n_inputs
     if n_pending == 0:
         return
     st.partials_bound = INFINITY
     st.n_pending = 0
-    if net.lane_forget >= 0:
+    if net.shape.lane_forget >= 0:
         fold_decay(net, st, n_pending)
     i = 0
     while i + ROWS <= n_rows:
@@ -454,7 +454,7 @@ cdef void settle(const Net* net, State* st) noexcept nogil:
         i += 1
     if st.dense:
         return
-    if net.lane_forget >= 0:
+    if net.shape.lane_forget >= 0:
         for i in range(n_rows, st.n_rows):
             scale(st.ds_dw + st.rows[i] * n, st.decay, n)
     for t in range(n_pending):
@@ -502,7 +502,7 @@ cdef inline void change_output_row(
     const Net* net, const State* st, real* w_out, Py_ssize_t m, real y_m, bint only_check, lanes* bad
 ) noexcept nogil:
     """w_km += alpha e_k y_m (22) for all k."""
-    add_multiple(w_out + m * net.n_out_lanes, st.e_k, y_m, net.n_outputs, only_check, bad)
+    add_multiple(w_out + m * net.shape.n_out_lanes, st.e_k, y_m, net.shape.n_outputs, only_check, bad)
 
 
 cdef inline void change_output_weights(
@@ -510,20 +510,20 @@ cdef inline void change_output_weights(
 ) noexcept nogil:
     """(22) for every source of the outputs, in their weights or in a batch's sums."""
     cdef Py_ssize_t m
-    cdef Py_ssize_t place = net.input_to_output * net.n_inputs
-    if net.input_to_output:
+    cdef Py_ssize_t place = net.shape.input_to_output * net.shape.n_inputs
+    if net.shape.input_to_output:
         if st.symbol < 0:
-            for m in range(net.n_inputs):
+            for m in range(net.shape.n_inputs):
                 change_output_row(net, st, w_out, m, st.z[m], only_check, bad)
         else:
             change_output_row(net, st, w_out, st.symbol, 1, only_check, bad)
-    for m in range(net.n_hidden):
+    for m in range(net.shape.n_hidden):
         change_output_row(net, st, w_out, place + m, st.act[m], only_check, bad)
-    place += net.n_hidden
-    for m in range(net.n_cells):
+    place += net.shape.n_hidden
+    for m in range(net.shape.n_cells):
         change_output_row(net, st, w_out, place + m, st.y_c[m], only_check, bad)
-    if net.output_bias:
-        change_output_row(net, st, w_out, place + net.n_cells, 1, only_check, bad)
+    if net.shape.output_bias:
+        change_output_row(net, st, w_out, place + net.shape.n_cells, 1, only_check, bad)
 
 
 cdef inline void change_steered(
@@ -538,17 +538,19 @@ cdef inline void change_steered(
         for i in range(count):
             m = rows[i]
             add_by_lane(
-                net.w + m * net.n_lanes + lane, st.e_s, st.ds_dw + m * net.n_partials + place, net.n_cells, only_check,
+                net.w + m * net.shape.n_lanes + lane, st.e_s, st.ds_dw + m * net.shape.n_partials + place,
+                net.shape.n_cells, only_check,
                 bad,
             )
         return
     for i in range(count):
         put_block_sums(
-            net, st.sums + i * net.n_cell_lanes, st.e_s, st.ds_dw + rows[i] * net.n_partials + place
+            net, st.sums + i * net.shape.n_cell_lanes, st.e_s, st.ds_dw + rows[i] * net.shape.n_partials + place
         )
     for i in range(count):
         add_multiple(
-            net.w + rows[i] * net.n_lanes + lane, st.sums + i * net.n_cell_lanes, 1, net.n_blocks, only_check, bad
+            net.w + rows[i] * net.shape.n_lanes + lane, st.sums + i * net.shape.n_cell_lanes, 1, net.shape.n_blocks,
+            only_check, bad
         )
 
 
@@ -561,8 +563,8 @@ cdef inline void change_hidden_units(
     cdef real* w
     for i in range(count):
         z_m = source(net, st, rows[i])
-        w = net.w + rows[i] * net.n_lanes
-        for u in range(net.n_hidden):
+        w = net.w + rows[i] * net.shape.n_lanes
+        for u in range(net.shape.n_hidden):
             sum = w[u] + st.e[u] * z_m
             if only_check:
                 bad[0] = bad[0] + splat(0 * sum)
@@ -575,21 +577,24 @@ cdef inline void change_rows(
 ) noexcept nogil:
     """`count` rows of change_hidden_weights, kind after kind."""
     cdef Py_ssize_t i
-    cdef Py_ssize_t n_cells = net.n_cells
+    cdef Py_ssize_t n_cells = net.shape.n_cells
     if pending:
         for i in range(count):
-            settle_row(net, st, st.ds_dw + rows[i] * net.n_partials, source(net, st, rows[i]))
+            settle_row(net, st, st.ds_dw + rows[i] * net.shape.n_partials, source(net, st, rows[i]))
     if n_cells:
-        change_steered(net, st, rows, count, net.lane_cell, 0, True, only_check, bad)
-        change_steered(net, st, rows, count, net.lane_in, n_cells, net.single_cells, only_check, bad)
-    if net.lane_out >= 0:
+        change_steered(net, st, rows, count, net.shape.lane_cell, 0, True, only_check, bad)
+        change_steered(net, st, rows, count, net.shape.lane_in, n_cells, net.shape.single_cells, only_check, bad)
+    if net.shape.lane_out >= 0:
         for i in range(count):
             add_multiple(
-                net.w + rows[i] * net.n_lanes + net.lane_out, st.e + net.lane_out, source(net, st, rows[i]),
-                net.n_blocks, only_check, bad,
+                net.w + rows[i] * net.shape.n_lanes + net.shape.lane_out, st.e + net.shape.lane_out,
+                source(net, st, rows[i]),
+                net.shape.n_blocks, only_check, bad,
             )
-    if net.lane_forget >= 0:
-        change_steered(net, st, rows, count, net.lane_forget, 2 * n_cells, net.single_cells, only_check, bad)
+    if net.shape.lane_forget >= 0:
+        change_steered(
+            net, st, rows, count, net.shape.lane_forget, 2 * n_cells, net.shape.single_cells, only_check, bad
+        )
 
 
 cdef inline void change_rows_of_single_cells(
@@ -600,7 +605,7 @@ cdef inline void change_rows_of_single_cells(
     All kinds of a row are loaded before the first is stored, so that a kind's stores may reach over its last lane.
     """
     cdef Py_ssize_t i, r, v
-    cdef Py_ssize_t n_cells = net.n_cells
+    cdef Py_ssize_t n_cells = net.shape.n_cells
     cdef lanes zero = splat(0)
     cdef lanes one = splat(1)
     cdef lanes coef_c = zero
@@ -625,33 +630,33 @@ cdef inline void change_rows_of_single_cells(
                 coef_f = load(st.coef_block + 2 * n_cells + v) * is_cell
                 y_f = where_positive(is_cell, load(st.decay_block + v), one)
         if has_out:
-            e_out = load(st.e + net.lane_out + v) * is_cell
+            e_out = load(st.e + net.shape.lane_out + v) * is_cell
         for r in range(count):
             z_m = splat(source(net, st, rows[r]))
-            p = st.ds_dw + rows[r] * net.n_partials + v
-            w = net.w + rows[r] * net.n_lanes + v
+            p = st.ds_dw + rows[r] * net.shape.n_partials + v
+            w = net.w + rows[r] * net.shape.n_lanes + v
             p_c = load(p)
             p_in = load(p + n_cells)
-            w_c = load(w + net.lane_cell)
-            w_in = load(w + net.lane_in)
+            w_c = load(w + net.shape.lane_cell)
+            w_in = load(w + net.shape.lane_in)
             if has_out:
-                w_o = load(w + net.lane_out)
+                w_o = load(w + net.shape.lane_out)
             if has_forget:
                 p_f = load(p + 2 * n_cells) * y_f + coef_f * z_m
-                w_f = load(w + net.lane_forget)
+                w_f = load(w + net.shape.lane_forget)
                 p_c = p_c * y_f
                 p_in = p_in * y_f
             p_c = p_c + coef_c * z_m
             p_in = p_in + coef_in * z_m
             store(p, p_c)
             store(p + n_cells, p_in)
-            store(w + net.lane_cell, w_c + e_s * p_c)
-            store(w + net.lane_in, w_in + e_s * p_in)
+            store(w + net.shape.lane_cell, w_c + e_s * p_c)
+            store(w + net.shape.lane_in, w_in + e_s * p_in)
             if has_out:
-                store(w + net.lane_out, w_o + e_out * z_m)
+                store(w + net.shape.lane_out, w_o + e_out * z_m)
             if has_forget:
                 store(p + 2 * n_cells, p_f)
-                store(w + net.lane_forget, w_f + e_s * p_f)
+                store(w + net.shape.lane_forget, w_f + e_s * p_f)
 
 
 cdef inline void change_hidden_weights(
@@ -668,22 +673,22 @@ cdef inline void change_hidden_weights(
     cdef const int32_t* rows
     while begin < st.n_rows:
         rows = st.rows + begin
-        count = <int> min(net.rows_together, st.n_rows - begin)
+        count = <int> min(net.shape.rows_together, st.n_rows - begin)
         begin += count
-        if net.n_hidden:
+        if net.shape.n_hidden:
             change_hidden_units(net, st, rows, count, only_check, bad)
-        if only_check or not net.single_cells or net.n_cells == 0:
+        if only_check or not net.shape.single_cells or net.shape.n_cells == 0:
             change_rows(net, st, rows, count, pending, only_check, bad)
-        elif net.lane_forget < 0 and net.lane_out < 0:
+        elif net.shape.lane_forget < 0 and net.shape.lane_out < 0:
             change_rows_of_single_cells(net, st, rows, count, pending, False, False)
-        elif net.lane_forget < 0:
+        elif net.shape.lane_forget < 0:
             change_rows_of_single_cells(net, st, rows, count, pending, True, False)
-        elif net.lane_out < 0:
+        elif net.shape.lane_out < 0:
             change_rows_of_single_cells(net, st, rows, count, pending, False, True)
         else:
             change_rows_of_single_cells(net, st, rows, count, pending, True, True)
-    if net.bias_source >= 0 and not only_check:
-        scale(net.w + net.bias_source * net.n_lanes, net.has_bias, net.n_lanes)
+    if net.shape.bias_source >= 0 and not only_check:
+        scale(net.w + net.shape.bias_source * net.shape.n_lanes, net.has_bias, net.shape.n_lanes)
 
 
 cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:
@@ -693,23 +698,23 @@ cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:
     magnitudes, which are NaN if any is.
     """
     cdef Py_ssize_t i
-    cdef lanes errors = magnitudes(st.e_k, net.n_outputs)
+    cdef lanes errors = magnitudes(st.e_k, net.shape.n_outputs)
     cdef lanes sources = splat(1)
     cdef lanes partials = splat(0)
     cdef double source_bound, bound
-    errors = errors + magnitudes(st.e_s, net.n_cells)
-    errors = errors + magnitudes(st.e, net.n_lanes)
-    sources = sources + magnitudes(st.y_c, net.n_cells)
-    sources = sources + magnitudes(st.z + net.n_inputs, net.n_sources - net.n_inputs)
+    errors = errors + magnitudes(st.e_s, net.shape.n_cells)
+    errors = errors + magnitudes(st.e, net.shape.n_lanes)
+    sources = sources + magnitudes(st.y_c, net.shape.n_cells)
+    sources = sources + magnitudes(st.z + net.shape.n_inputs, net.shape.n_sources - net.shape.n_inputs)
     if st.symbol < 0:
-        sources = sources + magnitudes(st.z, net.n_inputs)
+        sources = sources + magnitudes(st.z, net.shape.n_inputs)
     source_bound = sum_of(sources)
     if st.partials_bound == INFINITY:
         for i in range(st.n_rows):
-            partials = partials + magnitudes(st.ds_dw + st.rows[i] * net.n_partials, net.n_partials)
+            partials = partials + magnitudes(st.ds_dw + st.rows[i] * net.shape.n_partials, net.shape.n_partials)
         st.partials_bound = sum_of(partials)
     if st.n_pending:
-        st.partials_bound += source_bound * <double> sum_of(magnitudes(st.coef_block, net.n_partials))
+        st.partials_bound += source_bound * <double> sum_of(magnitudes(st.coef_block, net.shape.n_partials))
     bound = source_bound + st.partials_bound
     return bound < HARMLESS and <double> sum_of(errors) * bound < HARMLESS
 
@@ -737,14 +742,14 @@ cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
     pending = st.n_pending == 1
     st.n_pending = 0
     change_output_weights(net, st, net.w_out, False, &bad)
-    if not fits_registers(net) or net.n_partials > REGISTERS * LANES:
+    if not fits_registers(net) or net.shape.n_partials > REGISTERS * LANES:
         change_hidden_weights(net, st, pending, False, &bad)
-    elif net.n_partials == LANES:
-        if net.n_lanes == LANES:
+    elif net.shape.n_partials == LANES:
+        if net.shape.n_lanes == LANES:
             change_hidden_weights_in_registers(net, st, pending, 1, 1)
         else:
             change_hidden_weights_in_registers(net, st, pending, 2, 1)
-    elif net.n_lanes == LANES:
+    elif net.shape.n_lanes == LANES:
         change_hidden_weights_in_registers(net, st, pending, 1, 2)
     else:
         change_hidden_weights_in_registers(net, st, pending, 2, 2)
@@ -760,13 +765,13 @@ cdef inline bint set_target(const Net* net, State* st, const real* target, Py_ss
     """Take the target from a row or a class number; returns whether there is one."""
     cdef Py_ssize_t k
     if klass >= 0:
-        for k in range(net.n_outputs):
+        for k in range(net.shape.n_outputs):
             st.target[k] = 0
         st.target[klass] = 1
         return True
     if target == NULL or target[0] != target[0]:
         return False
-    for k in range(net.n_outputs):
+    for k in range(net.shape.n_outputs):
         st.target[k] = target[k]
     return True
 
@@ -774,10 +779,10 @@ cdef inline bint set_target(const Net* net, State* st, const real* target, Py_ss
 cdef inline bint advance(const Net* net, State* st) noexcept nogil:
     """Hidden layer and cells, by the sources in the state. Returns whether the cell states are finite."""
     if fits_registers(net):
-        return advance_in_registers(net, st, 1) if net.n_lanes == LANES else advance_in_registers(net, st, 2)
+        return advance_in_registers(net, st, 1) if net.shape.n_lanes == LANES else advance_in_registers(net, st, 2)
     squash_hidden_layer(net, st)
     spread_gates(net, st)
-    return net.n_cells == 0 or update_cells(net, st)
+    return net.shape.n_cells == 0 or update_cells(net, st)
 
 
 cdef inline void take_input(const Net* net, State* st, const Chunk* chunk, Py_ssize_t t) noexcept nogil:
@@ -785,7 +790,7 @@ cdef inline void take_input(const Net* net, State* st, const Chunk* chunk, Py_ss
     if chunk.symbols != NULL:
         set_sources(net, st, NULL, chunk.symbols[t])
     else:
-        set_sources(net, st, chunk.values + t * net.n_inputs, -1)
+        set_sources(net, st, chunk.values + t * net.shape.n_inputs, -1)
 
 
 cdef int learn_step(
@@ -802,10 +807,10 @@ cdef int learn_step(
         if not compute_outputs(net, st):
             return OUTPUT_NOT_FINITE
         if y != NULL:
-            memcpy(y, st.y, net.n_outputs * sizeof(real))
+            memcpy(y, st.y, net.shape.n_outputs * sizeof(real))
     remember_step(net, st)
     if not has_target:
-        if st.n_pending == net.n_block:
+        if st.n_pending == net.shape.n_block:
             settle(net, st)
         st.phase = AWAITING
         return OK

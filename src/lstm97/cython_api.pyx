@@ -56,7 +56,7 @@ cdef inline bint finite(const Binding* to, const void* numbers, Py_ssize_t n) no
 
 cdef inline int check(const Binding* to, const void* target, double learning_rate) noexcept nogil:
     """Whether one can learn this at this rate, which has to be positive and finite in the network's dtype."""
-    if not finite(to, target, to.net.n_outputs):
+    if not finite(to, target, to.net.shape.n_outputs):
         return LSTM97_INPUT_NOT_FINITE
     if to.kernel.real_bytes == sizeof(float):
         learning_rate = <float> learning_rate
@@ -67,7 +67,7 @@ cdef int lstm97_step(lstm97_stream* stream, const void* x, void* y) noexcept nog
     cdef Binding* to = &(<Stream*> stream).to
     cdef Chunk chunk
     cdef Report report
-    if not finite(to, x, to.net.n_inputs):
+    if not finite(to, x, to.net.shape.n_inputs):
         return LSTM97_INPUT_NOT_FINITE
     memset(&chunk, 0, sizeof(Chunk))
     chunk.values = <const real*> x
@@ -84,7 +84,7 @@ cdef int lstm97_learn(
     cdef int status = LSTM97_OK
     if not (<Stream*> stream).learns:
         return LSTM97_NOT_LEARNING
-    if not finite(to, x, to.net.n_inputs):
+    if not finite(to, x, to.net.shape.n_inputs):
         return LSTM97_INPUT_NOT_FINITE
     if target != NULL:
         status = check(to, target, learning_rate)

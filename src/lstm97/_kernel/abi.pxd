@@ -46,8 +46,7 @@ cdef enum Phase:        # what the state's last step was
     AWAITING = 1        # a learn step without error signal: `correct` may deliver it
     CORRECTED = 2       # a learn step with its error signal
 
-cdef struct Net:
-    # sizes
+cdef struct Shape:              # the sizes of a network: all that `Layout.sizes` tells, by the same names
     Py_ssize_t n_inputs, n_hidden, n_cells, n_blocks, n_outputs
     Py_ssize_t n_sources        # rows of w: inputs, recurrent sources, bias if any unit of the hidden layer has one
     Py_ssize_t n_lanes          # row length of w: hidden units, cells, input, output, forget gates, padding
@@ -71,6 +70,9 @@ cdef struct Net:
     bint single_cells           # every block has one cell
     bint g_is_identity, h_is_identity
     int output                  # an OutputKind
+
+cdef struct Net:
+    Shape shape
     # constants
     const int32_t *block_of     # (n_cells,) each cell's block
     const word *lane_of         # (4, lanes of a row) where each cell finds itself and its gates, for small networks

@@ -52,16 +52,16 @@ cdef void begin_members(const Net* net, const Training* training, Worker* me) no
 cdef void note_signal(const Net* net, Sums* sums, Member* member, double alpha) noexcept nogil:
     """The errors at the target set in the member's state: used at once for the outputs' weights, else kept."""
     cdef State* st = &member.st
-    cdef real* e = member.e + member.n_signals * net.n_direct
+    cdef real* e = member.e + member.n_signals * net.shape.n_direct
     cdef lanes unused
     output_errors(net, st, alpha)
     hidden_errors(net, st)
     change_output_weights(net, st, sums.dw_out, False, &unused)
     member.signals[member.n_signals] = <int32_t> (st.n_pending - 1)
-    copy(member.e_s + member.n_signals * net.n_cell_lanes, st.e_s, net.n_cells)
-    copy(e, st.e, net.n_hidden)
-    if net.lane_out >= 0:
-        copy(e + net.n_hidden, st.e + net.lane_out, net.n_blocks)
+    copy(member.e_s + member.n_signals * net.shape.n_cell_lanes, st.e_s, net.shape.n_cells)
+    copy(e, st.e, net.shape.n_hidden)
+    if net.shape.lane_out >= 0:
+        copy(e + net.shape.n_hidden, st.e + net.shape.lane_out, net.shape.n_blocks)
     member.n_signals += 1
 
 
@@ -72,11 +72,11 @@ cdef void squash_together(const Net* net, Worker* me) noexcept nogil:
     """
     cdef Py_ssize_t k, u
     cdef State* st = &me.members.st
-    cdef Py_ssize_t first = net.n_inputs if st.symbol >= 0 else 0
+    cdef Py_ssize_t first = net.shape.n_inputs if st.symbol >= 0 else 0
     cdef lanes act[2]
     if fits_registers(net):
         for k in range(me.n_active):
-            if net.n_lanes == LANES:
+            if net.shape.n_lanes == LANES:
                 squash_in_registers(net, &me.members[k].st, act, 1)
             else:
                 squash_in_registers(net, &me.members[k].st, act, 2)
@@ -84,17 +84,17 @@ cdef void squash_together(const Net* net, Worker* me) noexcept nogil:
     for k in range(me.n_active):
         st = &me.members[k].st
         if st.symbol >= 0:
-            copy(st.act, net.w + st.symbol * net.n_lanes, net.n_units)
+            copy(st.act, net.w + st.symbol * net.shape.n_lanes, net.shape.n_units)
         else:
-            memset(st.act, 0, net.n_lanes * sizeof(real))
+            memset(st.act, 0, net.shape.n_lanes * sizeof(real))
     st = &me.members.st
     add_product(
-        st.act, me.apart, st.z + first, me.apart, 1, net.w + first * net.n_lanes, net.n_lanes, me.n_active,
-        net.n_sources - first, vectors(net.n_units),
+        st.act, me.apart, st.z + first, me.apart, 1, net.w + first * net.shape.n_lanes, net.shape.n_lanes, me.n_active,
+        net.shape.n_sources - first, vectors(net.shape.n_units),
     )
     for k in range(me.n_active):  # a loop of its own: what was stored now would be waited for if loaded next
         st = &me.members[k].st
-        for u in range(vectors(net.n_units)):
+        for u in range(vectors(net.shape.n_units)):
             store(st.act + u * LANES, squashed(net, load(st.act + u * LANES), u * LANES))
         spread_gates(net, st)
 
@@ -105,7 +105,7 @@ cdef inline bint update_member(const Net* net, State* st) noexcept nogil:
     if not fits_registers(net):
         return update_cells(net, st)
     act[0] = load(st.act)
-    if net.n_lanes == LANES:
+    if net.shape.n_lanes == LANES:
         return update_in_registers(net, st, act, 1)
     act[1] = load(st.act + LANES)
     return update_in_registers(net, st, act, 2)
@@ -166,11 +166,11 @@ cdef inline void put_carried(const Net* net, real* to, const real* e_s, const re
     """e_s times coef or partials, in the order of the lanes of dw: of cells, then summed over a block's cells for input
     gates and forget gates.
     """
-    cdef Py_ssize_t n_cells = net.n_cells
+    cdef Py_ssize_t n_cells = net.shape.n_cells
     put_product(to, e_s, terms, n_cells)
     put_block_sums(net, to + n_cells, e_s, terms + n_cells)
-    if net.lane_forget >= 0:
-        put_block_sums(net, to + n_cells + net.n_blocks, e_s, terms + 2 * n_cells)
+    if net.shape.lane_forget >= 0:
+        put_block_sums(net, to + n_cells + net.shape.n_blocks, e_s, terms + 2 * n_cells)
 
 
 cdef Py_ssize_t carry_back(const Net* net, Worker* me, const Member* member) noexcept nogil:
@@ -179,7 +179,7 @@ cdef Py_ssize_t carry_back(const Net* net, Worker* me, const Member* member) noe
     E of the step before the block is left in me.e_s.
     """
     cdef Py_ssize_t i
-    cdef Py_ssize_t n = vectors(net.n_cells)
+    cdef Py_ssize_t n = vectors(net.shape.n_cells)
     cdef Py_ssize_t n_signals = member.n_signals
     cdef Py_ssize_t n_steps = member.signals[n_signals - 1] + 1
     cdef Py_ssize_t t = n_steps
@@ -192,12 +192,12 @@ cdef Py_ssize_t carry_back(const Net* net, Worker* me, const Member* member) noe
         t -= 1
         if n_signals and member.signals[n_signals - 1] == t:
             n_signals -= 1
-            signal = member.e_s + n_signals * net.n_cell_lanes
+            signal = member.e_s + n_signals * net.shape.n_cell_lanes
             for i in range(n):
                 store(e_s + i * LANES, load(e_s + i * LANES) + load(signal + i * LANES))
-        put_carried(net, me.delta + t * net.n_change_lanes, e_s, member.st.coef_block + t * net.n_partials)
-        if net.lane_forget >= 0:
-            y_f = member.st.decay_block + t * net.n_partials
+        put_carried(net, me.delta + t * net.shape.n_change_lanes, e_s, member.st.coef_block + t * net.shape.n_partials)
+        if net.shape.lane_forget >= 0:
+            y_f = member.st.decay_block + t * net.shape.n_partials
             for i in range(n):
                 store(e_s + i * LANES, load(e_s + i * LANES) * load(y_f + i * LANES) * load(net.is_cell + i * LANES))
     return n_steps
@@ -209,10 +209,10 @@ cdef void add_changes(
 ) noexcept nogil:
     """dw_m += sum_t delta(t) z_m(t) over the first pending steps, for some of a row's lanes."""
     cdef Py_ssize_t t
-    cdef Py_ssize_t n = net.n_change_lanes
-    cdef Py_ssize_t first = 0 if st.dense else net.n_inputs
+    cdef Py_ssize_t n = net.shape.n_change_lanes
+    cdef Py_ssize_t first = 0 if st.dense else net.shape.n_inputs
     add_product(
-        dw + first * n, n, st.z_block + first, 1, st.n_z, delta, n_delta, net.n_sources - first, n_steps,
+        dw + first * n, n, st.z_block + first, 1, st.n_z, delta, n_delta, net.shape.n_sources - first, n_steps,
         vectors(n_lanes),
     )
     if not st.dense:
@@ -225,25 +225,27 @@ cdef void close_block(const Net* net, Worker* me, Member* member, bint goes_on) 
     cdef Py_ssize_t i, m, n_steps, t
     cdef State* st = &member.st
     cdef real* dw = me.sums.dw
-    cdef Py_ssize_t first = 0 if st.dense else net.n_inputs
-    if member.n_signals and net.n_cells:
+    cdef Py_ssize_t first = 0 if st.dense else net.shape.n_inputs
+    if member.n_signals and net.shape.n_cells:
         n_steps = carry_back(net, me, member)
-        add_changes(net, dw, st, me.delta, net.n_change_lanes, n_steps, net.n_carried)
+        add_changes(net, dw, st, me.delta, net.shape.n_change_lanes, n_steps, net.shape.n_carried)
         if member.settled:
             for i in range(st.n_rows):
                 m = st.rows[i]
-                put_carried(net, me.delta, me.e_s, st.ds_dw + m * net.n_partials)
-                add_scaled(dw + m * net.n_change_lanes, me.delta, splat(1), net.n_carried)
+                put_carried(net, me.delta, me.e_s, st.ds_dw + m * net.shape.n_partials)
+                add_scaled(dw + m * net.shape.n_change_lanes, me.delta, splat(1), net.shape.n_carried)
     if goes_on:
         settle(net, st)
         member.settled = True
-    if member.n_signals and net.n_direct:
+    if member.n_signals and net.shape.n_direct:
         for i in range(member.n_signals):  # from now on the steps with a signal only
             t = member.signals[i]
             if t > i:
-                copy(st.z_block + i * st.n_z + first, st.z_block + t * st.n_z + first, net.n_sources - first)
+                copy(st.z_block + i * st.n_z + first, st.z_block + t * st.n_z + first, net.shape.n_sources - first)
                 st.symbols[i] = st.symbols[t]
-        add_changes(net, dw + net.n_carried, st, member.e, net.n_direct, member.n_signals, net.n_direct)
+        add_changes(
+            net, dw + net.shape.n_carried, st, member.e, net.shape.n_direct, member.n_signals, net.shape.n_direct
+        )
     member.n_signals = 0
     st.n_pending = 0
 
@@ -289,19 +291,19 @@ cdef bint go_on_with_share(const Net* net, Training* training, Worker* me, Py_ss
 cdef void arrange_row(const Net* net, real* row, real* scratch, Py_ssize_t m) noexcept nogil:
     """Bring row m of dw into the order of the lanes of w, kind by kind, as each may reach into the next."""
     cdef Py_ssize_t i
-    cdef const real* direct = row + net.n_carried
-    copy(scratch, direct, net.n_hidden)
-    if net.n_cells:
-        copy(scratch + net.lane_cell, row, net.n_cells + net.n_blocks)
-        if net.lane_out >= 0:
-            copy(scratch + net.lane_out, direct + net.n_hidden, net.n_blocks)
-        if net.lane_forget >= 0:
-            copy(scratch + net.lane_forget, row + net.n_cells + net.n_blocks, net.n_blocks)
-    for i in range(net.n_units, net.n_lanes):
+    cdef const real* direct = row + net.shape.n_carried
+    copy(scratch, direct, net.shape.n_hidden)
+    if net.shape.n_cells:
+        copy(scratch + net.shape.lane_cell, row, net.shape.n_cells + net.shape.n_blocks)
+        if net.shape.lane_out >= 0:
+            copy(scratch + net.shape.lane_out, direct + net.shape.n_hidden, net.shape.n_blocks)
+        if net.shape.lane_forget >= 0:
+            copy(scratch + net.shape.lane_forget, row + net.shape.n_cells + net.shape.n_blocks, net.shape.n_blocks)
+    for i in range(net.shape.n_units, net.shape.n_lanes):
         scratch[i] = 0
-    if m == net.bias_source:
-        put_product(scratch, scratch, net.has_bias, net.n_lanes)
-    copy(row, scratch, net.n_lanes)
+    if m == net.shape.bias_source:
+        put_product(scratch, scratch, net.has_bias, net.shape.n_lanes)
+    copy(row, scratch, net.shape.n_lanes)
 
 
 cdef inline void clear_row(real* row, Py_ssize_t n) noexcept nogil:
@@ -338,8 +340,8 @@ cdef bint sum_up_row(
 ) noexcept nogil:
     """One row, of the outputs or of the hidden layer, in a round ADD_UP or TAKE; returns whether it stays finite."""
     cdef Py_ssize_t i
-    cdef Py_ssize_t n = net.n_out_lanes if is_out else net.n_change_lanes
-    cdef Py_ssize_t n_lanes = net.n_out_lanes if is_out else net.n_lanes
+    cdef Py_ssize_t n = net.shape.n_out_lanes if is_out else net.shape.n_change_lanes
+    cdef Py_ssize_t n_lanes = net.shape.n_out_lanes if is_out else net.shape.n_lanes
     cdef real* w = (net.w_out if is_out else net.w) + m * n_lanes
     cdef real* row = (training.total.dw_out if is_out else training.total.dw) + m * n
     cdef Sums* sums
@@ -359,7 +361,7 @@ cdef bint sum_up_row(
 
 cdef inline Py_ssize_t n_input_rows(const Net* net, const Training* training) noexcept nogil:
     """Rows of inputs that may have changed: where these are symbols, of those seen."""
-    return training.total.n_symbols if training.chunk.symbols != NULL else net.n_inputs
+    return training.total.n_symbols if training.chunk.symbols != NULL else net.shape.n_inputs
 
 
 cdef void sum_up_rows(const Net* net, Training* training, Worker* me) noexcept nogil:
@@ -368,16 +370,16 @@ cdef void sum_up_rows(const Net* net, Training* training, Worker* me) noexcept n
     cdef bint is_out, is_input, is_symbol
     cdef bint symbols = training.chunk.symbols != NULL
     cdef Py_ssize_t n_inputs = n_input_rows(net, training)
-    cdef Py_ssize_t n_hidden_rows = n_inputs + net.n_sources - net.n_inputs
+    cdef Py_ssize_t n_hidden_rows = n_inputs + net.shape.n_sources - net.shape.n_inputs
     cdef Py_ssize_t n_items = training.crew.n_items
     for r in range(me.item * training.n_rows // n_items, (me.item + 1) * training.n_rows // n_items):
         is_out = r >= n_hidden_rows
         m = r - is_out * n_hidden_rows
-        is_input = m < n_inputs and (net.input_to_output or not is_out)
+        is_input = m < n_inputs and (net.shape.input_to_output or not is_out)
         is_symbol = symbols and is_input
         if is_symbol:
             m = training.total.symbols[m]
-        elif not is_input and (net.input_to_output or not is_out):
-            m += net.n_inputs - n_inputs
+        elif not is_input and (net.shape.input_to_output or not is_out):
+            m += net.shape.n_inputs - n_inputs
         if not sum_up_row(net, training, me, m, is_out, is_symbol):
             me.has_failed = True

@@ -135,8 +135,8 @@ cdef int bind_states(const Net* net, State* st, Py_ssize_t apart, Py_ssize_t n, 
     cdef Py_ssize_t n_z = arrays["z_block"].shape[2]
     cdef Py_ssize_t unread = 0
     cdef State* each
-    if n_z < net.n_sources:  # no room for the inputs: they are symbols, and nobody looks at them in z
-        unread = net.n_inputs * arrays["z_block"].itemsize
+    if n_z < net.shape.n_sources:  # no room for the inputs: they are symbols, and nobody looks at them in z
+        unread = net.shape.n_inputs * arrays["z_block"].itemsize
     for i in range(n):
         memset(<char*> st + i * apart, 0, sizeof(State))
     place(<void**> &st.act, apart, n, arrays["act"])
@@ -165,9 +165,9 @@ cdef int bind_states(const Net* net, State* st, Py_ssize_t apart, Py_ssize_t n, 
         each.symbol = -1
         each.n_z = n_z
         each.z_block = <real*> (<char*> each.z_block - unread)
-        each.n_rows = net.n_sources - net.n_inputs
+        each.n_rows = net.shape.n_sources - net.shape.n_inputs
         for k in range(each.n_rows):
-            each.rows[k] = <int32_t> (net.n_inputs + k)
+            each.rows[k] = <int32_t> (net.shape.n_inputs + k)
     return 0
 
 
@@ -262,43 +262,15 @@ cdef class Engine:
         self.looks = LOOKS_AT_CELLS
         self.steps_to_look = STEPS_TO_A_LOOK
         memset(&self.net, 0, sizeof(Net))
-        self.net.n_inputs = sizes["n_inputs"]
-        self.net.n_hidden = sizes["n_hidden"]
-        self.net.n_cells = sizes["n_cells"]
-        self.net.n_blocks = sizes["n_blocks"]
-        self.net.n_outputs = sizes["n_outputs"]
-        self.net.n_sources = sizes["n_sources"]
-        self.net.n_lanes = sizes["n_lanes"]
-        self.net.n_units = sizes["n_units"]
-        self.net.n_cell_lanes = sizes["n_cell_lanes"]
-        self.net.n_partials = sizes["n_partials"]
-        self.net.n_block = sizes["n_block"]
-        self.net.rows_together = sizes["rows_together"]
-        self.net.n_change_lanes = sizes["n_change_lanes"]
-        self.net.n_out_sources = sizes["n_out_sources"]
-        self.net.n_out_lanes = sizes["n_out_lanes"]
-        self.net.n_carried = sizes["n_carried"]
-        self.net.n_direct = sizes["n_direct"]
-        self.net.lane_cell = sizes["lane_cell"]
-        self.net.lane_in = sizes["lane_in"]
-        self.net.lane_out = sizes["lane_out"]
-        self.net.lane_forget = sizes["lane_forget"]
-        self.net.bias_source = sizes["bias_source"]
-        self.net.recurrent = sizes["recurrent"]
-        self.net.gate_sources = sizes["gate_sources"]
-        self.net.input_to_output = sizes["input_to_output"]
-        self.net.output_bias = sizes["output_bias"]
-        self.net.single_cells = sizes["single_cells"]
-        self.net.g_is_identity = sizes["g_is_identity"]
-        self.net.h_is_identity = sizes["h_is_identity"]
-        self.net.output = sizes["output"]
+        self.net.shape = sizes  # refused if it lacks any
+        if len(sizes) != len(<object> self.net.shape):
+            raise ValueError(f"the layout's sizes are {sizes}, the loops' {<object> self.net.shape}")
         self.net.block_of = <const int32_t*> address(network["block_of"])
         self.net.lane_of = <const word*> address(network["lane_of"])
         self.net.cell_of = <const word*> address(network["cell_of"])
         self.net.is_partial = <const real*> address(network["is_partial"])
         self.net.sum_of = <const word*> address(network["sum_of"])
         self.net.is_summed = <const real*> address(network["is_summed"])
-        self.net.block_places = len(network["sum_of"])
         self.net.is_continued = <const real*> address(network["is_continued"])
         self.net.squash = <const real*> address(network["squash"])
         self.net.squash_h = <const real*> address(network["squash_h"])
@@ -406,10 +378,10 @@ cdef class Engine:
 
     cdef Py_ssize_t step_work(self, const Chunk* chunk) noexcept:
         """How many weights a step of a chunk reads, with padding; `Layout.step_work` knows the same."""
-        cdef Py_ssize_t unread = self.net.n_inputs if chunk.symbols != NULL else 0
+        cdef Py_ssize_t unread = self.net.shape.n_inputs if chunk.symbols != NULL else 0
         return (
-            (self.net.n_sources - unread) * self.net.n_lanes
-            + (self.net.n_out_sources - unread * self.net.input_to_output) * self.net.n_out_lanes
+            (self.net.shape.n_sources - unread) * self.net.shape.n_lanes
+            + (self.net.shape.n_out_sources - unread * self.net.shape.input_to_output) * self.net.shape.n_out_lanes
         )
 
     cdef Py_ssize_t slice_of(self, const Chunk* chunk) noexcept:
@@ -439,7 +411,7 @@ cdef class Engine:
         """Warn, once, of a target that the outputs cannot reach."""
         cdef Py_ssize_t k
         cdef double t
-        for k in range(self.net.n_outputs):
+        for k in range(self.net.shape.n_outputs):
             t = self.real_at(target, k)
             if t < self.lowest_target or t > self.highest_target:
                 self.advice.look_at_targets(row)
@@ -455,15 +427,15 @@ cdef class Engine:
             return 0
         self.steps_to_look = STEPS_TO_A_LOOK
         n_saturated = self.n_saturated()
-        if 2 * n_saturated > self.net.n_cells and chunk.values != NULL:
+        if 2 * n_saturated > self.net.shape.n_cells and chunk.values != NULL:
             self.looks = max(0, self.looks - max(1, n_steps // STEPS_TO_A_LOOK))
         else:
             self.looks = 0
         if self.looks == 0 and n_saturated:
             self.advice.look_at_cells(
                 n_saturated,
-                self.largest(chunk.values, n_steps * self.net.n_inputs),
-                self.largest(chunk.targets, n_steps * self.net.n_outputs),
+                self.largest(chunk.values, n_steps * self.net.shape.n_inputs),
+                self.largest(chunk.targets, n_steps * self.net.shape.n_outputs),
             )
         return 0
 
@@ -471,22 +443,22 @@ cdef class Engine:
         """How many cells' g(net_c) were within a hundredth of g's range from its ends at the last step."""
         cdef Py_ssize_t v
         cdef Py_ssize_t found = 0
-        cdef const real* squash = self.at(self.net.squash, self.net.lane_cell)
+        cdef const real* squash = self.at(self.net.squash, self.net.shape.lane_cell)
         cdef double g, plus, minus
-        if self.net.g_is_identity:
+        if self.net.shape.g_is_identity:
             return 0
-        for v in range(self.net.n_cells):
-            g = self.real_at(self.st.act, self.net.lane_cell + v)
-            plus = self.real_at(squash, PLUS * self.net.n_lanes + v)
-            minus = self.real_at(squash, MINUS * self.net.n_lanes + v)
+        for v in range(self.net.shape.n_cells):
+            g = self.real_at(self.st.act, self.net.shape.lane_cell + v)
+            plus = self.real_at(squash, PLUS * self.net.shape.n_lanes + v)
+            minus = self.real_at(squash, MINUS * self.net.shape.n_lanes + v)
             found += min(abs(g - plus), abs(g - minus)) < 0.01 * abs(plus - minus)
         return found
 
     cdef str after_overflow(self, const Chunk* chunk, Py_ssize_t n_steps, Py_ssize_t n_targets, bint of_a_stream):
         """What to try when learning from a chunk has overflowed."""
         return self.advice.after_overflow(
-            self.largest(chunk.values, n_steps * self.net.n_inputs),
-            self.largest(chunk.targets, n_targets * self.net.n_outputs),
+            self.largest(chunk.values, n_steps * self.net.shape.n_inputs),
+            self.largest(chunk.targets, n_targets * self.net.shape.n_outputs),
             of_a_stream,
         )
 
@@ -523,13 +495,13 @@ cdef class Engine:
 
     cdef int get_input(self, object x, Py_buffer* view, Chunk* chunk, int32_t* symbol) except -1:
         """Point the chunk at one step's input."""
-        if not self.get_row(x, view, self.net.n_inputs):
+        if not self.get_row(x, view, self.net.shape.n_inputs):
             x = sequences.as_input(x, self.layout)
             if isinstance(x, int):
                 symbol[0] = x
                 chunk.symbols = symbol
                 return 0
-            if not self.get_row(x, view, self.net.n_inputs):
+            if not self.get_row(x, view, self.net.shape.n_inputs):
                 raise SystemError("as_input made a row the loops can't use")
         chunk.values = <const real*> view.buf
         return 0
@@ -539,7 +511,7 @@ cdef class Engine:
         view.buf = NULL
         if target is None:
             return 0
-        if not self.get_row(target, view, self.net.n_outputs):
+        if not self.get_row(target, view, self.net.shape.n_outputs):
             target = sequences.as_target(target, self.layout)
             if target is None:
                 return 0
@@ -547,7 +519,7 @@ cdef class Engine:
                 klass[0] = target
                 chunk.classes = klass
                 return 0
-            if not self.get_row(target, view, self.net.n_outputs):
+            if not self.get_row(target, view, self.net.shape.n_outputs):
                 raise SystemError("as_target made a row the loops can't use")
         chunk.targets = <const real*> view.buf
         if self.watches_targets:
@@ -562,11 +534,11 @@ cdef class Engine:
         """`out`, checked, or a new array, for one step's outputs."""
         cdef Py_buffer view
         if out is None:
-            return empty(self.net.n_outputs, self.dtype)
-        if type(out) is ARRAY and self.get_reals(out, &view, self.net.n_outputs, PyBUF_WRITABLE):
+            return empty(self.net.shape.n_outputs, self.dtype)
+        if type(out) is ARRAY and self.get_reals(out, &view, self.net.shape.n_outputs, PyBUF_WRITABLE):
             release(&view)
             return out
-        return sequences.checked_out(out, (self.net.n_outputs,), self.dtype)
+        return sequences.checked_out(out, (self.net.shape.n_outputs,), self.dtype)
 
     # ---- a state in parts ----
 
@@ -608,18 +580,18 @@ cdef class Engine:
         if inputs.ndim == 1:
             chunk.symbols = <const int32_t*> room(inputs, n_steps * sizeof(int32_t))
         else:
-            chunk.values = <const real*> room(inputs, n_steps * self.net.n_inputs * self.kernel.real_bytes)
+            chunk.values = <const real*> room(inputs, n_steps * self.net.shape.n_inputs * self.kernel.real_bytes)
         if targets is None:
             return 0
         if targets.ndim == 1:
             chunk.classes = <const int32_t*> room(targets, n_targets * sizeof(int32_t))
         else:
-            chunk.targets = <const real*> room(targets, n_targets * self.net.n_outputs * self.kernel.real_bytes)
+            chunk.targets = <const real*> room(targets, n_targets * self.net.shape.n_outputs * self.kernel.real_bytes)
         return 0
 
     cdef real* outputs(self, object out, Py_ssize_t n_steps) except? NULL:
         """Where the outputs of so many steps go."""
-        return <real*> room(out, n_steps * self.net.n_outputs * self.kernel.real_bytes)
+        return <real*> room(out, n_steps * self.net.shape.n_outputs * self.kernel.real_bytes)
 
     def settle(self, ds_dw, coef_block):
         """Carry the pending steps out on copies of the partials and of `coef_block`; the state stays as it is."""
@@ -716,9 +688,9 @@ cdef class Engine:
                     bind_states(&self.net, &self.glance, sizeof(State), 1, arrays)
                     self.glance_arrays = arrays
                 # All that a step of inference sees of the step before.
-                memcpy(self.glance.act, self.st.act, self.net.n_lanes * self.kernel.real_bytes)
-                memcpy(self.glance.y_c, self.st.y_c, self.net.n_cell_lanes * self.kernel.real_bytes)
-                memcpy(self.glance.s_c, self.st.s_c, self.net.n_cell_lanes * self.kernel.real_bytes)
+                memcpy(self.glance.act, self.st.act, self.net.shape.n_lanes * self.kernel.real_bytes)
+                memcpy(self.glance.y_c, self.st.y_c, self.net.shape.n_cell_lanes * self.kernel.real_bytes)
+                memcpy(self.glance.s_c, self.st.s_c, self.net.shape.n_cell_lanes * self.kernel.real_bytes)
                 self.advance(&self.glance, &chunk, 1, False, 0, <real*> address(out), NULL, THIS_STEP)
             finally:
                 self.leave(False)
@@ -746,9 +718,9 @@ cdef class Engine:
         """Copy what goes on from step to step, and what the last step's late error signal needs."""
         cdef Py_ssize_t i
         cdef Py_ssize_t size = self.kernel.real_bytes
-        cdef Py_ssize_t n = self.net.n_partials
-        cdef Py_ssize_t n_fixed = self.net.n_sources - self.net.n_inputs
-        cdef Py_ssize_t unread = self.net.n_inputs if other.symbol >= 0 and not other.dense else 0
+        cdef Py_ssize_t n = self.net.shape.n_partials
+        cdef Py_ssize_t n_fixed = self.net.shape.n_sources - self.net.shape.n_inputs
+        cdef Py_ssize_t unread = self.net.shape.n_inputs if other.symbol >= 0 and not other.dense else 0
         cdef Py_ssize_t slot = 0 if other.z == NULL else (<char*> other.z - <char*> other.z_block) // self.bytes_of_z()
         cdef State* st = &self.st
         for i in range(st.n_rows):
@@ -761,15 +733,15 @@ cdef class Engine:
         if other.phase != NOT_LEARNING:  # else there are none
             for i in range(other.n_rows):
                 memcpy(self.at(st.ds_dw, other.rows[i] * n), self.at(other.ds_dw, other.rows[i] * n), n * size)
-        memcpy(st.act, other.act, self.net.n_lanes * size)
-        memcpy(st.y_c, other.y_c, self.net.n_cell_lanes * size)
-        memcpy(st.s_c, other.s_c, self.net.n_cell_lanes * size)
-        memcpy(st.h, other.h, self.net.n_cell_lanes * size)
-        memcpy(st.gates, other.gates, 3 * self.net.n_cell_lanes * size)
-        memcpy(st.y, other.y, self.net.n_out_lanes * size)
+        memcpy(st.act, other.act, self.net.shape.n_lanes * size)
+        memcpy(st.y_c, other.y_c, self.net.shape.n_cell_lanes * size)
+        memcpy(st.s_c, other.s_c, self.net.shape.n_cell_lanes * size)
+        memcpy(st.h, other.h, self.net.shape.n_cell_lanes * size)
+        memcpy(st.gates, other.gates, 3 * self.net.shape.n_cell_lanes * size)
+        memcpy(st.y, other.y, self.net.shape.n_out_lanes * size)
         memcpy(st.symbols, other.symbols, other.n_pending * sizeof(int32_t))
         memcpy(st.coef_block, other.coef_block, other.n_pending * n * size)
-        if self.net.lane_forget >= 0:
+        if self.net.shape.lane_forget >= 0:
             memcpy(st.decay_block, other.decay_block, other.n_pending * n * size)
         for i in range(max(other.n_pending, slot + 1)):  # the rows of sources that are pending, and the last step's
             memcpy(

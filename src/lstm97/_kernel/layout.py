@@ -94,7 +94,7 @@ class Layout:
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """Every number of ``Net`` in abi.pxd."""
+        """Every number of ``Shape`` in abi.pxd, and no other."""
         t = self.topology
         lanes = self.lanes
         n_units = sum(n for kind, n in t.units.items() if kind != "output")
@@ -112,6 +112,7 @@ class Layout:
             "n_change_lanes": self.padded(n_units) + ROW_BYTES // self.dtype.itemsize,
             "n_block": BLOCK,
             "rows_together": ROWS_TOGETHER,
+            "block_places": max(t.blocks, default=0) if self.padded(n_units) <= 2 * self.padded(1) else 0,
             "n_units": n_units,
             "n_cell_lanes": self.padded(t.n_cells),
             "n_partials": self.padded(self.n_steering * t.n_cells),
@@ -177,7 +178,7 @@ class Layout:
         lane that exists, and 0. Shapes (places, n_lanes); places is the largest block's size.
         """
         t, sizes = self.topology, self.sizes
-        places = max(t.blocks, default=0) if sizes["n_lanes"] <= 2 * ROW_BYTES // self.dtype.itemsize else 0
+        places = sizes["block_places"]
         lane = np.zeros((places, sizes["n_lanes"]), np.dtype(f"i{self.dtype.itemsize}"))
         is_summed = np.zeros(lane.shape)
         if not places:

@@ -2,20 +2,20 @@
 
 cdef inline bint fits_registers(const Net* net) noexcept nogil:
     """Whether a vector or two hold all units of the hidden layer, and one all cells."""
-    return net.n_lanes <= REGISTERS * LANES and 0 < net.n_cells <= LANES
+    return net.shape.n_lanes <= REGISTERS * LANES and 0 < net.shape.n_cells <= LANES
 
 
 cdef inline void note_coefficients(const Net* net, State* st, const lanes* coef, const lanes* y_f) noexcept nogil:
     """Into the pending block: the coefficients (27)(25) of each kind of partials, and what all of them decay by."""
     cdef Py_ssize_t begin, k
-    cdef Py_ssize_t n = net.n_partials
+    cdef Py_ssize_t n = net.shape.n_partials
     cdef Py_ssize_t place = st.n_pending * n
     cdef lanes row
     for k in range(vectors(n)):
         begin = k * LANES
         row = picked(coef, 1, net.cell_of + begin) * load(net.is_partial + begin)
         row = row + picked(coef + 1, 1, net.cell_of + begin) * load(net.is_partial + n + begin)
-        if net.lane_forget >= 0:
+        if net.shape.lane_forget >= 0:
             row = row + picked(coef + 2, 1, net.cell_of + begin) * load(net.is_partial + 2 * n + begin)
             store(st.decay_block + place + begin, picked(y_f, 1, net.cell_of + begin))
         store(st.coef_block + place + begin, row)
@@ -29,7 +29,7 @@ cdef inline void squash_in_registers(const Net* net, State* st, lanes* act, int 
     """
     cdef Py_ssize_t i, m
     cdef Py_ssize_t n = width * LANES
-    cdef Py_ssize_t n_cells = net.n_cells
+    cdef Py_ssize_t n_cells = net.shape.n_cells
     cdef const real* w = net.w
     cdef const real* w_cells
     cdef lanes acc[2]
@@ -37,19 +37,19 @@ cdef inline void squash_in_registers(const Net* net, State* st, lanes* act, int 
     for i in range(width):
         acc[i] = load(w + st.symbol * n + i * LANES) if st.symbol >= 0 else splat(0)
         more[i] = splat(0)
-    if net.bias_source >= 0:
+    if net.shape.bias_source >= 0:
         for i in range(width):
-            acc[i] = acc[i] + load(w + net.bias_source * n + i * LANES)
+            acc[i] = acc[i] + load(w + net.shape.bias_source * n + i * LANES)
     if st.symbol < 0:
-        add_rows(w, n, st.z, net.n_inputs, acc, width)
-    if net.recurrent:
-        w += net.n_inputs * n
-        add_rows(w, n, st.act, net.n_hidden, acc, width)
-        w += net.n_hidden * n
+        add_rows(w, n, st.z, net.shape.n_inputs, acc, width)
+    if net.shape.recurrent:
+        w += net.shape.n_inputs * n
+        add_rows(w, n, st.act, net.shape.n_hidden, acc, width)
+        w += net.shape.n_hidden * n
         w_cells = w
         w += n_cells * n
-        if net.gate_sources:
-            add_rows(w, n, st.act + net.lane_in, net.n_units - net.lane_in, acc, width)
+        if net.shape.gate_sources:
+            add_rows(w, n, st.act + net.shape.lane_in, net.shape.n_units - net.shape.lane_in, acc, width)
         for m in range(n_cells // 2):
             for i in range(width):
                 acc[i] = acc[i] + load(w_cells + 2 * m * n + i * LANES) * splat(st.y_c[2 * m])
@@ -72,19 +72,19 @@ cdef inline bint update_in_registers(const Net* net, State* st, const lanes* act
     cdef lanes y_f = one
     cdef lanes y_out, h, y_c
     cdef lanes s = load(st.s_c) * load(net.is_cell)  # lanes without a cell must not grow until they are squashed slowly
-    coef[0] = y_in * slope(g, net.squash + net.lane_cell, n)
+    coef[0] = y_in * slope(g, net.squash + net.shape.lane_cell, n)
     coef[1] = g * (y_in * (one - y_in))
-    if net.lane_forget >= 0:
+    if net.shape.lane_forget >= 0:
         y_f = picked(act, width, net.lane_of + 3 * ROW_LANES)
         coef[2] = s * (y_f * (one - y_f))
         s = s * y_f
     s = s + y_in * g
     store(st.s_c, s)
-    h = s if net.h_is_identity else squash(s, net.squash_h, ROW_LANES)
+    h = s if net.shape.h_is_identity else squash(s, net.squash_h, ROW_LANES)
     y_c = h
-    if net.lane_out >= 0:
+    if net.shape.lane_out >= 0:
         y_out = picked(act, width, net.lane_of + 2 * ROW_LANES)
-        store(st.gates + net.n_cell_lanes, y_out)
+        store(st.gates + net.shape.n_cell_lanes, y_out)
         y_c = h * y_out
     store(st.y_c, y_c)
     store(st.h, h)
@@ -121,7 +121,7 @@ cdef inline void change_hidden_weights_in_registers(
     e_s[0] = picked(e_s, 1, net.cell_of)
     for k in range(depth):
         coef[k] = load(st.coef_block + k * LANES) if pending else splat(0)
-        decay[k] = load(st.decay_block + k * LANES) if pending and net.lane_forget >= 0 else splat(1)
+        decay[k] = load(st.decay_block + k * LANES) if pending and net.shape.lane_forget >= 0 else splat(1)
     for i in range(width):
         e[i] = load(st.e + i * LANES)
     for r in range(st.n_rows):
@@ -134,11 +134,11 @@ cdef inline void change_hidden_weights_in_registers(
             products[k] = products[k] * e_s[k]
         for i in range(width):
             sums[i] = e[i] * z_m
-        for p in range(net.block_places):
+        for p in range(net.shape.block_places):
             for i in range(width):
                 k = p * n + i * LANES
                 sums[i] = sums[i] + picked(products, depth, net.sum_of + k) * load(net.is_summed + k)
-        if m == net.bias_source:
+        if m == net.shape.bias_source:
             for i in range(width):
                 sums[i] = sums[i] * load(net.has_bias + i * LANES)
         w = net.w + m * n

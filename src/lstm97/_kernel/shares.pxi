@@ -222,8 +222,8 @@ cdef bint end_shares(const Net* net, Training* training) noexcept nogil:
             return False
         for k in range(sums.n_symbols if training.n_shares > 1 else 0):
             list_symbol(&training.total, sums.symbols[k])
-    training.n_rows = net.n_sources + net.n_out_sources
-    training.n_rows -= (1 + net.input_to_output) * (net.n_inputs - n_input_rows(net, training))
+    training.n_rows = net.shape.n_sources + net.shape.n_out_sources
+    training.n_rows -= (1 + net.shape.input_to_output) * (net.shape.n_inputs - n_input_rows(net, training))
     return True
 
 
@@ -239,7 +239,7 @@ cdef bint lead_sums(Net* net, Training* training, int task) noexcept nogil:
     """A round that goes through the rows of weights; returns whether all weights are finite."""
     cdef Py_ssize_t i
     cdef Py_ssize_t budget = PY_SSIZE_T_MAX
-    cdef Py_ssize_t n_reals = training.n_rows * net.n_lanes
+    cdef Py_ssize_t n_reals = training.n_rows * net.shape.n_lanes
     cdef Py_ssize_t n_items = min(MOST_PARTS, n_reals // WORTH_A_ROUND if training.worth_sharing else n_reals)
     cdef bint is_alone = n_items < 2 or not training.is_shared
     cdef bint is_finite = True

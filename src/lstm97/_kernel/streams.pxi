@@ -3,7 +3,7 @@
 cdef void forget_partials(const Net* net, State* st) noexcept nogil:
     """Partials to zero, in the rows that may have any; a state that did not learn since has none."""
     cdef Py_ssize_t i
-    cdef Py_ssize_t n = net.n_partials
+    cdef Py_ssize_t n = net.shape.n_partials
     for i in range(st.n_rows):
         memset(st.ds_dw + st.rows[i] * n, 0, n * sizeof(real))
     forget_pending(net, st)
@@ -12,7 +12,7 @@ cdef void forget_partials(const Net* net, State* st) noexcept nogil:
 cdef void forget_pending(const Net* net, State* st) noexcept nogil:
     """No pending steps, no inputs seen: for a state whose partials are zero."""
     cdef Py_ssize_t i
-    cdef Py_ssize_t n_fixed = net.n_sources - net.n_inputs
+    cdef Py_ssize_t n_fixed = net.shape.n_sources - net.shape.n_inputs
     for i in range(n_fixed, st.n_rows):
         st.is_listed[st.rows[i]] = 0
     st.n_rows = n_fixed
@@ -23,9 +23,9 @@ cdef void forget_pending(const Net* net, State* st) noexcept nogil:
 
 cdef void forget_activations(const Net* net, State* st) noexcept nogil:
     """Activations and cell states to zero."""
-    memset(st.act, 0, net.n_lanes * sizeof(real))
-    memset(st.y_c, 0, net.n_cell_lanes * sizeof(real))
-    memset(st.s_c, 0, net.n_cell_lanes * sizeof(real))
+    memset(st.act, 0, net.shape.n_lanes * sizeof(real))
+    memset(st.y_c, 0, net.shape.n_cell_lanes * sizeof(real))
+    memset(st.s_c, 0, net.shape.n_cell_lanes * sizeof(real))
 
 
 cdef void reset(const Net* net, State* st) noexcept nogil:
@@ -38,7 +38,7 @@ cdef void measure(const Net* net, const State* st, Tally* tally) noexcept nogil:
     """Add this error signal's |t_k - y_k| to the sequence's sum and maximum."""
     cdef Py_ssize_t k
     cdef double error
-    for k in range(net.n_outputs):
+    for k in range(net.shape.n_outputs):
         error = <double> st.target[k] - <double> st.y[k]
         if error < 0:
             error = -error
@@ -52,7 +52,7 @@ cdef void end_sequence(const Net* net, Plan* plan, const Tally* tally) noexcept 
     """Write down the sequence's mean error, judge the stop rule, go on to the next."""
     cdef double error = NAN
     if tally.n_signals:
-        error = tally.error_sum / (tally.n_signals * net.n_outputs)
+        error = tally.error_sum / (tally.n_signals * net.shape.n_outputs)
         if plan.rule != NULL and rule_holds(plan.rule, error, tally.error_max > plan.rule.tolerance):
             plan.stopped = True
     plan.errors[plan.position] = error
@@ -71,25 +71,25 @@ cdef inline const real* find_target(
         row = i
     if chunk.classes != NULL:
         klass[0] = chunk.classes[row]
-    return chunk.targets + row * net.n_outputs if chunk.targets != NULL else NULL
+    return chunk.targets + row * net.shape.n_outputs if chunk.targets != NULL else NULL
 
 
 cdef void record_step(const Net* net, const State* st, real** records, Py_ssize_t t) noexcept nogil:
     """Copy what was asked for: cell_state, cell, input_gate, output_gate, forget_gate, hidden."""
-    cdef Py_ssize_t n_cells = net.n_cells
-    cdef Py_ssize_t n_blocks = net.n_blocks
+    cdef Py_ssize_t n_cells = net.shape.n_cells
+    cdef Py_ssize_t n_blocks = net.shape.n_blocks
     if records[0] != NULL:
         memcpy(records[0] + t * n_cells, st.s_c, n_cells * sizeof(real))
     if records[1] != NULL:
         memcpy(records[1] + t * n_cells, st.y_c, n_cells * sizeof(real))
     if records[2] != NULL:
-        memcpy(records[2] + t * n_blocks, st.act + net.lane_in, n_blocks * sizeof(real))
+        memcpy(records[2] + t * n_blocks, st.act + net.shape.lane_in, n_blocks * sizeof(real))
     if records[3] != NULL:
-        memcpy(records[3] + t * n_blocks, st.act + net.lane_out, n_blocks * sizeof(real))
+        memcpy(records[3] + t * n_blocks, st.act + net.shape.lane_out, n_blocks * sizeof(real))
     if records[4] != NULL:
-        memcpy(records[4] + t * n_blocks, st.act + net.lane_forget, n_blocks * sizeof(real))
+        memcpy(records[4] + t * n_blocks, st.act + net.shape.lane_forget, n_blocks * sizeof(real))
     if records[5] != NULL:
-        memcpy(records[5] + t * net.n_hidden, st.act, net.n_hidden * sizeof(real))
+        memcpy(records[5] + t * net.shape.n_hidden, st.act, net.shape.n_hidden * sizeof(real))
 
 
 cdef void run(
@@ -112,7 +112,7 @@ cdef void run(
         if not compute_outputs(net, st):
             report.status = OUTPUT_NOT_FINITE
             return
-        memcpy(outputs + t * net.n_outputs, st.y, net.n_outputs * sizeof(real))
+        memcpy(outputs + t * net.shape.n_outputs, st.y, net.shape.n_outputs * sizeof(real))
         if records != NULL:
             record_step(net, st, records, t)
     report.status = OK
@@ -126,11 +126,11 @@ cdef void learn(
     cdef Py_ssize_t t, klass
     cdef const real* target
     for t in range(begin, end):
-        target = chunk.targets + t * net.n_outputs if chunk.targets != NULL else NULL
+        target = chunk.targets + t * net.shape.n_outputs if chunk.targets != NULL else NULL
         klass = chunk.classes[t] if chunk.classes != NULL else -1
         report.step = t
         report.status = learn_step(
-            net, st, chunk, t, target, klass, alpha, outputs + t * net.n_outputs, NULL
+            net, st, chunk, t, target, klass, alpha, outputs + t * net.shape.n_outputs, NULL
         )
         if report.status != OK:
             return

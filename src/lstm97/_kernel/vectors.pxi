@@ -134,10 +134,10 @@ cdef inline void put_block_sums(const Net* net, real* to, const real* a, const r
     """to_j = sum over the cells v of block j of a_v b_v."""
     cdef Py_ssize_t v
     cdef real total = 0
-    if net.single_cells:
-        put_product(to, a, b, net.n_cells)
+    if net.shape.single_cells:
+        put_product(to, a, b, net.shape.n_cells)
         return
-    for v in range(net.n_cells):  # one loop without branches: the sum so far is dropped where a block begins
+    for v in range(net.shape.n_cells):  # one loop without branches: the sum so far is dropped where a block begins
         total = total * net.is_continued[v] + a[v] * b[v]
         to[net.block_of[v]] = total
 
