@@ -4,7 +4,7 @@
  */
 #include <stddef.h>
 
-#include "_lanes.h"
+#include "_kernel/lanes.h"
 
 #define SIDE 3    /* SIDE x SIDE sums side by side: enough to hide the latency, few enough for 16 registers */
 #define STREAMS 8

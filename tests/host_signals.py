@@ -121,7 +121,7 @@ def whole_calls():
 def main():
     """Do both, and tell."""
     name = sys.argv[1]
-    inside = INSIDE.get(name, {"train"})
+    inside = INSIDE.get(name, {"_portion"})
     told = {"counted": counted(CALLS[name], inside), "ended": ended(CALLS[name], inside)}
     if name == "learn":
         told["whole calls"] = [whole_calls() for _ in range(20)]

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from lstm97._extras import missing
-from lstm97.extend import __version__, integer, show_config, thread_count, usable_cpus
+from lstm97.extend import __version__, build, integer, thread_count, usable_cpus
 
 NAMES = ("threads", "processes", "dask", "mpi")
 
@@ -223,7 +223,7 @@ def give_up(executor: Executor, futures: Iterable[Future[Any]], error: BaseExcep
 
 def this_build() -> list[str]:
     """What the same task must be computed by to come to the same bits: version, build of the loops, kind of CPU."""
-    return [__version__, show_config().build, platform.machine()]
+    return [__version__, build, platform.machine()]
 
 
 def check_build(wanted: list[str]) -> None:

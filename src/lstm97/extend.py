@@ -8,7 +8,7 @@ from __future__ import annotations
 from lstm97._advice import Advice, any_presented
 from lstm97._checks import integer, not_negative, positive
 from lstm97._files import CODES, Header, open_regular, read_arrays, read_header, to_bytes, write_whole
-from lstm97._kernel.builds import show_config
+from lstm97._kernel.builds import build, show_config
 from lstm97._kernel.engine import choose_cpu
 from lstm97._kernel.layout import LANE_ORDER, float_dtype
 from lstm97._threads import available_cpus, thread_count, usable_cpus
@@ -22,6 +22,7 @@ __all__ = [
     "__version__",
     "any_presented",
     "available_cpus",
+    "build",
     "choose_cpu",
     "float_dtype",
     "integer",
