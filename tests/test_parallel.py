@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from topologies import cases, may_lack_targets, packed, random_inputs, random_targets
-from waiting import HANGS
+from waiting import HANGS, until
 
 import lstm97
 from lstm97 import Checkpoint, History, Network, Stop, Topology, _run, options, paper
@@ -153,6 +155,27 @@ def test_fewer_threads_do_where_the_system_gives_no_more():
     with mock.patch.object(crew, "start_new_thread", refuse):
         alone = outcome(ADDING, X, D, batch_size=16, threads=4)
     assert alone == outcome(ADDING, X, D, batch_size=16, threads=4)
+
+
+def start_and_find_no_memory(*arguments):
+    """A thread's start whose caller is not told of it: there was no memory for the thread's number."""
+    _thread.start_new_thread(*arguments)
+    raise MemoryError
+
+
+def start_without_memory(function, arguments):
+    """A thread's start that succeeds, but there is no memory for the thread's first frame."""
+
+
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize("start", [start_and_find_no_memory, start_without_memory])
+def test_threads_of_which_nothing_is_known_are_neither_left_nor_waited_for(start):
+    X, D = np.ones((64, 12, 2)), np.ones((64, 1))
+    before = set(os.listdir("/proc/self/task"))
+    raised = pytest.raises(MemoryError) if start is start_and_find_no_memory else contextlib.nullcontext()
+    with mock.patch.multiple(_crew, start_new_thread=start, LATE=0.1), raised:
+        outcome(ADDING, X, D, batch_size=16, threads=3)
+    until(lambda: set(os.listdir("/proc/self/task")) <= before)
 
 
 def threads_started(**options):

@@ -20,6 +20,9 @@ WORTH_THREADS = 10_000_000
 PATIENCE = 0.001
 """Seconds that the leader waits for a thread to begin."""
 
+LATE = 1.0
+"""Seconds after which a thread that has not begun never will: it has found no memory to begin with."""
+
 WORTH_SHARING = 60_000
 """With less work in a batch it would not pay to share it."""
 
@@ -85,33 +88,41 @@ class Helpers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._process = os.getpid()
-        self._started: list[int] = []
-        self._gone: list[LockType] = []  # of those started, and perhaps of one more
+        self._gone: list[LockType] = []  # of each that may have been started: held until it is gone
+        self._has_begun: list[bool] = []
 
     def come(self, n: int) -> None:
         """Start n threads, or as many as the system gives: fewer do the same."""
+        self._has_begun = [False] * n
         for number in range(1, n + 1):
-            settled, gone = allocate_lock(), allocate_lock()
+            try:
+                settled, gone = allocate_lock(), allocate_lock()
+            except RuntimeError:  # as CPython before 3.13 says that there is no memory
+                break
             settled.acquire()
             gone.acquire()
+            # Noted before it starts: whatever comes then, from a signal's handler or for want of memory, ends it too.
             self._gone.append(gone)
             try:
-                # One call in C: no signal's handler comes between a thread's start and the note that there is one.
-                self._started.extend(map(start_new_thread, (self._help,), ((number, settled, gone),)))
+                start_new_thread(self._help, (number, settled, gone))
             except RuntimeError:
+                gone.release()
                 break
             # It may be waiting for this processor, to leave it; but where everything is busy there is no use in that.
             settled.acquire(timeout=PATIENCE)
 
     def leave(self) -> None:
         """End them, and wait for that; after a fork the child has none."""
-        if self._started and self._process == os.getpid():
+        if self._gone and self._process == os.getpid():
             self._engine.dismiss()
-            for gone in self._gone[: len(self._started)]:
-                gone.acquire()
+            for i, gone in enumerate(self._gone):
+                # One that begins later ends at once.
+                if not gone.acquire(timeout=LATE) and self._has_begun[i]:
+                    gone.acquire()
 
     def _help(self, number: int, settled: LockType, gone: LockType) -> None:
         try:
+            self._has_begun[number - 1] = True
             self._engine.settle_helper(number)
             settled.release()
             self._engine.help(number)

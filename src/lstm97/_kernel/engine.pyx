@@ -23,7 +23,7 @@ from lstm97._kernel.abi cimport (
     Bed, Binding, Chunk, Crew, Kernel, Member, Net, Plan, Report, State, StopRule, Sums, Tally, Training, Worker, real,
     word,
 )
-from lstm97._kernel.stop_window cimport address, give_back_rule, take_rule
+from lstm97._kernel.stop_window cimport address, give_back, take_rule
 
 from lstm97 import sequences
 from lstm97._checks import positive
@@ -871,7 +871,9 @@ cdef class Engine:
         all_sums = zeros(job.n_sums * sizeof(Sums), "uint8")
         job.sums = <Sums*> address(all_sums)
         bind_sums(job.sums, job.n_sums, sums)
-        members = [bind_members(&self.net, &job.workers[i], arrays) for i, arrays in enumerate(workers)]
+        members = []  # not by a comprehension: where one fails to grow, Cython 3.3 gives up its item twice
+        for i, arrays in enumerate(workers):
+            members.append(bind_members(&self.net, &job.workers[i], arrays))
         self.kept += (batch, sums, workers, all_sums, members)
 
     def begin_hogwild(self, list engines):
@@ -955,11 +957,8 @@ cdef class Engine:
         finally:
             with nogil:
                 self.kernel.give_up(&self.net, job)
-            give_back_rule(rule, history)
-            history._sequences += plan.position
-            history._steps += plan.n_steps
-            history._stopped = bool(plan.stopped)
-            self.leave(True)
+            self.leave(True)  # before anything that may find no memory
+            give_back(rule, plan.position, plan.n_steps, plan.stopped, history)
 
 
 cdef class Hold:
@@ -980,7 +979,7 @@ cdef class Hold:
         if self.weights and self.purpose == TRAINING and self.before == FREE:
             give(&self.engine.lock[1], this_thread())
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, error, trace):  # not *_, for which there may be no memory
         if self.weights:
             if self.purpose == TRAINING and self.before == FREE:
                 give(&self.engine.lock[1], 0)

@@ -2,7 +2,7 @@
 # the glue alone would be half of each of its builds.
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from lstm97._kernel.abi cimport StopRule
@@ -30,10 +30,18 @@ cdef inline int take_rule(StopRule* rule, object history) except -1:
     return 0
 
 
-cdef inline int give_back_rule(const StopRule* rule, object history) except -1:
-    """Let the History know how far the rule has come."""
-    window = history._window
+cdef inline int give_back(
+    const StopRule* rule, int64_t n_sequences, int64_t n_steps, bint stopped, object history
+) except -1:
+    """Let the History know what was done, and how far its rule has come: all of it, or without memory nothing."""
+    cdef object window = history._window
+    n_sequences += history._sequences
+    n_steps += history._steps
+    cdef object sequences = n_sequences
+    cdef object steps = n_steps
     if window is not None:
-        window.n_seen, window.n_wrong = rule.n_seen, rule.n_wrong
-        window.error_sum, window.error_rest = rule.error_sum, rule.error_rest
+        window.n_seen, window.n_wrong, window.error_sum, window.error_rest = (
+            rule.n_seen, rule.n_wrong, rule.error_sum, rule.error_rest
+        )
+    history._sequences, history._steps, history._stopped = sequences, steps, stopped
     return 0

@@ -22,7 +22,7 @@ import numpy as np
 
 from lstm97._kernel.abi cimport StopRule
 from lstm97._kernel.stop_rule cimport rule_holds
-from lstm97._kernel.stop_window cimport give_back_rule, take_rule
+from lstm97._kernel.stop_window cimport give_back, take_rule
 
 cdef struct Data:
     Py_ssize_t n_inputs, n_hidden, n_outputs
@@ -437,14 +437,14 @@ def enter(history, const double[::1] errors, const double[::1] worst):
     """
     cdef StopRule rule
     cdef Py_ssize_t i, n = errors.shape[0]
+    cdef bint stopped = history._stopped
     take_rule(&rule, history)
     if rule.window:
         for i in range(n):
             if not isnan(errors[i]) and rule_holds(&rule, errors[i], not worst[i] <= rule.tolerance):
                 n = i + 1
-                history._stopped = True
+                stopped = True
                 break
-    give_back_rule(&rule, history)
     history._room(n)[:] = errors[:n]
-    history._sequences += n
+    give_back(&rule, n, 0, stopped, history)
     return n

@@ -26,7 +26,7 @@ import numpy as np
 
 from lstm97._kernel.abi cimport StopRule
 from lstm97._kernel.stop_rule cimport rule_holds
-from lstm97._kernel.stop_window cimport give_back_rule, take_rule
+from lstm97._kernel.stop_window cimport give_back, take_rule
 
 cdef enum:
     LOGISTIC
@@ -665,6 +665,7 @@ cdef class Loops:
         """Make the rings, or longer ones that hold the same: none goes round before it is as long as it gets."""
         cdef Net* net = &self.net
         cdef list arrays = []
+        cdef Py_ssize_t n_old = len(past)
         cdef int32_t[::1] symbols = np.zeros(capacity, np.int32)
         cdef double* past_x = zeros(capacity * net.n_inputs, arrays)
         cdef double* past_y = zeros(capacity * net.n_units, arrays)
@@ -675,9 +676,11 @@ cdef class Loops:
             memcpy(past_x, st.past_x, n * net.n_inputs * sizeof(double))
             memcpy(past_y, st.past_y, n * net.n_units * sizeof(double))
             memcpy(past_injected, st.past_injected, n * net.n_units * sizeof(double))
+        # New arrays are kept before they are pointed at, and old ones until they are not: there may be no memory for it.
+        past.extend([symbols, *arrays])
         st.past_symbol, st.past_x, st.past_y, st.past_injected = &symbols[0], past_x, past_y, past_injected
         st.capacity = capacity
-        past[:] = [*arrays, symbols]
+        del past[:n_old]
 
     cdef int ensure_capacity(self, State* st, list past, int64_t n_steps) except -1:
         """Have room for so many steps since the reset, or as many as errors go back and one more."""
@@ -689,7 +692,10 @@ cdef class Loops:
     @property
     def n_bytes(self):
         """Memory of weights and states."""
-        return sum([array.nbytes for array in [*self.arrays, *self.stream_past, *self.sequence_past]])
+        cdef Py_ssize_t total = 0
+        for array in [*self.arrays, *self.stream_past, *self.sequence_past]:  # see begin_batches in _engine.pyx
+            total += array.nbytes
+        return total
 
     def reset(self):
         reset(&self.net, &self.stream)
@@ -816,10 +822,7 @@ cdef class Loops:
                 PyErr_CheckSignals()
         finally:
             forget_sums(net)
-            give_back_rule(&rule, history)
-            history._sequences += max(place, 0)
-            history._steps += n_steps
-            history._stopped = bool(stopped)
+            give_back(&rule, max(place, 0), n_steps, stopped, history)
         if not finite:
             raise_not_finite(i)
 
@@ -942,10 +945,7 @@ cdef class PairLoops:
                         cost += low.n_sources
                 PyErr_CheckSignals()
         finally:
-            give_back_rule(&rule, history)
-            history._sequences += max(place, 0)
-            history._steps += n_steps
-            history._stopped = bool(stopped)
+            give_back(&rule, max(place, 0), n_steps, stopped, history)
         if not finite:
             raise_not_finite(i)
 
