@@ -57,10 +57,10 @@ class Run:
         try:
             while progress.epoch < self._options.epochs and not (progress.ended or done._is_asked_to_end):
                 self._epoch(progress)
+            progress.save()
         except BaseException as error:
             progress.leave(error)
             raise
-        progress.save()
 
     def _epoch(self, progress: Progress) -> None:
         """Train on what is left of an epoch, unless the stop rule, the callback or somebody else ends it."""
