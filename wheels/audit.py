@@ -62,13 +62,21 @@ def suffix(wheel: Path) -> str:
 
 
 def audit_module(content: bytes, what: str) -> None:
-    """No debug information, nothing of the machine that built it, no library that is not on every Linux."""
+    """No debug information, nothing of the machine that built it, no library that is not on every Linux.
+
+    Loaded, it has no address that can still be changed, and no executable stack.
+    """
     with tempfile.NamedTemporaryFile(suffix=".so") as file:
         file.write(content)
         file.flush()
-        told = subprocess.check_output(["readelf", "--wide", "--sections", "--dynamic", file.name], text=True)
+        asked = ("--wide", "--sections", "--segments", "--dynamic")
+        told = subprocess.check_output(["readelf", *asked, file.name], text=True)
     assert "(NEEDED)" in told, f"readelf tells nothing of {what}"
     for word in (".debug", ".symtab", "(RPATH)", "(RUNPATH)"):
         assert word not in told, f"{what} has {word}"
     needed = set(re.findall(r"\(NEEDED\) .*\[(.*)\]", told))
     assert needed <= LIBRARIES, f"{what} needs {needed - LIBRARIES}"
+    assert re.search(r"\(FLAGS_1\).*\bNOW\b", told), f"{what} finds addresses when it is called"
+    assert "GNU_RELRO" in told, f"{what} has addresses that can be changed"
+    (stack,) = re.findall(r"GNU_STACK(?: +0x[0-9a-f]+){5} (...) ", told)
+    assert stack == "RW ", f"{what} has an executable stack"
