@@ -676,7 +676,7 @@ cdef class Loops:
             memcpy(past_x, st.past_x, n * net.n_inputs * sizeof(double))
             memcpy(past_y, st.past_y, n * net.n_units * sizeof(double))
             memcpy(past_injected, st.past_injected, n * net.n_units * sizeof(double))
-        # New arrays are kept before they are pointed at, and old ones until they are not: there may be no memory for it.
+        # New arrays are kept before they are pointed at, and old ones until they are not: that may need memory.
         past.extend([symbols, *arrays])
         st.past_symbol, st.past_x, st.past_y, st.past_injected = &symbols[0], past_x, past_y, past_injected
         st.capacity = capacity
