@@ -388,6 +388,21 @@ def test_a_dask_scheduler_that_dies_is_told(tmp_path, cluster):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cluster", [{"DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": "1s"}], indirect=True)
+def test_a_dask_cluster_without_workers_is_waited_for_as_long_as_its_scheduler_is_told(cluster):
+    def work():
+        with open_executor("dask", scheduler=cluster.address) as executor:
+            futures = [executor.submit(time.sleep, HANGS) for _ in range(3)]
+            until(lambda: sum(map(len, cluster.client.processing().values())) >= 2)
+            for worker in cluster.workers.values():
+                worker.kill()
+            futures[0].result()
+
+    with pytest.raises(BrokenExecutor, match="no worker for longer than its scheduler's no-workers-timeout"):
+        work()
+
+
+@pytest.mark.slow
 def test_what_another_dask_client_cancels_is_told(cluster):
     def wait():
         with open_executor("dask", scheduler=cluster.address) as executor:

@@ -61,6 +61,10 @@ def open_executor(name: str, *, jobs: int | None = None, scheduler: str | None =
 
     Notes
     -----
+    Dask waits for a worker as long as there is none, also where the only one has died, because another may come. How
+    long it waits is a setting of its scheduler, ``distributed.scheduler.no-workers-timeout``; how many workers may die
+    with the same task is another, ``distributed.scheduler.allowed-failures``, by default 3.
+
     When an exception leaves the block, nothing else is begun. What runs in threads and on MPI is waited for, what runs
     on Dask goes on for nothing; processes are ended at once, as they are when this one dies.
     """
@@ -165,6 +169,8 @@ def _end_process(reader: Connection) -> None:
 def _dask(scheduler: str | None) -> Iterator[Executor]:
     """The workers of a Dask cluster."""
     distributed = _package("distributed", "dask")
+    names = ("NoWorkerError", "NoValidWorkerError")  # which older versions lack
+    no_worker = tuple(getattr(distributed.scheduler, name) for name in names if hasattr(distributed.scheduler, name))
     with distributed.Client(scheduler, set_as_default=False) as client:
         try:
             # Not pure: what the same program failed at before is tried again, and nobody else's results are taken.
@@ -176,6 +182,10 @@ def _dask(scheduler: str | None) -> Iterator[Executor]:
             ) from error
         except CancelledError as error:
             raise BrokenExecutor("Dask has cancelled a task: its scheduler is gone, or was told to") from error
+        except no_worker as error:
+            raise BrokenExecutor(
+                "Dask has given up a task: it has had no worker for longer than its scheduler's no-workers-timeout"
+            ) from error
 
 
 def _mpi() -> Iterator[Executor]:
