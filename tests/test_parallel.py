@@ -173,7 +173,7 @@ def test_threads_of_which_nothing_is_known_are_neither_left_nor_waited_for(start
     X, D = np.ones((64, 12, 2)), np.ones((64, 1))
     before = set(os.listdir("/proc/self/task"))
     raised = pytest.raises(MemoryError) if start is start_and_find_no_memory else contextlib.nullcontext()
-    with mock.patch.multiple(_crew, start_new_thread=start, LATE=0.1), raised:
+    with mock.patch.multiple(crew, start_new_thread=start, LATE=0.1), raised:
         outcome(ADDING, X, D, batch_size=16, threads=3)
     until(lambda: set(os.listdir("/proc/self/task")) <= before)
 
