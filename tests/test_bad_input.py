@@ -7,9 +7,12 @@ import pytest
 
 import lstm97
 from lstm97 import Network, Sequences, Stop, Topology, predict, train
+from lstm97.methods import BPTT, RecurrentTopology
 
 X = np.ones((3, 2))
 NAN, INF = np.nan, np.inf
+NOTHING = Sequences(np.empty((0, 3)), [0])
+LEARNER = BPTT(RecurrentTopology(n_inputs=1, n_outputs=1, n_hidden=1))
 
 
 # what is called, the exception, words its message must have
@@ -91,6 +94,8 @@ MANY = [
     (lambda net: train(net, [X, X[:, :1]], [[1.0], [1.0]]), ValueError, r"inputs\[1\] has shape \(3, 1\), expected"),
     (lambda net: train(net, [X[:, :1]], [[1]]), ValueError, r"inputs\[0\] has shape \(3, 1\), expected \(n_steps, 2\)"),
     (lambda net: train(net, [X, [0, 1]], [[1.0], [1.0]]), ValueError, r"inputs\[1\] has shape \(2,\), expected"),
+    (lambda net: train(net, NOTHING, []), ValueError, r"inputs has shape \(0, 3\), expected \(n_steps, 2\)"),
+    (lambda net: predict(net, NOTHING), ValueError, r"inputs has shape \(0, 3\), expected \(n_steps, 2\)"),
     (lambda net: train(net, [], []), ValueError, "inputs has no sequences"),
     (lambda net: train(net, np.empty((0, 3, 2)), np.empty((0, 1))), ValueError, "inputs has no sequences"),
     (lambda net: train(net, None, [[1.0]]), TypeError, "inputs must be a list of arrays, a 3-D array or a Sequences"),
@@ -181,6 +186,32 @@ def test_a_refused_call_changes_no_history_and_draws_nothing():
         train(net, [X], [[0.5]], learning_rate=-1, order=rng, history=history)
     assert history.stopped
     assert rng.integers(1000) == np.random.default_rng(0).integers(1000)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda net: net.learn([1e-300, 1], [1e-300]),
+        lambda net: net.peek([1e-300, 1]),
+        lambda net: net.learn_run([[1e-300, 1]], [[1e-300]]),
+        lambda net: net.run([[1e-300, 1]]),
+        lambda net: train(net, [[[1e-300, 1]]], [[1e-300]]),
+        lambda net: train(net, [[[1e-300, 1]]], [[1e-300]], 1e-30),
+        lambda net: predict(net, np.full((1, 1, 2), 1e-300)),
+        lambda net: Sequences.pack([[[1e-300]]], "float32"),
+        lambda net: setattr(net, "parameters", np.full(93, 1e-300)),
+        lambda net: setattr(net, "weights", {"cell": 1e-300}),
+        lambda net: Network(Topology(2, 1), "float32", init_range=1e-40, input_gate_bias=1e-300),
+        lambda net: net.with_block(init_range=1e-40, outgoing_range=1e-40, output_gate_bias=1e-300),
+        lambda net: setattr(LEARNER, "parameters", LEARNER.parameters * np.longdouble("1e-400")),
+    ],
+)
+@pytest.mark.parametrize("errors", ["raise", "warn"])
+def test_numbers_too_small_for_the_dtype_are_zeros_however_numpy_is_set(errors, call):
+    """NumPy's settings are the user's, who may have it raise or warn of every underflow."""
+    net = Network(Topology(2, 1), dtype="float32", seed=1)
+    with np.errstate(all=errors):
+        call(net)
 
 
 def test_a_learning_rate_the_dtype_cannot_hold_is_refused():

@@ -189,7 +189,7 @@ class Weights(dict[Any, Array]):
         view = self[kind]
         name = f"weights[{kind!r}]"
         array = as_numbers(name, values)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             array = array.astype(view.dtype)
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite in {view.dtype}")
@@ -355,7 +355,7 @@ class Network:
         array = as_numbers("parameters", values)
         if array.shape != (n_weights,):
             raise ValueError(f"parameters has shape {array.shape}, expected ({n_weights},)")
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             array = array.astype(self.dtype)
         if not np.isfinite(array).all():
             raise ValueError(f"parameters must be finite in {self.dtype}")
@@ -733,7 +733,8 @@ class Network:
             for kind, weights in self._weights.items():
                 units = grown.weights[kind][: len(weights)]
                 if outgoing_range is not None:
-                    units[...] = rng.uniform(-outgoing_range, outgoing_range, units.shape)
+                    with np.errstate(all="ignore"):
+                        units[...] = rng.uniform(-outgoing_range, outgoing_range, units.shape)
                 units[:, _kept(self.topology.sources(kind), topology.sources(kind))] = weights
         return grown
 
@@ -827,13 +828,14 @@ def _gate_biases(kind: Kind, bias: ArrayLike, topology: Topology, dtype: np.dtyp
         raise TypeError(f"{name} must be a number or one per block, got {bias!r}")
     if values.shape not in ((), (n,)):
         raise ValueError(f"{name} has shape {values.shape}, expected a number or shape ({n},)")
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         values = values.astype(np.float64)
+        rounded = values.astype(dtype)
     if not np.isfinite(values).all():
         raise ValueError(f"{name} must be finite, got {bias!r}")
     if np.abs(values).max(initial=0) > float(np.finfo(dtype).max):
         raise ValueError(f"{name} is {bias!r}, which {dtype} can't hold")
-    return np.broadcast_to(values, (n,))
+    return np.broadcast_to(rounded, (n,))
 
 
 def _kept(before: dict[str, int], now: dict[str, int]) -> list[int]:

@@ -160,7 +160,7 @@ class Sequences:
                     )
         offsets = np.cumsum([0, *map(len, arrays)])
         # What does not fit the dtype becomes infinite, and is refused as such.
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             values = np.concatenate([array for array in arrays if len(array)] or arrays)
             return cls(values if symbols else values.astype(_float_dtype(values, dtype), copy=False), offsets)
 
@@ -176,7 +176,7 @@ class Sequences:
         if not len(array) and not may_be_none:
             raise ValueError(f"{name} has no sequences")
         offsets = np.arange(len(array) + 1) * array.shape[1]
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             values = array.reshape(offsets[-1], *array.shape[2:])
             return cls(values if symbols else values.astype(_float_dtype(values, dtype), copy=False), offsets)
 
@@ -339,9 +339,7 @@ def as_sequences(inputs: object, layout: Shaped, *, may_be_none: bool = False) -
         if not isinstance(inputs, Sequences):
             _refuse_either("inputs", packed, n_inputs)
         return packed
-    if packed.values.shape[1] != n_inputs:
-        first = packed[0].shape
-        raise ValueError(f"inputs[0] has shape {first}, expected (n_steps, {n_inputs})")
+    _check_width("inputs", packed, n_inputs)
     if packed.values.dtype != layout.dtype:
         packed = Sequences(_cast(packed.values, layout.dtype), packed.offsets)
     _finite("inputs", packed.values, packed)
@@ -372,8 +370,8 @@ def as_targets(targets: object, inputs: Sequences, layout: Shaped) -> tuple[Arra
         if steps.is_symbols and not isinstance(targets, Sequences):
             _refuse_either("targets", steps, n_outputs)
         rows: Array = steps.values
-        if not steps.is_symbols and rows.shape[1] != n_outputs:
-            raise ValueError(f"targets[0] has shape {steps[0].shape}, expected (n_steps, {n_outputs})")
+        if not steps.is_symbols:
+            _check_width("targets", steps, n_outputs)
     else:
         _same_number(len(per_sequence), len(inputs))
         rows = per_sequence
@@ -417,6 +415,13 @@ def _one_per_sequence(targets: object, n_outputs: int) -> Array | None:
         f"targets has shape {array.shape}, expected (n_sequences, {n_outputs}), or one row per step: a list of "
         f"(n_steps, {n_outputs})"
     )
+
+
+def _check_width(name: str, packed: Sequences, n: int) -> None:
+    """Refuse rows of other than n numbers, in the first sequence or, where there is none, in what there would be."""
+    if packed.values.shape[1] != n:
+        which, rows = (f"{name}[0]", packed[0]) if len(packed) else (name, packed.values)
+        raise ValueError(f"{which} has shape {rows.shape}, expected (n_steps, {n})")
 
 
 def _same_number(n_targets: int, n_inputs: int) -> None:
@@ -539,7 +544,7 @@ def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
     """The array in a dtype, contiguous and aligned; itself if it is so already."""
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array.view(dtype)  # the same byte order may be told in another way, which buffers would tell too
-    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite, and is refused as such
+    with np.errstate(all="ignore"):  # what does not fit becomes infinite, and is refused as such
         return np.require(array, dtype, ["C", "A"])
 
 
@@ -597,7 +602,7 @@ def _check_numbers(name: str, numbers: Array, low: int, n: int, sequences: Seque
 
 def _all_finite(rows: Array) -> bool:
     """Whether all numbers are finite; without another array as large as this, unless their sum is not finite."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         total = rows.sum()
     return bool(np.isfinite(total) or np.isfinite(rows).all())
 

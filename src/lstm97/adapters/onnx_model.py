@@ -116,7 +116,7 @@ def export_onnx(
 
 def _weights(net: Network, dtype: np.dtype[Any]) -> dict[Kind, Array]:
     """Copies of the weights in the model's dtype."""
-    with net._engine.hold(weights=True, state=False), np.errstate(over="ignore", invalid="ignore"):
+    with net._engine.hold(weights=True, state=False), np.errstate(all="ignore"):
         weights = {kind: view.astype(dtype) for kind, view in net.weights.items()}
     for kind, values in weights.items():
         if not np.isfinite(values).all():

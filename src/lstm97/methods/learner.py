@@ -105,7 +105,9 @@ class Learner(ABC):
 
     @parameters.setter
     def parameters(self, values: ArrayLike) -> None:
-        array = as_numbers("parameters", values).astype(np.float64)
+        array = as_numbers("parameters", values)
+        with np.errstate(all="ignore"):
+            array = array.astype(np.float64)
         n = sum(weights.size for weights in self.weights.values())
         if array.shape != (n,):
             raise ValueError(f"parameters has shape {array.shape}, expected ({n},)")
