@@ -4,40 +4,27 @@ Each file is one of a corpus, mutated once or several times: its tensors, its JS
 Loading it may raise ValueError and nothing else; so may `train`, which resumes from those that were checkpoints. A
 network that loads is then used hard, which may raise only what a user may expect, and its own file has to load again.
 
-File INDEX depends on seed and index alone: ``--only INDEX`` repeats it here and shows the traceback. Otherwise the work
-is done in a child, so that a crash, a hang or a sanitizer's verdict is a finding too. The exit code tells of findings.
+How files are numbered and findings repeated: see fuzzing.py.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import mmap
-import os
 import pickle
 import re
-import resource
-import signal
 import struct
-import sys
-import tempfile
-import time
-import traceback
-import warnings
 from contextlib import suppress
 from copy import deepcopy
-from pathlib import Path
 from typing import NamedTuple
 
+import fuzzing
 import numpy as np
+from fuzzing import one
 
 import lstm97
 from lstm97 import Checkpoint, Network, Stop, Topology
 from lstm97.network import network_from_bytes, network_to_bytes
 
-MAX_CRASHES = 20
-SECONDS_PER_FILE = 60
-MEMORY = 2**29  # more than any of these files may take
 JSON_IN_METADATA = ("topology", "state", "training")
 NUMPY_TYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U8": "u1"}
 
@@ -191,11 +178,6 @@ VALUES = (
     *([], {}, [[]], [0], [1], [1, 1, 1], [2, 2], [0] * 700, {"state": 1}),
 )
 SQUASHES = ("logistic", "centered", "centered2", "tanh", "identity")
-
-
-def one(rng, items):
-    """One of these."""
-    return items[rng.integers(len(items))]
 
 
 def change(rng, node):
@@ -447,107 +429,34 @@ def save_and_load(net):
 
 # ---- the run ----
 
-REFUSED, LOADED, FOUND = range(3)
-
-
-class Tally:
-    """What the child counts where its parent sees it, whatever becomes of the child."""
-
-    def __init__(self):
-        shared = np.frombuffer(mmap.mmap(-1, 8 * (5 + len(KINDS))), np.int64)
-        self.place, self.growth, self.outcomes, self.kinds = shared[:1], shared[1:2], shared[2:5], shared[5:]
-
-
-def fuzz(seed, indices, cases, folder, tally):
-    """Try these files; findings go to a file, as JSON."""
-    begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for index in indices:
-        tally.place[0] = index
-        signal.alarm(SECONDS_PER_FILE)
-        rng, case, kinds, data = mutated(seed, index, cases)
-        tally.kinds[kinds] += 1
-        try:
-            net = load(case, folder / "file", data, index % 50 == 0)
-            if net is not None:
-                use(net, rng)
-        except Exception as error:
-            traceback.print_exc()
-            tally.outcomes[FOUND] += 1
-            note(folder, index, repr(error), [KINDS[kind] for kind in kinds])
-        else:
-            tally.outcomes[REFUSED if net is None else LOADED] += 1
-        tally.growth[0] = max(tally.growth[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin)
-        if (index + 1) % 10000 == 0:
-            print(f"{index + 1} files, {tally.outcomes[FOUND]} findings", file=sys.stderr, flush=True)
-    signal.alarm(0)
-
-
-def note(folder, index, error, kinds=()):
-    """Keep a finding."""
-    with (folder / "findings").open("a") as file:
-        print(json.dumps({"index": index, "error": error, "kinds": kinds}), file=file)
-
-
-def limit_memory():
-    """Make a large allocation a MemoryError. (The address sanitizer needs far more; it has an option for that.)"""
-    if "libasan" not in os.environ.get("LD_PRELOAD", "") and os.path.exists("/proc/self/statm"):
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
-
-
-def fuzz_in_children(seed, n_files, cases, folder, tally):
-    """Try all files; where a child dies of one, the next child goes on behind it."""
-    begin, crashes = 0, 0
-    while begin < n_files and crashes < MAX_CRASHES:
-        child = os.fork()
-        if child == 0:
-            try:
-                limit_memory()
-                fuzz(seed, range(begin, n_files), cases, folder, tally)
-                os._exit(0)
-            finally:
-                traceback.print_exc()
-                os._exit(1)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code == 0:
-            return
-        crashes, begin = crashes + 1, int(tally.place[0]) + 1
-        tally.outcomes[FOUND] += 1
-        note(folder, begin - 1, f"exit code {code}" if code > 0 else signal.Signals(-code).name)
+OUTCOMES = ("refused", "loaded")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, metavar="INDEX", help="just this file, in this process")
-    parser.add_argument("--json", metavar="FILE", help="write the result there too")
-    options = parser.parse_args()
-    warnings.simplefilter("error")
-    tally, begin = Tally(), time.perf_counter()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as name:
-        folder = Path(name)
+    options = fuzzing.command_line(__doc__, "files", 4000).parse_args()
+    tally = fuzzing.Tally([*OUTCOMES, *KINDS])
+
+    def make_work(folder):
         cases = corpus(folder)
-        if options.only is None:
-            fuzz_in_children(options.seed, options.files, cases, folder, tally)
-        else:
-            fuzz(options.seed, [options.only], cases, folder, tally)
-        notes = folder / "findings"
-        findings = [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
-    result = {
-        "seed": options.seed,
-        "files": int(tally.outcomes.sum()),
-        "refused": int(tally.outcomes[REFUSED]),
-        "loaded": int(tally.outcomes[LOADED]),
-        "mutations": dict(zip(KINDS, tally.kinds.tolist(), strict=True)),
-        "findings": findings,
-        "peak RSS growth in MB": round(int(tally.growth[0]) / 1024, 1),
-        "seconds": round(time.perf_counter() - begin, 1),
-    }
-    print(text := json.dumps(result, indent=1))
-    if options.json:
-        Path(options.json).write_text(text + "\n", encoding="utf-8")
-    sys.exit(bool(findings))
+
+        def work(index):
+            rng, case, kinds, data = mutated(options.seed, index, cases)
+            for kind in kinds:
+                tally.add(KINDS[kind])
+            try:
+                net = load(case, folder / "file", data, index % 50 == 0)
+                if net is not None:
+                    use(net, rng)
+            except Exception as error:
+                error.found = {"mutations": [KINDS[kind] for kind in kinds]}
+                raise
+            tally.add("refused" if net is None else "loaded")
+
+        return work
+
+    fuzzing.main(
+        options, "files", tally, make_work, lambda: tally.counts(OUTCOMES) | {"mutations": tally.counts(KINDS)}
+    )
 
 
 if __name__ == "__main__":

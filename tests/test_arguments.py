@@ -14,10 +14,8 @@ import itertools
 import json
 import os
 import re
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, is_dataclass
-from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from operator import attrgetter, or_
@@ -27,6 +25,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from examples import examples
+from hostile import (
+    GUISES,
+    LIES,
+    SCALARS,
+    WITH_ZERO_STRIDE,
+    HostileError,
+    Wrapped,
+    raising,
+    wear,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -141,107 +149,27 @@ def clean(value):
     return np.array(elements, elements.dtype.newbyteorder("="), order="C")
 
 
-# ---- the same elements in many guises ----
-
-
-class Subclass(np.ndarray):
-    pass
-
-
-class Wrapped:
-    """Nothing but an ``__array__``."""
-
-    def __init__(self, elements):
-        self.elements = elements
-
-    def __array__(self, dtype=None, copy=None):
-        return self.elements
-
-
-def misaligned(elements):
-    view = np.ndarray(elements.shape, elements.dtype, np.zeros(elements.nbytes + 1, np.uint8), offset=1)
-    view[...] = elements
-    return view
-
-
-def mapped(elements):
-    with tempfile.TemporaryFile() as file:
-        view = np.memmap(file, elements.dtype, "w+", shape=elements.shape)
-    view[...] = elements
-    return view
-
-
-ARRAYS = {
-    "copy": np.copy,
-    "column-major": np.asfortranarray,
-    "strided": lambda elements: np.repeat(elements, 2, axis=-1)[..., ::2],
-    "backwards": lambda elements: elements[::-1].copy()[::-1],
-    "swapped": lambda elements: elements.astype(elements.dtype.newbyteorder("S")),
-    "named order": lambda elements: elements.view(elements.dtype.newbyteorder("S").newbyteorder("S")),  # "<", not "="
-    "misaligned": misaligned,
-    "mapped": mapped,
-    "read-only": lambda elements: np.broadcast_to(elements, elements.shape),
-    "subclass": lambda elements: elements.view(Subclass),
-    "masked": np.ma.masked_array,
-}
-GUISES = ARRAYS | {
-    "list": np.ndarray.tolist,
-    "array.array": lambda elements: array.array(elements.dtype.char, elements.tolist()),
-    "memoryview": lambda elements: memoryview(elements) if elements.dtype.kind in "buifc" else elements,
-    "wrapped": Wrapped,
-}
-WITH_ZERO_STRIDE = GUISES | {"repeated": lambda elements: np.broadcast_to(elements[:1], elements.shape)}
+# ---- arguments in guises, and anything ----
 
 
 def guised(guise, value):
     """An argument, or each array of a list, in a guise; as it is where there is no such guise."""
 
-    def wear(elements):
-        try:
-            with np.errstate(all="ignore"):
-                return WITH_ZERO_STRIDE[guise](elements) if elements.ndim else elements
-        except (TypeError, ValueError):  # nothing to map, no buffer of dates
-            return elements
-
     def make(world):
         elements = made(value, world)
-        return [wear(each) for each in elements] if isinstance(elements, list) else wear(elements)
+        return [wear(guise, each) for each in elements] if isinstance(elements, list) else wear(guise, elements)
 
     return Made(make, (guise, value))
 
 
-# ---- anything ----
-
-
-class HostileError(Exception):
-    """What an argument raises itself; it may pass through."""
-
-
-def raising(*_, **__):
-    raise HostileError
-
-
-# fmt: off
-LIES = {
-    "__array__": lambda *_, **__: "no array", "__index__": lambda _: "1", "__float__": lambda _: "1.0",
-    "__len__": lambda _: 5, "__iter__": lambda _: 5, "__getitem__": lambda _, i: (0.5, 0.5)[i],
-    "__bool__": lambda _: "yes", "__fspath__": lambda _: 5,
-}
 HOSTILE = (
     *(Made(lambda _, name=name: type("Raising", (), {name: raising})(), name) for name in (*LIES, "__repr__")),
     *(Made(lambda _, name=name: type("Lying", (), {name: LIES[name]})(), name) for name in LIES),
     Made(lambda _: type("Sequence", (), {name: LIES[name] for name in ("__len__", "__getitem__")})()),
     Made(lambda _: type("Growing", (), {"__index__": itertools.count(1).__next__})()),  # another one each time
-    Made(lambda _: (i for i in (1, 2))), Made(lambda _: type("Unhashable", (), {"__hash__": None})()),
+    Made(lambda _: (i for i in (1, 2))),
+    Made(lambda _: type("Unhashable", (), {"__hash__": None})()),
 )
-SCALARS = (
-    None, True, False, -1, 0, 1, 2, 3, 2**63, -(2**63), 10**400, 0.0, -0.0, 0.5, 1e-300, 1e300, np.nan, np.inf, -np.inf,
-    1j, "", "word", "0.1", "nan", "cell", "word\0", "\ud800", "x" * 300, b"", b"0.1", Fraction(1, 3), Decimal("0.1"),
-    date(1997, 11, 15), timedelta(1), ..., int, Network, len, object(), {}, {"cell": 1}, {1, 2}, range(3),
-    np.float16(0.5), np.float32(np.nan), np.longdouble(0.25), np.int8(1), np.uint8(2), np.uint64(2**63), np.bool_(True),
-    np.str_("cell"), np.bytes_(b"1"), np.complex64(1), np.datetime64("1997"), np.timedelta64(1, "s"), np.void(b"abc"),
-)
-# fmt: on
 dtypes = hnp.scalar_dtypes() | hnp.unicode_string_dtypes() | hnp.byte_string_dtypes() | hnp.array_dtypes()
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4) | st.sampled_from([(3,), (2,), (4, 3)])
 arrays = hnp.arrays(dtypes, shapes) | hnp.arrays(object, shapes, elements=st.sampled_from(SCALARS), fill=st.none())
