@@ -187,3 +187,124 @@ def test_a_header_too_deep_to_read(tmp_path):
     header = header_of({"n_inputs": 2, "n_outputs": 1})
     header["__metadata__"]["topology"] = "[" * 500_000
     assert "has no usable header" in refusal(written(tmp_path / "net", header))
+
+
+# ---- attacks: a header that lies, or is not what all readers take it for ----
+
+
+def sets(name, key, value):
+    """What sets a field of a tensor's entry."""
+    return lambda header: header[name].__setitem__(key, value)
+
+
+ENTRIES = {
+    "negative sizes": sets("output", "shape", [-1, -5]),
+    "a truth value as size": sets("output", "shape", [True, 5]),
+    "a size with a point": sets("output", "shape", [1.0, 5]),
+    "a size that is no number": sets("output", "shape", [float("nan"), 5]),
+    "an endless size": sets("output", "shape", [float("inf"), 5]),
+    "sizes whose product is 0 in 64 bits": sets("output", "shape", [2**32, 2**32]),
+    "a size of 65 bits": sets("output", "shape", [2**64 + 1, 5]),
+    "a size of 4000 digits": sets("output", "shape", [10**4000, 5]),
+    "no sizes": sets("output", "shape", []),
+    "a text of sizes": sets("output", "shape", "15"),
+    "sizes by name": sets("output", "shape", {"1": 5}),
+    "tensors over each other": lambda header: header["output"].update(data_offsets=header["cell"]["data_offsets"]),
+    "a tensor partly over another": sets("output", "data_offsets", [696, 736]),
+    "a gap": sets("output", "data_offsets", [705, 745]),
+    "tensors that change places": lambda header: header["input_gate"].update(
+        data_offsets=header["output_gate"]["data_offsets"]
+    ),
+    "a tensor from its end to its beginning": sets("output", "data_offsets", [744, 704]),
+    "a place before the file": sets("output", "data_offsets", [-40, 0]),
+    "a place of 65 bits": sets("output", "data_offsets", [2**64 + 704, 2**64 + 744]),
+    "truth values as places": sets("cell", "data_offsets", [False, 352]),
+    "a place with a point": sets("output", "data_offsets", [704.0, 744.0]),
+    "an endless place": sets("output", "data_offsets", [704, float("inf")]),
+    "a dtype of whole numbers": sets("output", "dtype", "I64"),
+    "a dtype of objects": sets("output", "dtype", "O"),
+    "a list as dtype": sets("output", "dtype", ["F64"]),
+    "one more tensor, of nothing": lambda header: header.update(
+        x={"dtype": "F64", "shape": [0], "data_offsets": [744, 744]}
+    ),
+    "an endless number of inputs": lambda header: header["__metadata__"].update(
+        topology='{"n_inputs": Infinity, "n_outputs": 1}'
+    ),
+    "a number of inputs that is none": lambda header: header["__metadata__"].update(
+        topology='{"n_inputs": NaN, "n_outputs": 1}'
+    ),
+    "1e999 inputs": lambda header: header["__metadata__"].update(topology='{"n_inputs": 1e999, "n_outputs": 1}'),
+    "two numbers of inputs": lambda header: header["__metadata__"].update(
+        topology='{"n_inputs": 3, "n_inputs": 2, "n_outputs": 1}'
+    ),
+    "a topology of too many digits": lambda header: header["__metadata__"].update(topology="9" * 5000),
+    "a program for a topology": lambda header: header["__metadata__"].update(topology="__import__('os').abort()"),
+    "an argument that a topology has not": lambda header: header["__metadata__"].update(
+        topology='{"n_inputs": 2, "n_outputs": 1, "__class__": 1}'
+    ),
+}
+TEXTS = {
+    "a tensor twice": lambda text: text[:-1] + b', "cell": ' + json.dumps({"dtype": "F64"}).encode() + b"}",
+    "metadata twice": lambda text: text[:-1] + b', "__metadata__": {}}',
+    "a version twice": lambda text: text.replace(b'"lstm97_format"', b'"lstm97_format": "2", "lstm97_format"'),
+    "a name twice, once in another spelling": lambda text: text.replace(
+        b'"dtype"', b'"dtype": "F64", "dtyp\\u0065"', 1
+    ),
+    "UTF-16": lambda text: text.decode().encode("utf-16-le"),
+    "UTF-32": lambda text: text.decode().encode("utf-32"),
+    "a byte order mark": lambda text: b"\xef\xbb\xbf" + text,
+    "Latin-1": lambda text: text.replace(b'"lstm97_format"', b'"\xe4": "", "lstm97_format"'),
+    "half a surrogate pair": lambda text: text.replace(b'"lstm97_format"', b'"\xed\xa0\x80": "", "lstm97_format"'),
+    "a quote of two bytes": lambda text: text.replace(b'"lstm97_format"', b'\xc0\xa2lstm97_format"'),
+    "something behind it": lambda text: text + b"x",
+    "another header behind it": lambda text: text + text,
+    "a zero behind it": lambda text: text + b"\0",
+    "a comment": lambda text: b"/**/" + text,
+    "a list": lambda text: b"[" + text + b"]",
+    "nothing": lambda text: b"",
+    "half of it": lambda text: text[: len(text) // 2],
+}
+
+
+def a_header():
+    """What the attacks are on: that of a network, which loads."""
+    header = header_of({"n_inputs": 2, "n_outputs": 1})
+    assert header["output"]["data_offsets"] == [704, 744]
+    return header
+
+
+def test_what_the_attacks_change_loads_as_it_is(tmp_path):
+    assert lstm97.load(written(tmp_path / "net", a_header(), bytes(744))).topology == Topology(2, 1)
+
+
+@pytest.mark.parametrize("attack", ENTRIES)
+def test_headers_that_lie(tmp_path, attack):
+    header = a_header()
+    ENTRIES[attack](header)
+    assert refusal(written(tmp_path / "net", header, bytes(744)))
+
+
+@pytest.mark.parametrize("attack", TEXTS)
+def test_headers_that_are_no_json_or_not_just_one(tmp_path, attack):
+    text = TEXTS[attack](json.dumps(a_header()).encode())
+    assert refusal(written(tmp_path / "net", text, bytes(744)))
+
+
+def test_a_byte_more_and_a_byte_less(tmp_path):
+    for n in (743, 745):
+        assert f"has {n} bytes of data, its header tells of 744" in refusal(
+            written(tmp_path / "net", a_header(), bytes(n))
+        )
+
+
+def test_links_that_go_round_are_no_file(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="symbolic links"):
+        lstm97.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["", "\0", "a\0b"])
+def test_names_of_no_file(name):
+    with pytest.raises((ValueError, FileNotFoundError)):
+        lstm97.load(name)

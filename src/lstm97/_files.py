@@ -89,7 +89,7 @@ def read_header(file: BinaryIO, size: int, what: str, limit: int) -> Header:
     if length > limit:
         raise ValueError(f"{what} has a header of {length} bytes; those of networks have {limit} at most")
     try:
-        entries = json.loads(file.read(length), object_pairs_hook=_without_repetition)
+        entries = decode(file.read(length).decode())
         metadata = entries.pop(_METADATA, {})
         found = {name: Entry(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
         places = {name: _place(entry["data_offsets"]) for name, entry in entries.items()}
@@ -122,6 +122,11 @@ def read_arrays(file: BinaryIO, header: Header, what: str) -> dict[str, Array]:
     return arrays
 
 
+def decode(text: str) -> Any:
+    """What a JSON text says; ValueError if it is none, or if a name comes twice and readers could take either value."""
+    return json.loads(text, object_pairs_hook=_without_repetition)
+
+
 def native(array: Array) -> Array:
     """The same numbers in the machine's byte order, told as buffers tell it; the array itself if it has it."""
     dtype = np.dtype(array.dtype.name)
@@ -129,7 +134,7 @@ def native(array: Array) -> Array:
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; ValueError if a name comes twice, because two readers could take two different values."""
+    """A JSON object, if all its names differ."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name comes twice")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm97._checks import COUNTABLE, integer
-from lstm97._files import CODES, open_regular, read_arrays, read_header
+from lstm97._files import CODES, decode, open_regular, read_arrays, read_header
 from lstm97._kernel.layout import BLOCK, Layout
 from lstm97.history import COUNTS, WINDOW_NUMBERS
 from lstm97.topology import Topology
@@ -100,18 +100,18 @@ def parse(file: BinaryIO, size: int, what: str) -> Contents:
 def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str, Part]]:
     """The network that the metadata tell of, and the tensors that the file must have."""
     try:
-        topology = Topology(**json.loads(metadata["topology"]))
+        topology = Topology(**decode(metadata["topology"]))
         dtype = metadata["dtype"]
         if dtype not in ("float64", "float32"):
             raise ValueError(f"dtype {dtype!r}")
         parts = {kind: Part(dtype, (n, topology.n_sources(kind))) for kind, n in topology.units.items()}
         named = {str(kind): part for kind, part in parts.items()}
         if "state" in metadata:
-            check_numbers(json.loads(metadata["state"]), topology)
+            check_numbers(decode(metadata["state"]), topology)
             layout = Layout(topology, np.dtype(dtype))
             named |= {STATE + name: part for name, part in state_shapes(layout).items()}
         if "training" in metadata:
-            named |= training_parts(json.loads(metadata["training"]))
+            named |= training_parts(decode(metadata["training"]))
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise ValueError(f"{what} has no usable header: {error}") from error
     return topology, dtype, named

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm97._checks import integer, positive
-from lstm97._files import to_bytes, write_whole
+from lstm97._files import decode, to_bytes, write_whole
 from lstm97._format import TRAINING, Contents, as_text, read
 from lstm97.history import COUNTS, WINDOW_NUMBERS, History, Stop
 from lstm97.network import Network, network_of, network_to_bytes
@@ -184,7 +183,7 @@ class Progress:
         self._run[LEFT] = self._standing()
         with contextlib.suppress(OSError, ValueError, MemoryError):  # what ends the call matters more
             contents = read(self._checkpoint.path)
-            numbers = json.loads(contents.metadata["training"])
+            numbers = decode(contents.metadata["training"])
             numbers["run"] |= {LEFT: self._run[LEFT]}
             if isinstance(error, FloatingPointError):
                 numbers["run"]["learning_rate"] = None
@@ -228,7 +227,7 @@ class Progress:
         contents = read(name)
         if "training" not in contents.metadata:
             raise ValueError(f"{name} has a network but no checkpoint of train; give another path")
-        numbers = json.loads(contents.metadata["training"])
+        numbers = decode(contents.metadata["training"])
         wanted = self._run | {"topology": self._net.topology, "dtype": self._net.dtype.name}
         found = numbers["run"] | {"topology": contents.topology, "dtype": contents.dtype}
         places = [found.pop(place) for place in (BEGINS, STANDS, LEFT) if place in found]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lstm97._advice import Advice
 from lstm97._checks import integer, not_negative
-from lstm97._files import to_bytes, write_whole
+from lstm97._files import decode, to_bytes, write_whole
 from lstm97._format import (
     FORMAT,
     HEADER_LIMIT,
@@ -803,7 +802,7 @@ def network_of(contents: Contents, what: str) -> Network:
         raise ValueError(f"{what} has weights that are not finite") from error
     if "state" in contents.metadata:
         try:
-            _put_state(net.state, json.loads(contents.metadata["state"]), contents.group(STATE))
+            _put_state(net.state, decode(contents.metadata["state"]), contents.group(STATE))
         except ValueError as error:
             raise ValueError(f"{what} is damaged: {error}") from error
     return net

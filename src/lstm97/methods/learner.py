@@ -21,6 +21,7 @@ from lstm97.extend import (
     CODES,
     Advice,
     Header,
+    decode,
     open_regular,
     positive,
     read_arrays,
@@ -456,7 +457,7 @@ def _learner(kind: type[Learner], file: BinaryIO, size: int, header: Header, wha
         n_numbers = sum(math.prod(shape) for _, shape in header.entries.values())
         if size - header.size != 8 * n_numbers:
             raise ValueError(f"it has {size - header.size} bytes of data, its header tells of {8 * n_numbers}")
-        learner = kind._from_settings(json.loads(header.metadata["settings"]), n_numbers)
+        learner = kind._from_settings(decode(header.metadata["settings"]), n_numbers)
         weights = learner.weights
         if header.entries.keys() != {f"weights.{layer}" for layer in weights}:
             raise ValueError(f"it has the tensors {', '.join(sorted(header.entries))}")
