@@ -8,11 +8,15 @@ is a finding too; the next child goes on behind it.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import mmap
 import os
+import platform
 import resource
+import shlex
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +25,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+
+import lstm97
 
 MAX_CRASHES = 20
 SECONDS_PER_ITEM = 60
@@ -115,6 +121,22 @@ def command_line(doc, what, n):
     return parser
 
 
+def about():
+    """What a record must tell, to be worth anything later."""
+    cpus = Path("/proc/cpuinfo")
+    names = [line for line in cpus.read_text().splitlines() if line.startswith("model name")] if cpus.exists() else []
+    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = os.environ.get("COMMIT") or subprocess.run(describe, capture_output=True, text=True).stdout.strip()
+    return {
+        "command": shlex.join(["python", f"tests/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "commit": commit,
+        "date": datetime.date.today().isoformat(),
+        "machine": names[0].partition(":")[2].strip() if names else platform.machine(),
+        "build of the loops": lstm97.show_config().build,
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "lstm97": lstm97.__version__},
+    }
+
+
 def main(options, what, tally, make_work, describe, is_complete=lambda: False):
     """Do the work that ``make_work(folder)`` makes; print what ``describe()`` tells and exit by what was found."""
     warnings.simplefilter("error")
@@ -137,6 +159,7 @@ def main(options, what, tally, make_work, describe, is_complete=lambda: False):
         notes = folder / "findings"
         findings = [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
     result = {
+        "about": about(),
         "seed": options.seed,
         what: int(tally.begun[0]),
         **describe(),

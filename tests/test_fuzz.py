@@ -13,6 +13,7 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import fuzz_reader
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -25,21 +26,74 @@ TERABYTES = 10**12
 MOST = 2**31 - 100  # sources of a unit
 
 
-@pytest.mark.parametrize("n_files", [400, pytest.param(4000, marks=pytest.mark.slow)])
-def test_mutated_files(tmp_path, n_files):
-    """`docs/records/` has a run over a million of them, under sanitizers."""
+def findings_of(tmp_path, program, what, n, *options):
+    """What one of the fuzzing programs tells, which has found nothing."""
     told = tmp_path / "told.json"
-    command = [sys.executable, str(HERE / "fuzz_files.py"), "--files", str(n_files), "--json", str(told)]
+    command = [sys.executable, str(HERE / program), f"--{what}", str(n), *options, "--json", str(told)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert told.exists(), done.stderr
     found = json.loads(told.read_text(encoding="utf-8"))
     assert not found["findings"], done.stderr
     assert done.returncode == 0
+    assert found["peak RSS growth in MB"] < 300
+    return found
+
+
+@pytest.mark.parametrize("n_files", [400, pytest.param(4000, marks=pytest.mark.slow)])
+def test_mutated_files(tmp_path, n_files):
+    """`docs/records/` has a run over a million of them, under sanitizers."""
+    found = findings_of(tmp_path, "fuzz_files.py", "files", n_files)
     assert found["refused"] + found["loaded"] == n_files
     assert found["refused"] > n_files / 2
     assert found["loaded"] > n_files / 10
     assert min(found["mutations"].values()) > n_files / 40
-    assert found["peak RSS growth in MB"] < 300
+
+
+@pytest.mark.parametrize("n_programs", [200, pytest.param(3000, marks=pytest.mark.slow)])
+def test_random_calls(tmp_path, n_programs):
+    """`docs/records/` has a run of an hour, under sanitizers."""
+    found = findings_of(tmp_path, "fuzz_api.py", "programs", n_programs)
+    assert found["programs"] == n_programs
+    assert min(found["calls"].values()) > n_programs / 8
+    refusals = ("TypeError", "ValueError", "FloatingPointError", "RuntimeError", "HostileError", "MemoryError")
+    assert all(found["exceptions"][kind] for kind in refusals)
+    assert found["round trips"]["in all"] > 5 * n_programs
+
+
+@pytest.mark.parametrize("n_trips", [600, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_round_trips_of_what_random_calls_have_reached(tmp_path, n_trips):
+    """`docs/records/` has a run of a million."""
+    found = findings_of(tmp_path, "fuzz_api.py", "round-trips", n_trips)
+    assert found["round trips"].pop("in all") >= n_trips
+    assert min(found["round trips"].values()) >= n_trips / 6
+
+
+def test_a_finding_is_told_and_repeated(tmp_path):
+    """What would pass unseen could not be found: a build of the loops that forgets what a state is."""
+    broken = tmp_path / "broken.py"
+    broken.write_text(
+        "import fuzz_api, numpy as np\n"
+        "fuzz_api.Network.reset = lambda net, state=None: None\n"
+        "fuzz_api.CHOICES[:] = [fuzz_api.Program.learn, fuzz_api.Program.reset]\n"
+        "fuzz_api.main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    done = subprocess.run([sys.executable, str(broken), "--programs", "3"], env=environment, capture_output=True)
+    assert done.returncode == 1
+    first = json.loads(done.stdout)["findings"][0]
+    assert "a state is not as new" in first["error"]
+    again = [sys.executable, str(broken), "--only", str(first["index"])]
+    done = subprocess.run(again, env=environment, capture_output=True)
+    assert json.loads(done.stdout)["findings"] == [first]
+
+
+def test_the_corpus_of_the_reader(tmp_path):
+    """Files that fuzz_reader.py has found, each of which goes another way through the readers."""
+    files = sorted((HERE / "corpus").iterdir())
+    found = [fuzz_reader.read(path.read_bytes(), tmp_path / "file") for path in files]
+    assert len(found) > 50
+    assert sum(net is not None for net in found) > 10
+    assert sum(path.stat().st_size for path in files) < 200_000
 
 
 def refusal(path):
