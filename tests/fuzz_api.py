@@ -771,50 +771,56 @@ class Program:
     # ---- other learners ----
 
     def learner(self):
-        """A learner of another method, for a few calls."""
+        """A learner of another method, for a few calls, and a twin that gets only those which are not refused."""
         name = one(self.rng, [*LEARNERS, "rcc"])
-        net = methods.RCC(3, 3, max_units=2, output_epochs=2, candidate_epochs=2) if name == "rcc" else LEARNERS[name]()
+        make = LEARNERS.get(name, lambda: methods.RCC(3, 3, max_units=2, output_epochs=2, candidate_epochs=2))
+        net, twin = make(), make()
         topology, self.topology = self.topology, net.topology  # whose data are to be drawn
         try:
             for _ in range(6):
-                if self.use_learner(net) == "of no use":
+                call, told = self.call_of_learner(len(net.parameters)), {}
+
+                def keep(call=call, told=told):
+                    try:
+                        told["result"] = call(net)
+                    except FloatingPointError:
+                        told["is of no use"] = True
+                        raise
+
+                may = (FloatingPointError, *([NotImplementedError] if name == "rcc" else []))
+                self.attempt("learner", keep, may=may, more=lambda: net.parameters.tobytes())
+                if "is of no use" in told:
                     break
+                if "result" in told:
+                    found, expected = told["result"], call(twin)
+                    same = found is None or found.tobytes() == expected.tobytes()
+                    self.check(same, "what was refused has changed what comes next")
+                    self.same_learner(net, twin)
         finally:
             self.topology = topology
             self.forget()
 
-    def use_learner(self, net):
-        """One call."""
+    def call_of_learner(self, n_weights):
+        """One call, a function of the learner; what it returns is the same for the same learner."""
         rng, n = self.rng, int(self.rng.integers(0, 6))
         X, T = self.given(self.inputs(n, self.chance(0.3))), self.given(self.targets(n, self.chance(0.3)))
         x, target, rate, data = self.x(), self.target(), self.number(self.rate), self.data()
-        values = self.given(rng.uniform(-1, 1, len(net.parameters)))
-        order, callback = one(rng, (None, np.random.default_rng(3))), one(rng, (None, lambda history: True))
+        values, seed = self.given(rng.uniform(-1, 1, n_weights)), one(rng, (None, 3))
+        callback = one(rng, (None, lambda history: True))
         path, copied = self.folder / "learner", one(rng, (copy.copy, copy.deepcopy, by_pickle))
         ways = (
-            lambda: net.learn(x, target, rate),
-            lambda: net.learn_run(X, T, rate),
-            lambda: net.step(x),
-            lambda: net.run(X),
-            lambda: net.reset(),
-            lambda: net.train(*data, rate, order=order, callback=callback),
-            lambda: net.predict(data[0]),
-            lambda: setattr(net, "parameters", values),
-            lambda: (net.save(path), self.same_learner(net, methods.load(path))),
-            lambda: self.same_learner(net, copied(net)),
+            lambda net: net.learn(x, target, rate),
+            lambda net: net.learn_run(X, T, rate),
+            lambda net: net.step(x),
+            lambda net: net.run(X),
+            lambda net: net.reset(),
+            lambda net: net.train(*data, rate, order=seed and np.random.default_rng(seed), callback=callback).errors,
+            lambda net: np.concatenate(net.predict(data[0]) or [np.zeros((0, net.topology.n_outputs))]),
+            lambda net: setattr(net, "parameters", values),
+            lambda net: (net.save(path), self.same_learner(net, methods.load(path)))[0],
+            lambda net: self.same_learner(net, copied(net)),
         )
-        i, told = int(rng.integers(len(ways))), []
-
-        def call():
-            try:
-                ways[i]()
-            except FloatingPointError:
-                told.append("of no use")
-                raise
-
-        may = (FloatingPointError, NotImplementedError) if isinstance(net, methods.RCC) else (FloatingPointError,)
-        self.attempt("learner", call, may=may, more=lambda: net.parameters.tobytes())
-        return "of no use" if told else None
+        return one(rng, ways)
 
     def same_learner(self, net, other):
         self.check(net.parameters.tobytes() == other.parameters.tobytes(), "a learner's copy is another")
