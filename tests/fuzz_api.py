@@ -294,7 +294,7 @@ class Program:
             self.check(isinstance(error, may) and not is_numpys(error), "raised what it must not", error)
             if name in ("learn", "correct"):  # which failed, and then change no weight
                 changed.discard("weights")
-        if self.is_over_weights and error is None:
+        if self.is_over_weights and not is_refused:  # outputs are written before a change of weights can fail
             changed.add("weights")
         if not self.is_meddled and True not in changes:
             after = self.prints()

@@ -68,23 +68,32 @@ def test_round_trips_of_what_random_calls_have_reached(tmp_path, n_trips):
     assert min(found["round trips"].values()) >= n_trips / 6
 
 
-def test_a_finding_is_told_and_repeated(tmp_path):
-    """What would pass unseen could not be found: a build of the loops that forgets what a state is."""
+BROKEN = {
+    "fuzz_api.Network.reset = lambda net, state=None: None": "reset: a state is not as new",
+    "fuzz_api.Network.reset = lambda net, state=None: os.abort()": "SIGABRT",
+    "fuzz_api.Network.reset = lambda net, state=None: os._exit(3)": "exit code 3",
+    "fuzz_api.Network.reset = lambda net, state=None: 1 / 0": "reset: raised what it must not",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_finding_is_told_and_repeated(tmp_path, how):
+    """By the index of its program, whether it is an exception or the end of the process."""
     broken = tmp_path / "broken.py"
-    broken.write_text(
-        "import fuzz_api, numpy as np\n"
-        "fuzz_api.Network.reset = lambda net, state=None: None\n"
-        "fuzz_api.CHOICES[:] = [fuzz_api.Program.learn, fuzz_api.Program.reset]\n"
-        "fuzz_api.main()\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
-    done = subprocess.run([sys.executable, str(broken), "--programs", "3"], env=environment, capture_output=True)
-    assert done.returncode == 1
-    first = json.loads(done.stdout)["findings"][0]
-    assert "a state is not as new" in first["error"]
-    again = [sys.executable, str(broken), "--only", str(first["index"])]
-    done = subprocess.run(again, env=environment, capture_output=True)
-    assert json.loads(done.stdout)["findings"] == [first]
+    calls = "fuzz_api.CHOICES[:] = [fuzz_api.Program.learn, fuzz_api.Program.reset]"
+    broken.write_text(f"import os, fuzz_api\n{how}\n{calls}\nfuzz_api.main()\n")
+
+    def findings(*options):
+        command, environment = [sys.executable, str(broken), *options], {**os.environ, "PYTHONPATH": str(HERE)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode != 0
+        return json.loads(done.stdout)["findings"] if done.stdout else done.stderr
+
+    found = findings("--programs", "4")
+    assert len({each["index"] for each in found}) == len(found) > 1
+    assert all(BROKEN[how] in each["error"] for each in found)
+    if "AssertionError" in found[1]["error"]:
+        assert findings("--only", str(found[1]["index"])) == [found[1]]
 
 
 def test_the_corpus_of_the_reader(tmp_path):
