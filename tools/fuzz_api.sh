@@ -48,7 +48,8 @@ one_seed() {
     printf '%s, seed %d, build %s\n' "$kind" "$seed" "$build" >&2
     env "${settings[@]}" LSTM97_KERNEL="$build" "$python" "fuzz_$kind.py" "${@:4}" --seed "$seed" --seconds "$left" \
         --json "$scratch/parts/$kind-$seed.json" 2>"$scratch/parts/$kind-$seed.log" >/dev/null ||
-        grep --invert-match 'WARNING: AddressSanitizer failed to allocate' "$scratch/parts/$kind-$seed.log" >&2 || true
+        grep --invert-match 'WARNING: AddressSanitizer failed to allocate' "$scratch/parts/$kind-$seed.log" |
+            tail --lines=100 >&2 || true
 }
 begin=$SECONDS seed=${FIRST_SEED:-0} started=()
 while ((SECONDS < begin + seconds)); do
