@@ -197,6 +197,28 @@ def test_forget_gates_of_earlier_versions_that_are_1_and_an_ulp_are_read():
     assert network_from_bytes(data).state.cell_state.tobytes() == net.state.cell_state.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:1 of 1 cells are saturated")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [1.0, 1e18])  # beside a large input no other source counts
+def test_the_bound_of_the_partials_is_one_however_they_are_rounded(dtype, scale):
+    """Else a loaded state has none, and is not saved to the same bytes again."""
+    bounds = []
+    for seed in range(30):
+        net, rng = (
+            Network(Topology(1, 1, blocks=(1,), output="identity"), dtype, seed, 0.5),
+            np.random.default_rng(seed),
+        )
+        for _ in range(100):
+            with suppress(FloatingPointError):
+                net.learn(rng.uniform(-scale, scale, 1), rng.uniform(-1, 1, 1), 1e-8 / scale**2)
+            numbers, parts = persistence.state_parts(net.state)
+            bounds.append(float.fromhex(numbers["partials_bound"]))
+            assert np.abs(parts["partials"]).max() <= bounds[-1]
+            if rng.random() < 0.1:
+                net.reset()
+    assert np.isfinite(bounds).mean() > 0.9
+
+
 def test_a_bound_that_is_none_is_not_believed():
     """Else a file could have the loops make weights infinite."""
     net = Network(Topology(2, 1, blocks=(2,), output="identity"))

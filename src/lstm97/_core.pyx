@@ -713,8 +713,8 @@ cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:
         for i in range(st.n_rows):
             partials = partials + magnitudes(st.ds_dw + st.rows[i] * net.shape.n_partials, net.shape.n_partials)
         st.partials_bound = sum_of(partials)
-    if st.n_pending:
-        st.partials_bound += source_bound * <double> sum_of(magnitudes(st.coef_block, net.shape.n_partials))
+    if st.n_pending:  # twice, because rounding to nearest makes of an addition at most twice as much
+        st.partials_bound += 2 * source_bound * <double> sum_of(magnitudes(st.coef_block, net.shape.n_partials))
     bound = source_bound + st.partials_bound
     return bound < HARMLESS and <double> sum_of(errors) * bound < HARMLESS
 
