@@ -27,7 +27,7 @@ import numpy as np
 from waiting import HANGS, until
 
 import lstm97
-from lstm97 import Checkpoint, History, Network, Stop, Topology, predict, train, training
+from lstm97 import Checkpoint, History, Network, Stop, Topology, _run, predict, train
 from lstm97._kernel import crew
 from lstm97.methods import BPTT, RCC, RTRL, Chunker, ChunkerTopology, RecurrentTopology
 from lstm97.methods import load as load_learner
@@ -272,7 +272,7 @@ if __name__ == "__main__":
     faulthandler.dump_traceback_later(HANGS / 2, exit=True)
     unraisable: list[type] = []
     sys.unraisablehook = lambda told: unraisable.append(told.exc_type)
-    crew.WORTH_SHARING = training.WORTH_THREADS = -1  # threads for as little work as this
+    crew.WORTH_SHARING = _run.WORTH_THREADS = -1  # threads for as little work as this
     gc.disable()
     os.fsync = lambda file: None  # takes most of the time, and no memory
     found = {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from unittest import mock
 
@@ -40,7 +40,7 @@ from hostile import (
 from learners import LEARNERS
 
 import lstm97
-from lstm97 import Checkpoint, History, Network, Sequences, State, Stop, Topology, methods, training
+from lstm97 import Checkpoint, History, Network, Sequences, State, Stop, Topology, _run, methods, options
 
 BIASES = ("all", "hidden", "gates", "gates_and_output", "none")
 SQUASHES = ("logistic", "centered", "centered2", "tanh", "identity")
@@ -869,9 +869,11 @@ def by_pickle(thing):
     return pickle.loads(pickle.dumps(thing))
 
 
+@contextmanager
 def threads_are_worth_it():
     """Let little work be shared between threads, and let there be some."""
-    return mock.patch.multiple(training, WORTH_THREADS=-1, available_cpus=lambda: 3)
+    with mock.patch.object(_run, "WORTH_THREADS", -1), mock.patch.object(options, "available_cpus", lambda: 3):
+        yield
 
 
 def go_on(net, state, actions):

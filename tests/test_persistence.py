@@ -211,7 +211,7 @@ def test_the_bound_of_the_partials_is_one_however_they_are_rounded(dtype, scale)
         for _ in range(100):
             with suppress(FloatingPointError):
                 net.learn(rng.uniform(-scale, scale, 1), rng.uniform(-1, 1, 1), 1e-8 / scale**2)
-            numbers, parts = persistence.state_parts(net.state)
+            numbers, parts = net.state._parts()
             bounds.append(float.fromhex(numbers["partials_bound"]))
             assert np.abs(parts["partials"]).max() <= bounds[-1]
             if rng.random() < 0.1:

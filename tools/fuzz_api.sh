@@ -38,7 +38,7 @@ settings=(
     UBSAN_OPTIONS=print_stacktrace=1
     OPENBLAS_NUM_THREADS=1
 )
-read -ra builds < <(env "${settings[@]}" "$python" -c 'from lstm97 import _dispatch; print(*_dispatch.runnable())')
+read -ra builds < <(env "${settings[@]}" "$python" -c 'from lstm97._kernel import builds; print(*builds.runnable())')
 ((${#builds[@]})) || { printf 'the package could not be imported\n' >&2; exit 1; }
 
 # one_seed KIND SEED SECONDS OPTIONS: results go to a file, and what is said of findings to stderr.
