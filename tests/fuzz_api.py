@@ -872,7 +872,7 @@ def by_pickle(thing):
 @contextmanager
 def threads_are_worth_it():
     """Let little work be shared between threads, and let there be some."""
-    with mock.patch.object(_run, "WORTH_THREADS", -1), mock.patch.object(options, "available_cpus", lambda: 3):
+    with mock.patch.object(_run, "WORTH_THREADS", -1), mock.patch.object(options, "available_cpus", return_value=3):
         yield
 
 
