@@ -123,6 +123,8 @@ def bits(thing):
         case History():
             window = thing._window and vars(thing._window)
             return bits([thing.sequences, thing.steps, thing.epochs, thing.stopped, thing.errors, window])
+        case Exception():  # among the results of train_many
+            return [type(thing), str(thing)]
         case list() | tuple():
             return [bits(each) for each in thing]
         case dict():
