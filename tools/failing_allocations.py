@@ -1,0 +1,67 @@
+"""Let every allocation of every kind of call fail in turn: ``python tools/failing_allocations.py RECORD``.
+
+From the top of a checkout, with an environment active that has the package and NumPy's headers. What is looked at, and
+what a failure is: tests/failing_allocations.py. A call that does not do what it promises ends this with its traceback.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import lstm97
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+ARRAYS, MODULES = 1, 2
+MODES = {
+    "one array": (ARRAYS, 0),
+    "an array and all after it": (ARRAYS, 1),
+    "one allocation of a compiled module": (MODULES, 0),
+}
+
+
+def main(record: str) -> None:
+    """Compile what makes allocations fail, run every mode, write the record."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = str(Path(folder, "failing.so"))
+        headers = [f"-I{each}" for each in (sysconfig.get_path("include"), np.get_include())]
+        command = ["cc", "-O2", "-shared", "-fPIC", *headers, str(TESTS / "failing.c"), "-o", library]
+        subprocess.run(command, check=True)
+        failed = {mode: failures(folder, *numbers) for mode, numbers in MODES.items()}
+    told = {
+        "what": "calls made again and again, each time with the next allocation failing, until none fails",
+        "command": f"python tools/failing_allocations.py {record}",
+        "date": datetime.date.today().isoformat(),
+        "machine": platform.processor() or platform.machine(),
+        "versions": {"lstm97": lstm97.__version__, "python": platform.python_version(), "numpy": np.__version__},
+        "kinds of calls": max(map(len, failed.values())),
+        "failures": sum(sum(found.values()) for found in failed.values()),
+        "findings": 0,  # else this would not have come so far
+        "failures by what failed": failed,
+    }
+    Path(record).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    print(told["failures"], "failures,", told["findings"], "findings")
+
+
+def failures(folder: str, kinds: int, lasting: int) -> dict[str, int]:
+    """How many calls of each kind have failed."""
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    program = [sys.executable, "-W", "error", str(TESTS / "failing_allocations.py")]
+    done = subprocess.run(
+        [*program, folder, str(kinds), "1", str(lasting)], env=environment, stdout=subprocess.PIPE, check=True
+    )
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
