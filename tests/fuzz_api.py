@@ -127,7 +127,7 @@ class Program:
 
     def forget(self):
         """Nothing is known of the next call's arguments."""
-        self.is_huge = self.is_meddled = self.is_over_weights = False
+        self.is_huge = self.is_meddled = self.is_over_weights = self.are_weights_read = False
         self.watched, self.outs = [], []
 
     # ---- what is drawn ----
@@ -178,6 +178,7 @@ class Program:
             array.reshape(-1)[self.rng.integers(array.size)] = one(self.rng, PLACES)
             return array
         if way < 0.65 and array.dtype == self.net.dtype:  # over the weights, which may change under it
+            self.are_weights_read = True
             view = one(self.rng, list(self.net.weights.values())).reshape(-1)
             return np.resize(view, array.shape) if view.size < array.size else view[: array.size].reshape(array.shape)
         return one(self.rng, STRANGE)(np.atleast_1d(array))
@@ -247,14 +248,18 @@ class Program:
                 found = self.out_over_weights(n, shape)
         if isinstance(found, np.ndarray) and found.dtype != object:
             self.outs.append((np.asarray(found), np.asarray(found).tobytes()))
+            self.is_over_weights |= self.shares_weights(found)
         return found
+
+    def shares_weights(self, array):
+        """Whether an array may be a part of the weights, as inputs and targets can be too."""
+        return any(np.may_share_memory(array, view) for view in self.net.weights.values())
 
     def out_over_weights(self, n, shape):
         """A part of the weights, which are what the user makes of them."""
         view = one(self.rng, list(self.net.weights.values()))
         if view.size < n:
             return np.zeros(0)
-        self.is_over_weights = True
         return view.reshape(-1)[:n].reshape(shape) if view.flags.c_contiguous else view
 
     # ---- calls and what must hold of them ----
@@ -563,9 +568,9 @@ class Program:
             options["callback"], meddles = self.callback(True)
         many = self.chance(0.5)
         is_shared = options.get("parallel") == "hogwild"
-        # To the same bits with any number of threads, as long as nobody meddles
+        # To the same bits with any number of threads, if nobody meddles and no data are the weights that change
         twin = None
-        if many and not is_shared and "callback" not in options and self.chance(0.5):
+        if many and not is_shared and "callback" not in options and self.chance(0.5) and not self.are_weights_read:
             twin = copy.deepcopy((self.net, options))
         changes = ("weights", "history", *([True] if meddles or is_shared else []))
         more = partial(str_of_generator, generator) if isinstance(generator, np.random.Generator) else None
