@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -271,6 +272,32 @@ def test_interrupted_saves_leave_no_descriptor_and_no_broken_file(tmp_path, n_si
         signal.signal(signal.SIGALRM, before)
     assert n_raised > n_signals / 10
     net.learn([1, 2], [0.5])
+
+
+@pytest.mark.parametrize("n_signals", [300, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("call", [lstm97.load, _files.sync_folder], ids=["load", "sync_folder"])
+def test_interrupted_calls_on_files_leave_no_descriptor(tmp_path, call, n_signals):
+    Network(Topology(2, 1)).save(tmp_path / "net")
+    path = tmp_path / "net" if call is lstm97.load else tmp_path
+    begin = time.perf_counter()
+    call(path)
+    whole = time.perf_counter() - begin
+    descriptors = set(os.listdir("/proc/self/fd"))
+
+    def handler(*_):
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for i in range(n_signals):
+            with contextlib.suppress(InterruptedError):
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 + whole * (i % 100) / 100)
+                call(path)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert set(os.listdir("/proc/self/fd")) == descriptors
 
 
 # ---- without memory ----

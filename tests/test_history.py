@@ -14,7 +14,7 @@ import pytest
 from waiting import until
 
 import lstm97
-from lstm97 import Checkpoint, History, Network, Stop, Topology, train
+from lstm97 import Checkpoint, History, Network, Stop, Topology, methods, train
 from lstm97.methods import RTRL, RecurrentTopology
 
 RNG = np.random.default_rng(0)
@@ -43,11 +43,33 @@ def test_copies_and_pickles_go_on_by_themselves():
     rule = Stop(window=70, tolerance=9, mean_error=9)
     net = Network(Topology(2, 1))
     history = train(net, X, T, stop=rule)
-    for again in (copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
+    for again in (copy.copy(history), copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
         other = copy.copy(net)
         train(other, X, T, stop=rule, history=again)
         assert (again.sequences, again.stopped) == (70, True)
     assert history.sequences == 50
+    twin, errors = copy.copy(history), history.errors.tobytes()
+    train(net, X[:1], T[:1], history=history)  # makes room for more
+    train(net, X[:1], 1 - T[:1], history=copy.copy(history))
+    assert history.errors[:50].tobytes() == twin.errors.tobytes() == errors
+
+
+@pytest.mark.parametrize(
+    "net", [Network(Topology(2, 1)), RTRL(RecurrentTopology(n_inputs=2, n_outputs=1, n_hidden=2))], ids=["LSTM", "RTRL"]
+)
+def test_a_training_that_cannot_begin_changes_no_history(net, tmp_path):
+    rule = Stop(window=5, tolerance=9, mean_error=9)
+    history = methods.train(net, X, T, stop=rule)
+    history.stop()
+    cases = [({"stop": Stop(window=2**60)}, ValueError), ({"stop": Stop(window=2**45)}, MemoryError)]
+    if isinstance(net, Network):
+        cases.append(({"checkpoint": Checkpoint(tmp_path / "none" / "run")}, FileNotFoundError))
+    for options, error in cases:
+        with pytest.raises(error):
+            methods.train(net, X, T, history=history, **options)
+        assert history.stopped
+        assert history._window.stop == rule
+    assert methods.train(net, X, T, history=history).sequences == 5  # it was still asked to end
 
 
 def test_one_training_at_a_time():

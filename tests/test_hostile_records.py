@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import run
 
-from lstm97.paper import read_records
+from lstm97.paper import Records, read_records
 from lstm97.paper.costs import read as read_costs
 from lstm97.paper.report import markdown, page
 
@@ -60,6 +61,18 @@ def test_a_hostile_line_is_named_by_its_number(kind, tmp_path):
         read_records(path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+def test_what_is_no_file_of_records_is_refused_before_it_is_read(tmp_path):
+    pipe, bomb = tmp_path / "pipe", tmp_path / "bomb.jsonl.gz"
+    os.mkfifo(pipe)
+    bomb.write_bytes(gzip.compress(b" " * 10_000_000 + b"\n"))
+    for path in (pipe, "/dev/zero"):
+        for read in (read_records, read_costs, lambda path: Records(path, {})):
+            with pytest.raises(ValueError, match="is not a regular file"):
+                read(path)
+    with pytest.raises(ValueError, match="unpacks to more than 100 times its size"):
+        read_records(bomb)
 
 
 def test_the_command_says_it_in_one_line(tmp_path):

@@ -74,6 +74,7 @@ def test_equal_hashable_and_normalised():
         ({"n_inputs": 2**31 - 9}, ValueError, "unit of kind 'cell' would have 2147483648 sources, at most 2147483647"),
         ({"blocks": (2**40,)}, ValueError, "would have 1099511627781 sources"),
         ({"n_hidden": 2**63}, ValueError, "would have 9223372036854775819 sources"),
+        ({"n_inputs": 2**40, "blocks": ()}, ValueError, "n_inputs is 1099511627776, at most"),
         ({"n_outputs": 2**31}, ValueError, "n_outputs is 2147483648, at most"),
         ({"n_inputs": 2.0}, TypeError, "n_inputs must be an integer"),
         ({"n_inputs": True}, TypeError, "n_inputs must be an integer"),

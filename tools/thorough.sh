@@ -18,6 +18,7 @@ thoroughly() {
 
 thoroughly -m 'not deep_river'
 chosen=$(python -c 'import lstm97; print(lstm97.show_config().build)')
-for build in $(python -c 'from lstm97 import _dispatch; print(*builds.runnable())'); do
+builds=$(python -c 'from lstm97._kernel import builds; print(*builds.runnable())')
+for build in $builds; do
     [[ $build == "$chosen" ]] || LSTM97_KERNEL=$build thoroughly -m 'not deep_river and not peers and not slow'
 done

@@ -156,10 +156,32 @@ def _place(offsets: Any) -> tuple[int, int]:
 def open_regular(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     """A regular file, open for reading; ValueError if it is a pipe, say, which would be waited for."""
     name = fspath(path)  # not a descriptor, which its owner closes
-    with open(name, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with _opened(name, flags) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError(f"{os.fsdecode(name)} is not a regular file")
         yield file
+
+
+def read_whole(path: str | PathLike[str]) -> bytes:
+    """All that a regular file has; ValueError if it is none."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def _opened(path: str | bytes, flags: int) -> Iterator[int]:
+    """A descriptor, which is closed in the end.
+
+    If a signal handler raises, none stays open: opening with noting, and closing, are single calls in C.
+    """
+    opened: list[int] = []
+    close = map(os.close, opened)
+    try:
+        opened.extend(map(os.open, (path,), (flags,)))
+        yield opened[0]
+    finally:
+        collections.deque(close, maxlen=0)
 
 
 def write_whole(path: str | PathLike[str], data: bytes) -> None:
@@ -189,8 +211,7 @@ def write_whole(path: str | PathLike[str], data: bytes) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    if os.name == "posix":
-        _sync_folder(target.parent)
+    sync_folder(target.parent)
     if str(target) not in _cleared:
         _cleared.add(str(target))
         _clear(target)
@@ -213,20 +234,15 @@ def _target(path: str) -> Path:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Have the names in a folder reach the disk.
-
-    If a signal handler raises, no descriptor stays open: opening with noting, and closing, are single calls in C.
-    """
-    opened: list[int] = []
-    close = map(os.close, opened)
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk, where folders can be opened for that."""
+    if os.name != "posix":
+        return
     try:
-        opened.extend(map(os.open, (folder,), (os.O_RDONLY,)))
-        os.fsync(opened[0])
+        with _opened(os.fspath(folder), os.O_RDONLY) as descriptor:
+            os.fsync(descriptor)
     except PermissionError:  # a folder that may be written but not read
         os.sync()
-    finally:
-        collections.deque(close, maxlen=0)
 
 
 _cleared: set[str] = set()

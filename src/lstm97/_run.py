@@ -50,8 +50,8 @@ class Run:
         progress = Progress(
             self._checkpoint, self._net, self._data.generator, self._options.stop, self._description, done
         )
-        done._begin(self._options.stop)
-        progress.begin()
+        with done._beginning(self._options.stop):
+            progress.begin()
         if progress.ended and not done.stopped:  # by a callback, which may have changed its mind
             progress.ended = callback is not None and bool(callback(done))
         try:

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from lstm97._advice import Advice, any_presented
 from lstm97._checks import integer, not_negative, positive
-from lstm97._files import CODES, Header, decode, open_regular, read_arrays, read_header, to_bytes, write_whole
+from lstm97._files import (
+    CODES,
+    Header,
+    decode,
+    open_regular,
+    read_arrays,
+    read_header,
+    read_whole,
+    sync_folder,
+    to_bytes,
+    write_whole,
+)
 from lstm97._kernel.builds import build, show_config
 from lstm97._kernel.engine import choose_cpu
 from lstm97._kernel.layout import LANE_ORDER, float_dtype
@@ -32,7 +43,9 @@ __all__ = [
     "positive",
     "read_arrays",
     "read_header",
+    "read_whole",
     "show_config",
+    "sync_folder",
     "thread_count",
     "to_bytes",
     "usable_cpus",

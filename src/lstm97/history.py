@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,6 +89,7 @@ class History:
         self._window: StopWindow | None = None
         self._is_given_up = False  # a call of train that goes on with this ends soon, as if interrupted
         self._is_asked_to_end = False  # the same, as if all were done
+        self._has_begun = False  # the training that it is claimed for
         self._in_use = threading.Lock()
 
     @property
@@ -123,6 +125,10 @@ class History:
         """
         self._is_asked_to_end = True
 
+    def __copy__(self) -> History:
+        """A copy with memory of its own, as both may go on."""
+        return copy.deepcopy(self)
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_in_use"}
 
@@ -131,13 +137,14 @@ class History:
 
     @contextmanager
     def _training(self) -> Iterator[None]:
-        """A claim on this history, for one training at a time."""
+        """A claim on this history, for one training at a time. One that does not begin leaves `stop` to the next."""
         if not self._in_use.acquire(blocking=False):
             raise RuntimeError("this history is in use by another training; give each its own")
         try:
             yield
         finally:
-            self._is_asked_to_end = False
+            if self._has_begun:
+                self._has_begun = self._is_asked_to_end = False
             self._in_use.release()
 
     @property
@@ -167,8 +174,21 @@ class History:
 
     def _begin(self, stop: Stop | None) -> None:
         """Get ready to go on under a stop rule; its window continues if the rule is the same."""
-        self._stopped = False
+        window = self._window
         if stop is None:
-            self._window = None
-        elif self._window is None or self._window.stop != stop:
-            self._window = StopWindow(stop)
+            window = None
+        elif window is None or window.stop != stop:
+            window = StopWindow(stop)  # for which there may be no memory
+        self._window, self._stopped, self._has_begun = window, False, True
+
+    @contextmanager
+    def _beginning(self, stop: Stop | None) -> Iterator[None]:
+        """Begin as `_begin` does, and be as before if what else belongs to the beginning fails."""
+        before = self._window, self._stopped
+        try:
+            self._begin(stop)
+            yield
+        except BaseException:
+            self._window, self._stopped = before
+            self._has_begun = False
+            raise

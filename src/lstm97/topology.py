@@ -110,6 +110,8 @@ class Topology:
             value = getattr(self, name)
             if not isinstance(value, str) or value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        if self.n_inputs > MOST_SOURCES:
+            raise ValueError(f"n_inputs is {self.n_inputs}, at most {MOST_SOURCES} are possible")
         for kind in self.units:
             if (n_sources := self.n_sources(kind)) > MOST_SOURCES:
                 raise ValueError(

@@ -10,13 +10,12 @@ import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm97.extend import write_whole
+from lstm97.extend import read_whole, write_whole
 from lstm97.methods import BPTT, RCC, RTRL, Chunker, ChunkerTopology, Elman, Learner, RecurrentTopology, train
 from lstm97.network import Network
 from lstm97.paper.records import is_count, is_measure, strict_json
@@ -179,7 +178,7 @@ def read(path: str | PathLike[str]) -> tuple[list[Cost], dict[str, Any]]:
         If it is no such file.
     """
     try:
-        values = strict_json(Path(path).read_bytes())
+        values = strict_json(read_whole(path))
         return [_checked(Cost(**cost)) for cost in values["costs"]], dict(values["run"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: not a file of costs: {str(error)[:200]}") from error

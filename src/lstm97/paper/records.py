@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import io
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ from typing import Any, BinaryIO, NoReturn, Self
 
 import numpy as np
 
-from lstm97.extend import show_config
+from lstm97.extend import read_whole, show_config, sync_folder
 from lstm97.paper.runner import CURVE_POINTS, Trial
 
 try:
@@ -56,6 +57,10 @@ def describe_run(command: str) -> dict[str, Any]:
     }
 
 
+MOST_UNPACKED = 100
+"""Times the size of a compressed file."""
+
+
 class Records:
     """Trials kept in a file, a line each.
 
@@ -78,13 +83,15 @@ class Records:
     OSError
         If the file cannot be written, or another process has it open for that.
     ValueError
-        If a line is no record.
+        If it is a pipe or a device, or a line is no record.
     """
 
     def __init__(self, path: str | os.PathLike[str], run: dict[str, Any]) -> None:
         self._path = Path(path)
         self._run: dict[str, Any] | None = run
         self.trials: dict[Key, Trial] = {}
+        if self._path.exists() and not self._path.is_file():
+            raise ValueError(f"{self._path} is not a regular file")
         self._file = self._path.open("a+b")
         try:
             _lock(self._file)
@@ -95,7 +102,7 @@ class Records:
                 raise ValueError(f"{self._path}: its last line is not the beginning of a record")
             self.trials.update(_first_of_each(_trials(content, self._path)))
             self._file.truncate(whole)
-            _flush_folder(self._path)
+            sync_folder(self._path.parent)
         except BaseException:
             self._file.close()
             raise
@@ -151,19 +158,29 @@ def read_records(*paths: str | os.PathLike[str]) -> tuple[list[Trial], list[dict
     OSError
         If a file cannot be read.
     ValueError
-        If a line is no record.
+        If it is a pipe or a device, unpacks to far more than its size, or a line is no record.
     """
     trials: dict[Key, Trial] = {}
     runs: list[dict[str, Any]] = []
     for path in paths:
-        content = Path(path).read_bytes()
+        content = read_whole(path)
         if Path(path).suffix == ".gz":
-            try:
-                content = gzip.decompress(content)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise ValueError(f"{path}: damaged: {error}") from error
+            content = _unpacked(content, path)
         trials |= _first_of_each([*trials.values(), *_trials(content, Path(path), runs)])
     return list(trials.values()), runs
+
+
+def _unpacked(content: bytes, path: str | os.PathLike[str]) -> bytes:
+    """What a compressed file has; ValueError if it is damaged, or unpacks to more than records ever do."""
+    most = MOST_UNPACKED * len(content)
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = file.read(most + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: damaged: {error}") from error
+    if len(unpacked) > most:
+        raise ValueError(f"{path}: unpacks to more than {MOST_UNPACKED} times its size, as records do not")
+    return unpacked
 
 
 def _first_of_each(trials: Iterable[Trial]) -> dict[Key, Trial]:
@@ -171,16 +188,6 @@ def _first_of_each(trials: Iterable[Trial]) -> dict[Key, Trial]:
     for trial in trials:
         found.setdefault(key_of(trial), trial)
     return found
-
-
-def _flush_folder(path: Path) -> None:
-    """Make sure that a new file is found again after a power cut, where folders can be flushed."""
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _lock(file: BinaryIO) -> None:
