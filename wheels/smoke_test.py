@@ -55,7 +55,7 @@ def look_at_import() -> None:
     optional = {"safetensors", "click", "tqdm", "matplotlib", "onnx"} & sys.modules.keys()
     assert not optional, f"the import loaded {optional}"
     for name in ("py.typed", "_kernel/engine.pyi", "cython_api.pxd"):
-        assert Path(lstm97.__file__).with_name(name).is_file(), f"the wheel lacks {name}"
+        assert (Path(lstm97.__file__).parent / name).is_file(), f"the wheel lacks {name}"
     print(f"lstm97 {lstm97.__version__} from {Path(lstm97.__file__).parent}")
 
 
