@@ -364,7 +364,7 @@ def wrong_after_hogwild(experiment, seed):
 def test_hogwild_learns_the_adding_problem():
     experiment = paper.reading_of("adding", paper.CLOSEST).apply(paper.experiment("adding", 100, paper.LITERAL))
     # A thread that the system takes off its core between reading and writing a weight undoes what the other did to it
-    # meanwhile, now and then just before the end: of 700 networks trained so most got none wrong, some 10 to 31.
+    # meanwhile, now and then just before the end: most networks trained so get none wrong, one in a hundred 10 or more.
     assert np.median([wrong_after_hogwild(experiment, seed) for seed in range(1, 6)]) < 20
 
 
