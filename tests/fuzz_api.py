@@ -906,7 +906,7 @@ def main():
     options = parser.parse_args()
     if options.round_trips:
         options.n = options.round_trips  # programs, of which far fewer are needed
-    tally = fuzzing.Tally([*NAMES, *EXCEPTIONS, *WAYS])
+    tally = fuzzing.Tally([*NAMES, *EXCEPTIONS, *WAYS], options.jobs)
 
     def make_work(folder):
         warnings.filterwarnings("ignore", "targets from|no target|.* cells are saturated", UserWarning)

@@ -434,7 +434,7 @@ OUTCOMES = ("refused", "loaded")
 
 def main():
     options = fuzzing.command_line(__doc__, "files", 4000).parse_args()
-    tally = fuzzing.Tally([*OUTCOMES, *KINDS])
+    tally = fuzzing.Tally([*OUTCOMES, *KINDS], options.jobs)
 
     def make_work(folder):
         cases = corpus(folder)

@@ -39,20 +39,47 @@ def one(rng, items):
 
 
 class Tally:
-    """Counts by name, which a child makes and its parent sees, whatever becomes of the child."""
+    """Counts by name, which a child makes and its parent sees, whatever becomes of the child.
 
-    def __init__(self, names):
+    Each of the children that work side by side has a row of its own, that of its `job`.
+    """
+
+    def __init__(self, names, n_jobs):
         self._places = {name: i for i, name in enumerate(names)}
-        self._shared = np.frombuffer(mmap.mmap(-1, 8 * (3 + len(self._places))), np.int64)
-        self.place, self.begun, self.growth = self._shared[:1], self._shared[1:2], self._shared[2:3]
-        self._counts = self._shared[3:]
+        n = 3 + len(self._places)
+        self._rows = np.frombuffer(mmap.mmap(-1, 8 * n_jobs * n), np.int64).reshape(n_jobs, n)
+        self.job = 0
 
     def add(self, name):
         """One more of these."""
-        self._counts[self._places[name]] += 1
+        self._rows[self.job, 3 + self._places[name]] += 1
+
+    def begin(self, index):
+        """Say that this job begins an item."""
+        self._rows[self.job, 0] = index
+        self._rows[self.job, 1] += 1
+
+    def grow(self, kilobytes):
+        """Say how far this job's memory has grown."""
+        self._rows[self.job, 2] = max(self._rows[self.job, 2], kilobytes)
+
+    @property
+    def index(self):
+        """The item that this job has begun last."""
+        return int(self._rows[self.job, 0])
+
+    @property
+    def begun(self):
+        """How many items all jobs have begun."""
+        return int(self._rows[:, 1].sum())
+
+    @property
+    def growth(self):
+        """How far the memory of one of them has grown, in kilobytes."""
+        return int(self._rows[:, 2].max())
 
     def __getitem__(self, name):
-        return int(self._counts[self._places[name]])
+        return int(self._rows[:, 3 + self._places[name]].sum())
 
     def counts(self, names):
         """Those of these names, by name."""
@@ -78,27 +105,26 @@ def work_through(indices, work, folder, tally, enough):
     for index in indices:
         if enough():
             break
-        tally.place[0] = index
-        tally.begun[0] += 1
+        tally.begin(index)
         signal.alarm(SECONDS_PER_ITEM)
         try:
             work(index)
         except Exception as error:
             traceback.print_exc()
             note(folder, index, repr(error)[:500], **getattr(error, "found", {}))
-        tally.growth[0] = max(tally.growth[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin)
+        tally.grow(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin)
     signal.alarm(0)
 
 
-def work_in_children(n, work, folder, tally, enough):
-    """Do n items, or as many as come before it is enough; where a child dies of one, the next goes on behind it."""
-    begin, crashes = 0, 0
-    while begin < n and crashes < MAX_CRASHES and not enough():
+def work_in_children(indices, work, folder, tally, enough):
+    """Do these items, or as many as come before it is enough; where a child dies of one, the next goes on behind it."""
+    crashes = 0
+    while indices and crashes < MAX_CRASHES and not enough():
         child = os.fork()
         if child == 0:
             try:
                 limit_memory()
-                work_through(range(begin, n), work, folder, tally, enough)
+                work_through(indices, work, folder, tally, enough)
                 os._exit(0)
             finally:
                 traceback.print_exc()
@@ -106,8 +132,28 @@ def work_in_children(n, work, folder, tally, enough):
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code == 0:
             return
-        crashes, begin = crashes + 1, int(tally.place[0]) + 1
-        note(folder, begin - 1, f"exit code {code}" if code > 0 else signal.Signals(-code).name)
+        crashes, indices = crashes + 1, indices[indices.index(tally.index) + 1 :]
+        note(folder, tally.index, f"exit code {code}" if code > 0 else signal.Signals(-code).name)
+
+
+def work_side_by_side(options, make_work, folder, tally, enough):
+    """Do options.n items in as many processes as options.jobs, each of them every options.jobs-th."""
+    processes = []
+    for job in range(options.jobs):
+        processes.append(os.fork())
+        if processes[-1] == 0:
+            try:
+                tally.job = job
+                (own := folder / f"job-{job}").mkdir()
+                work = make_work(own)
+                work_in_children(range(job, options.n, options.jobs), work, folder, tally, enough)
+                os._exit(0)
+            finally:
+                traceback.print_exc()
+                os._exit(1)
+    for process in processes:
+        if os.waitpid(process, 0)[1] != 0:
+            raise RuntimeError("a process that watches over others has failed")
 
 
 def command_line(doc, what, n):
@@ -115,6 +161,7 @@ def command_line(doc, what, n):
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument(f"--{what}", dest="n", type=int, default=n)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="in so many processes side by side")
     parser.add_argument("--seconds", type=float, help="begin no further one after so many seconds")
     parser.add_argument("--only", type=int, metavar="INDEX", help="just this one, in this process")
     parser.add_argument("--json", metavar="FILE", help="write the result there too")
@@ -143,28 +190,27 @@ def main(options, what, tally, make_work, describe, is_complete=lambda: False):
     begin = time.perf_counter()
 
     def enough():
-        if tally.begun[0] % 5000 == 4999:
-            print(f"{tally.begun[0] + 1} {what}", file=sys.stderr, flush=True)
+        if (begun := tally.begun) % 5000 == 4999:
+            print(f"{begun + 1} {what}", file=sys.stderr, flush=True)
         is_late = options.seconds is not None and time.perf_counter() - begin > options.seconds
         return is_late or is_complete()
 
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as name:
         folder = Path(name)
-        work = make_work(folder)
         if options.only is None:
-            work_in_children(options.n, work, folder, tally, enough)
+            work_side_by_side(options, make_work, folder, tally, enough)
         else:
             limit_memory()
-            work_through([options.only], work, folder, tally, lambda: False)
+            work_through([options.only], make_work(folder), folder, tally, lambda: False)
         notes = folder / "findings"
         findings = [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
     result = {
         "about": about(),
         "seed": options.seed,
-        what: int(tally.begun[0]),
+        what: tally.begun,
         **describe(),
         "findings": findings,
-        "peak RSS growth in MB": round(int(tally.growth[0]) / 1024, 1),
+        "peak RSS growth in MB": round(tally.growth / 1024, 1),
         "seconds": round(time.perf_counter() - begin, 1),
     }
     print(text := json.dumps(result, indent=1))
