@@ -474,7 +474,8 @@ def judge(name, result, given, net):
     if "out" in CALLS[name].arguments:
         outputs, seen = result if isinstance(result, tuple) else (result, {})
         if name == "predict":
-            expected = [(n_steps, 2) for n_steps in Sequences.pack(given["inputs"]).lengths]
+            lengths = Sequences.pack(given["inputs"]).lengths if len(given["inputs"]) else ()  # there may be no sequence
+            expected = [(n_steps, 2) for n_steps in lengths]
         else:
             outputs, expected = [outputs], [(len(np.asarray(given["X"])), 2) if "X" in given else (2,)]
         units = {**net.topology.units, "cell_state": net.topology.n_cells}
@@ -567,6 +568,12 @@ def arguments(name):
     return st.builds(
         or_, most, st.just({}) | st.sampled_from(list(odd)).flatmap(lambda key: st.fixed_dictionaries({key: odd[key]}))
     )
+
+
+def test_no_sequences_have_no_outputs():
+    where = (0, "float64")
+    for none in (np.empty((0, 4, 3)), []):
+        assert outcome("predict", where, {"net": NET.base, "inputs": none}) is None
 
 
 WHERE = st.tuples(st.integers(0, len(NETS) - 1), st.sampled_from(["float64", "float32"]))
