@@ -14,9 +14,10 @@ import numpy as np
 
 import lstm97
 
-from . import deepriver, numpy_reference, onnx_runtime, ours, pytorch
+from . import deepriver, onnx_runtime, ours, pytorch
 from .compiling import level_flags
 from .counting import Work, count
+from .numpy_loop import NumpyLoop
 from .ours import BATCH_LEARNING_RATE, LEARNING_RATE, N_SEQUENCES, problem
 from .processes import side_by_side
 from .textbook import Textbook
@@ -108,13 +109,14 @@ def _textbooks(
         yield Peer(" ".join([name, *flags]), lambda: _textbook(topology, n_steps, *flags, every_step=every_step))
 
 
-def _reference(topology: lstm97.Topology, n_steps: int) -> Workload:
-    try:
-        return numpy_reference.training(
-            topology, *problem(topology, n_steps, "float64", every_step=False), learning_rate=LEARNING_RATE
-        )
-    except FileNotFoundError as error:
-        raise PeerMissingError(f"no {error.filename}") from error
+def _numpy(topology: lstm97.Topology, n_steps: int) -> Workload:
+    inputs, targets = problem(topology, n_steps, "float64", every_step=False)
+    peer = NumpyLoop(topology, lstm97.Network(topology, seed=0).parameters)
+
+    def run(n_items: int) -> None:
+        peer.train(inputs, targets, learning_rate=LEARNING_RATE, n_items=n_items)
+
+    return Workload("NumPy loop", run, n_steps)
 
 
 def _at_the_end(
@@ -125,14 +127,14 @@ def _at_the_end(
     *,
     torch: float | None,
     textbook: float | None = None,
-    with_reference: bool = False,
+    with_numpy: bool = False,
 ) -> Row:
     """Training with an error signal at the end of each sequence."""
     peers: list[Peer] = []
     if dtype == "float64" and topology.gate_sources:
         peers += _textbooks(topology, n_steps, every_step=False, target=textbook)
-    if dtype == "float64" and with_reference:
-        peers.append(Peer("NumPy reference", lambda: _reference(topology, n_steps)))
+    if dtype == "float64" and with_numpy:
+        peers.append(Peer("NumPy loop", lambda: _numpy(topology, n_steps)))
     lstm = Peer(
         "PyTorch nn.LSTM",
         lambda: pytorch.lstm_training(
@@ -325,7 +327,7 @@ def _rows() -> Iterator[Row]:
     # The gates that the peer's LSTM has, and as many inputs as it has by default.
     streaming = lstm97.Topology(10, 1, blocks=(1,) * 32, forget_gates=True, gate_sources=False, output="identity")
     for dtype in DTYPES:
-        yield _at_the_end("adding net", adding, 100, dtype, torch=100, textbook=2, with_reference=True)
+        yield _at_the_end("adding net", adding, 100, dtype, torch=100, textbook=2, with_numpy=True)
     for dtype in DTYPES:
         yield _at_the_end("adding net", adding, 1000, dtype, torch=40)
     for dtype in DTYPES:

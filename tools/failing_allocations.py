@@ -1,7 +1,7 @@
 """Let every allocation of every kind of call fail in turn: ``python tools/failing_allocations.py RECORD``.
 
-From the top of a checkout, with an environment active that has the package and NumPy's headers. What is looked at, and
-what a failure is: tests/failing_allocations.py. A call that does not do what it promises ends this with its traceback.
+From the top of a checkout, with an environment active that has the package and NumPy's headers. The kinds of
+calls, and what they must keep to: tests/host/failing_allocations.py. A call that does not ends this with its traceback.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import lstm97
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
+PROGRAMS = TESTS / "host"
 ARRAYS, MODULES = 1, 2
 MODES = {
     "one array": (ARRAYS, 0),
@@ -34,7 +35,7 @@ def main(record: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         library = str(Path(folder, "failing.so"))
         headers = [f"-I{each}" for each in (sysconfig.get_path("include"), np.get_include())]
-        command = ["cc", "-O2", "-shared", "-fPIC", *headers, str(TESTS / "failing.c"), "-o", library]
+        command = ["cc", "-O2", "-shared", "-fPIC", *headers, str(PROGRAMS / "failing.c"), "-o", library]
         subprocess.run(command, check=True)
         failed = {mode: failures(folder, *numbers) for mode, numbers in MODES.items()}
     told = {
@@ -54,8 +55,8 @@ def main(record: str) -> None:
 
 def failures(folder: str, kinds: int, lasting: int) -> dict[str, int]:
     """How many calls of each kind have failed."""
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-    program = [sys.executable, "-W", "error", str(TESTS / "failing_allocations.py")]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS / "helpers")}
+    program = [sys.executable, "-W", "error", str(PROGRAMS / "failing_allocations.py")]
     done = subprocess.run(
         [*program, folder, str(kinds), "1", str(lasting)], env=environment, stdout=subprocess.PIPE, check=True
     )

@@ -71,7 +71,7 @@ PYTHON
 tests=()
 for name in threads parallel many network training kernel batches reference golden not_finite bad_input arguments \
     with_block learners recurrent_methods cascade chunker sequences peek advice history; do
-    tests+=("tests/test_$name.py")
+    tests+=(tests/*/"test_$name.py")
 done
 OPENBLAS_NUM_THREADS=1 \
     "$python" -m pytest -q -p no:cacheprovider "$@" "${tests[@]}"

@@ -29,7 +29,7 @@ mkdir "$scratch/checkout" "$scratch/parts"
 python=$scratch/environment/bin/python
 printf 'building\n' >&2
 LSTM97_SANITIZE=address,undefined "$python" -m pip install --quiet "$scratch/checkout"
-cd "$scratch/checkout/tests"
+cd "$scratch/checkout/tests/fuzz"
 
 # Python's own allocator stays for small objects, at twice the speed: all arrays come from the one the sanitizer watches.
 settings=(

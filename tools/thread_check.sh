@@ -34,7 +34,7 @@ sys.exit(pytest.main(sys.argv[1:], plugins=[Shorter()]))' -p no:cacheprovider --
 races() { cat "$reports"/found.* 2>/dev/null | grep -c '^WARNING: ThreadSanitizer' || true; }
 
 # What Hogwild does to the weights is seen, and nothing but that: its counts, say, are under a lock.
-under_tsan suppressions= -q tests/test_parallel.py::test_hogwild_counts_everything_once
+under_tsan suppressions= -q tests/training/test_parallel.py::test_hogwild_counts_everything_once
 n_races=$(races)
 ((n_races)) || { printf 'thread check: Hogwild was not reported, so nothing would be\n' >&2; exit 1; }
 awk 'BEGIN { RS = "==================\n" }
@@ -46,7 +46,7 @@ rm "$reports"/found.*
 
 # Left out: programs that fork, as ThreadSanitizer allows no threads after that; those that are sent a Ctrl-C or start
 # processes, which it makes too slow for their time limits; Hogwild's 400,000 sequences; what is about the GIL alone.
-tests=(tests/test_threads.py tests/test_parallel.py tests/test_many.py)
+tests=(tests/training/test_threads.py tests/training/test_parallel.py tests/training/test_many.py)
 left_out='fork or ctrl_c or interrupt or processes or loky or workers or hogwild_learns'
 left_out+=' or goes_on_meanwhile or makes_progress'
 failed=0

@@ -32,7 +32,7 @@ HOST_FOLDERS = ("dev", "proc", "sys", "run", "tmp", "home", "root")
 HOST_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_PRELOAD", "LD_LIBRARY_PATH", "LSTM97_KERNEL")
 # Tests that can't run under emulation: why.
 DESELECTED = {
-    "tests/test_cython_api.py::test_the_example_builds_against_what_is_installed_and_learns": "no headers",
+    "tests/core/test_cython_api.py::test_the_example_builds_against_what_is_installed_and_learns": "no headers",
 }
 
 
@@ -126,7 +126,7 @@ def pytest_options() -> list[str]:
 
 
 def main() -> None:
-    """What the command line asks for; ``tests/test_kernel.py -k softmax``, say, runs only these."""
+    """What the command line asks for; ``tests/core/test_kernel.py -k softmax``, say, runs only these."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--root", type=Path, default=CACHE, help="folder that keeps the root (default: %(default)s)")

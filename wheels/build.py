@@ -32,25 +32,20 @@ PARTS = ("x86_64", "aarch64", "container")
 TESTED = ("3.11", "3.12", "3.13")
 PYTEST = ("-m", "pytest", "-q", "-n", "auto")
 # What judges the compiled loops, and of the rest what another processor might do in its own way.
-KERNEL_TESTS = ("kernel", "network", "peek", "training", "batches", "not_finite", "golden", "persistence", "cython_api")
-EMULATED_TESTS = (*KERNEL_TESTS, "recurrent_methods", "cascade", "subnormals", "arguments")
+KERNEL_TESTS = (
+    *("core/test_kernel", "core/test_network", "core/test_peek", "core/test_batches", "core/test_not_finite"),
+    *("core/test_cython_api", "training/test_training", "judges/test_golden", "files/test_persistence"),
+)
+EMULATED_TESTS = (
+    *KERNEL_TESTS,
+    *("methods/test_recurrent_methods", "methods/test_cascade", "host/test_subnormals", "core/test_arguments"),
+)
 # Another CPython might change anything but these: experiments, reports, benchmarks, commands, exporters, and programs
 # with processes of their own. They are the same Python everywhere, and tested once.
 THE_SAME_ON_EVERY_PYTHON = (
-    *("autograd", "averaging", "averaging_table", "benchmarks", "builds", "chunker", "cli", "comparisons"),
-    *("docstrings", "examples", "executors", "export_c", "export_onnx", "growth", "hostile_folder", "house"),
-    *(
-        "hostile_records",
-        "hosts_table",
-        "latency",
-        "plots",
-        "problems",
-        "readme",
-        "records",
-        "reference",
-        "reliability",
-    ),
-    *("report", "reproduction", "rows", "runner", "soak", "task_generators", "tasks", "text", "vanishing"),
+    *(f"tests/{folder}" for folder in ("benchmarks", "cli", "cluster", "demos", "export", "paper", "project")),
+    *(f"tests/{name}.py" for name in ("core/test_builds", "host/test_hostile_folder", "host/test_soak")),
+    *(f"tests/{name}.py" for name in ("judges/test_autograd", "judges/test_reference", "methods/test_chunker")),
 )
 # What each emulated CPU should choose; the emulator knows no AVX-512.
 EMULATED = {"Nehalem": "baseline", "Haswell": "v3"}
@@ -182,7 +177,7 @@ def try_wheels(wheels: list[Path], architecture: str, source: Path, pythons: Map
         section(f"the tests against {abi3.name}, CPython {version}")
         python = environment_with(pythons[version], folder / version, abi3, *test_tools(source))
         run(python, "wheels/smoke_test.py", cwd=tests)
-        run(python, *PYTEST, *(f"--ignore={file}" for file in test_files(THE_SAME_ON_EVERY_PYTHON)), cwd=tests)
+        run(python, *PYTEST, *(f"--ignore={path}" for path in THE_SAME_ON_EVERY_PYTHON), cwd=tests)
     try_builds(folder / TESTED[-1] / "bin" / "python", tests)
     for wheel in wheels:
         own = [version for version in TESTED if f"-cp{version.replace('.', '')}-cp" in wheel.name]
@@ -200,7 +195,7 @@ def test_tools(source: Path) -> list[str]:
 
 def test_files(names: Sequence[str]) -> list[str]:
     """Where tests are, by their names."""
-    return [f"tests/test_{name}.py" for name in names]
+    return [f"tests/{name}.py" for name in names]
 
 
 def try_builds(python: Path, tests: Path) -> None:

@@ -1,0 +1,32 @@
+"""The figures of README and docs are those that the benchmarks' commands print."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from benchmarks import averaging, headlines, hosts, latency
+from pages import ALL_CORES, EMBEDDING, README, ROOT
+
+
+def test_figures_are_those_that_the_command_prints():
+    (arguments,) = re.findall(r"`python -m benchmarks --from\s+(\S+\.json)` prints them", README)
+    assert headlines.markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in README
+
+
+@pytest.mark.parametrize("tables", [hosts, latency])
+def test_figures_of_embedding_are_those_that_the_commands_print(tables):
+    command = rf"`python\s+-m\s+{tables.__name__}\s+--from\s+(\S+\.json)`"
+    (arguments,) = re.findall(command, EMBEDDING)
+    assert tables.markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in EMBEDDING
+
+
+@pytest.mark.parametrize("tables", [headlines, averaging])
+def test_figures_of_all_cores_are_those_that_the_commands_print(tables):
+    command = {headlines: "benchmarks", averaging: "benchmarks.averaging"}[tables]
+    (arguments,) = re.findall(rf"`python\s+-m\s+{command}\s+--from\s+(\S+\.json)`", ALL_CORES)
+    printed = tables.markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8")))
+    found = [part for part in printed.split("\n\n") if part.startswith("|")]
+    assert found
+    assert [part for part in found if part not in ALL_CORES] == []

@@ -1,0 +1,947 @@
+"""Call the API at random: ``python tests/fuzz/fuzz_api.py --programs N --seed S``, or ``--round-trips N``.
+
+A program is a random network and some dozens of calls, whose arguments are as they should be, in disguise, or hostile
+(hostile.py). A call may raise what its documentation says. One that refuses its arguments has changed nothing, to the
+bit; whatever happens, calls change only what they are for, weights stay finite, and what was reached can be saved,
+loaded and copied, and goes on to the same bits. With ``--round-trips`` the programs do little else than that.
+
+How programs are numbered and findings repeated: see fuzzing.py. (Only what threads make of Hogwild is not repeated.)
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
+from unittest import mock
+
+import fuzzing
+import numpy as np
+from fuzzing import one
+from hostile import (
+    ENDLESS,
+    LIES,
+    NUMBERS,
+    PLACES,
+    SCALARS,
+    STRANGE,
+    WITH_ZERO_STRIDE,
+    HostileError,
+    Meddling,
+    Subclass,
+    cast,
+    misaligned,
+    raising,
+    read_only,
+    wear,
+)
+from learners import LEARNERS
+
+import lstm97
+from lstm97 import Checkpoint, History, Network, Sequences, State, Stop, Topology, _run, methods, options
+
+BIASES = ("all", "hidden", "gates", "gates_and_output", "none")
+SQUASHES = ("logistic", "centered", "centered2", "tanh", "identity")
+SCALES = (1.0, 1.0, 1.0, 10.0, 1e4, 1e18, 1e38, 1e150, 1e300, 1e-30, 1e-40, 1e-310)
+NO_OUTS = (
+    *(np.ndarray.tolist, memoryview, read_only, misaligned, np.asfortranarray, np.ma.masked_array),
+    *(lambda a: a[..., None], lambda a: a[:0], lambda a: a[::-1], lambda a: np.repeat(a, 2, axis=-1)[..., ::2]),
+    *(lambda a: a.astype("f2"), lambda a: a.astype(object), lambda a: a.astype(a.dtype.newbyteorder())),
+    *(lambda a: np.broadcast_to(a[:1], a.shape) if a.size else a, lambda a: a.view(Subclass)),
+)
+NO_RECORDS = ("cell", ["output"], [1], [None], 5, [[]], {"cell": 1})
+RATES = (0.1, 0.1, 0.5, 5.0, 1e3, 1e30, 1e300, 1e-8, 1e-40, 1e-310)
+
+
+def random_topology(rng, large=True):
+    """Any of them; if there may be large ones, now and then with more than 64 of something."""
+
+    def size(most, least=0):
+        return int(one(rng, (65, 70)) if large and rng.random() < 0.02 else rng.integers(least, most + 1))
+
+    flags = {
+        name: bool(rng.random() < 0.5)
+        for name in ("output_gates", "forget_gates", "recurrent", "gate_sources", "input_to_output")
+    }
+    blocks = one(
+        rng, ((), (1,), (2, 2), (1,) * 20, (3, 1), tuple(rng.integers(1, 5, size=rng.integers(1, 4)).tolist()))
+    )
+    n_outputs = size(4, 1)
+    return Topology(
+        size(5, 1),
+        n_outputs,
+        blocks=(1,) * 65 if large and rng.random() < 0.02 else blocks,
+        n_hidden=size(3),
+        bias=one(rng, BIASES),
+        input_squash=one(rng, SQUASHES),
+        output_squash=one(rng, SQUASHES),
+        output=one(rng, ("logistic", "identity") if n_outputs == 1 else ("logistic", "identity", "softmax")),
+        **flags,
+    )
+
+
+def print_of(state):
+    """All that a state is, as bytes."""
+    numbers, arrays = state._parts()
+    return b"|".join([repr(numbers).encode(), *(array.tobytes() for array in arrays.values())])
+
+
+def str_of_generator(generator):
+    return str(generator.bit_generator.state)
+
+
+def is_numpys(error):
+    """Whether it is NumPy that has raised this, whose settings should make no difference."""
+    return isinstance(error, FloatingPointError) and "encountered" in str(error)
+
+
+def print_of_history(history):
+    window = history._window
+    found = [history.sequences, history.steps, history.epochs, history.stopped, history.errors.tobytes()]
+    if window is not None:
+        numbers = (window.stop, window.n_seen, window.n_wrong, window.error_sum, window.error_rest)
+        found += [numbers, window.errors.tobytes(), window.wrong.tobytes()]
+    return found
+
+
+# ---- a program ----
+
+
+class Program:
+    """A network, its states, and calls drawn from a generator."""
+
+    def __init__(self, rng, folder, tally, hostility, *, large=True):
+        self.rng, self.folder, self.tally, self.hostility = rng, folder, tally, hostility
+        self.topology, self.dtype = random_topology(rng, large), one(rng, ("float64", "float32"))
+        self.scale, self.target_scale = one(rng, SCALES), one(rng, (1.0, 1.0, 1.0, 1.0, *SCALES))
+        self.rate = one(rng, RATES)
+        init_range = one(rng, (0.1, 0.5, 3.0, 1e4, 1e18, 1e37))
+        self.net = Network(self.topology, self.dtype, int(rng.integers(2**32)), init_range)
+        self.others = [self.net.new_state() for _ in range(rng.integers(3))]
+        self.history = History()
+        self.errstate = one(rng, ({"all": "warn"}, {"all": "raise"}, {}))  # a user's own choice
+        self.said = []
+        self.forget()
+
+    def forget(self):
+        """Nothing is known of the next call's arguments."""
+        self.is_huge = self.is_meddled = self.is_over_weights = self.are_weights_read = False
+        self.watched, self.outs = [], []
+
+    # ---- what is drawn ----
+
+    def chance(self, share):
+        return bool(self.rng.random() < share)
+
+    def given(self, array):
+        """An array as an argument: as it is, in disguise, or something else."""
+        array = np.asarray(array)
+        if self.chance(self.hostility):
+            return self.strange(array)
+        if self.chance(0.2):
+            return self.disguised(array)
+        self.watched.append((array, array.copy()))
+        return array
+
+    def disguised(self, array):
+        """The same numbers in another guise."""
+        way = self.rng.random()
+        if way < 0.1 and array.ndim:
+            return np.ma.masked_array(array, self.rng.random(array.shape) < one(self.rng, (0.2, 1)))
+        if way < 0.3:
+            dtypes = ("f2", "f4", "f8", "g") if array.dtype.kind == "f" else ("i1", "i4", "u8")
+            array = cast(array, one(self.rng, dtypes))
+        return wear(one(self.rng, list(WITH_ZERO_STRIDE)), array)
+
+    def anything(self):
+        """No array."""
+        if self.chance(0.2):
+            return type("Raising", (), {one(self.rng, list(LIES)): raising})()
+        if self.chance(0.1):
+            return type("Lying", (), dict([one(self.rng, list(LIES.items()))]))()
+        return one(self.rng, SCALARS + NUMBERS)
+
+    def strange(self, array):
+        way = self.rng.random()
+        if way < 0.3:
+            return self.anything()
+        if way < 0.36:
+            self.is_huge = True
+            return one(self.rng, ENDLESS)(array)
+        if way < 0.4:
+            self.is_meddled = True
+            return Meddling(array, one(self.rng, (self.net.reset, self.step_quietly)))
+        if way < 0.6 and array.size and array.dtype.kind == "f":
+            array = array.copy()
+            array.reshape(-1)[self.rng.integers(array.size)] = one(self.rng, PLACES)
+            return array
+        if way < 0.65 and array.dtype == self.net.dtype:  # over the weights, which may change under it
+            self.are_weights_read = True
+            view = one(self.rng, list(self.net.weights.values())).reshape(-1)
+            return np.resize(view, array.shape) if view.size < array.size else view[: array.size].reshape(array.shape)
+        return one(self.rng, STRANGE)(np.atleast_1d(array))
+
+    def step_quietly(self):
+        """A step that whoever makes it does not care about."""
+        with suppress(FloatingPointError):
+            self.net.step(np.zeros(self.net.topology.n_inputs))
+
+    def number(self, value):
+        """A number as an argument, or something else."""
+        return self.anything() if self.chance(self.hostility) else value
+
+    def inputs(self, n_steps, symbols=False):
+        t = self.topology
+        if symbols and t.n_inputs > 1:
+            return self.rng.integers(t.n_inputs, size=n_steps)
+        rows = self.rng.uniform(-1, 1, (n_steps, t.n_inputs))
+        with np.errstate(all="ignore"):
+            rows *= self.scale
+        return cast(rows, self.net.dtype) if self.chance(0.7) else rows
+
+    def targets(self, n_steps, classes=False, share=0.5):
+        t = self.topology
+        given = self.rng.random(n_steps) < share
+        if classes and t.n_outputs > 1:
+            return np.where(given, self.rng.integers(t.n_outputs, size=n_steps), -1)
+        rows = self.rng.uniform(0, 1 / t.n_outputs, (n_steps, t.n_outputs)) * self.target_scale
+        rows[~given] = np.nan
+        return cast(rows, self.net.dtype) if self.chance(0.7) else rows
+
+    def x(self):
+        """One step's input."""
+        return self.given(self.inputs(1, self.chance(0.3))[0])
+
+    def target(self, share=0.5):
+        """One step's target."""
+        if self.chance(0.2):
+            return None
+        return self.given(self.targets(1, self.chance(0.3), share)[0])
+
+    def state(self):
+        """A state as an argument, and which one it is."""
+        if self.chance(self.hostility / 4):
+            return one(self.rng, (Network(self.topology).state, self.net, 1, "own", b"")), None
+        states = [None, self.net.state, *self.others]
+        state = one(self.rng, states)
+        return state, self.net.state if state is None else state
+
+    def out(self, shape, over=None):
+        """Where to write outputs; possibly over the inputs, or over the weights."""
+        if not self.chance(0.3):
+            return None
+        dtype, n = self.net.dtype, int(np.prod(shape))
+        found = np.full(shape, 7, dtype)
+        way = self.rng.random()
+        if way < 0.4 and isinstance(over, np.ndarray) and over.dtype == dtype and over.size:
+            block = over.base if isinstance(over.base, np.ndarray) and over.base.dtype == dtype else over
+            flat = block.reshape(-1)
+            if flat.size >= n and over.flags.writeable and np.may_share_memory(flat, block):
+                begin = int(self.rng.integers(flat.size - n + 1))
+                found = flat[begin : begin + n].reshape(shape)
+                self.watched = [pair for pair in self.watched if not np.may_share_memory(pair[0], found)]
+        elif way < 0.4 + self.hostility:
+            found = one(self.rng, (*(partial(way, found) for way in NO_OUTS), self.anything))()
+            if self.chance(0.1):
+                found = self.out_over_weights(n, shape)
+        if isinstance(found, np.ndarray) and found.dtype != object:
+            self.outs.append((np.asarray(found), np.asarray(found).tobytes()))
+            self.is_over_weights |= self.shares_weights(found)
+        return found
+
+    def shares_weights(self, array):
+        """Whether an array may be a part of the weights, as inputs and targets can be too."""
+        return any(np.may_share_memory(array, view) for view in self.net.weights.values())
+
+    def out_over_weights(self, n, shape):
+        """A part of the weights, which are what the user makes of them."""
+        view = one(self.rng, list(self.net.weights.values()))
+        if view.size < n:
+            return np.zeros(0)
+        return view.reshape(-1)[:n].reshape(shape) if view.flags.c_contiguous else view
+
+    # ---- calls and what must hold of them ----
+
+    def prints(self):
+        """Everything that a call might change."""
+        found = {"weights": self.net.parameters.tobytes(), "history": print_of_history(self.history)}
+        return found | {f"state {i}": print_of(state) for i, state in enumerate([self.net.state, *self.others])}
+
+    def attempt(self, name, call, *changes, may=(FloatingPointError,), refused=(TypeError, ValueError), more=None):
+        """Make a call that may change these: "weights", "history", states or, with True, everything.
+
+        Returns what it returned, or None if it raised. What it raises must be among `may` or `refused`; after the
+        latter, nothing at all has changed, nor what ``more()`` tells.
+        """
+        self.tally.add(name)
+        self.said.append(name)
+        before, result = self.prints(), None
+        before["more"] = more and more()
+        error = None
+        try:
+            with np.errstate(**self.errstate):
+                result = call()
+        except Exception as raised:
+            error = raised
+            kind = next(kind for kind in EXCEPTIONS if isinstance(raised, EXCEPTIONS[kind]))
+            self.tally.add(kind)
+        states = [self.net.state, *self.others]
+        changed = {f"state {i}" for i, state in enumerate(states) if any(state is each for each in changes)}
+        changed |= {each for each in changes if isinstance(each, str)}
+        is_refused = isinstance(error, (*refused, HostileError)) or (self.is_huge and isinstance(error, MemoryError))
+        if is_refused:
+            changed = set()
+            for array, data in self.outs:
+                self.check(array.tobytes() == data, "refused, but has written to out", error)
+        elif error is not None:
+            self.check(isinstance(error, may) and not is_numpys(error), "raised what it must not", error)
+            if name in ("learn", "correct"):  # which failed, and then change no weight
+                changed.discard("weights")
+        if self.is_over_weights and not is_refused:  # outputs are written before a change of weights can fail
+            changed.add("weights")
+        if not self.is_meddled and True not in changes:
+            after = self.prints()
+            after["more"] = more and more()
+            if not is_refused:
+                changed.add("more")
+            for each, was in before.items():
+                self.check(each in changed or after[each] == was, f"changed {each}", error)
+        for array, was in self.watched:
+            self.check(array.tobytes() == was.tobytes(), "changed an argument", error)
+        if self.is_over_weights:
+            self.mend()
+        self.check(np.isfinite(self.net.parameters).all(), "weights are not finite")
+        for view in self.net.weights.values():
+            self.check(view.flags.writeable and view.dtype == self.net.dtype, "weights are not views to write into")
+        self.forget()
+        return result
+
+    def check(self, holds, words, error=None):
+        if not holds:
+            raise AssertionError(f"{self.said[-1]}: {words}; {error!r}") from error
+
+    def mend(self):
+        """Have finite weights again, where something else was written into them."""
+        if not np.isfinite(parameters := self.net.parameters).all():
+            self.net.parameters = np.nan_to_num(parameters, nan=0, posinf=1, neginf=-1)
+
+    # ---- streams ----
+
+    def learn(self):
+        state, own = self.state()
+        x = self.x()
+        target, rate = self.target(), self.number(self.rate)
+        out = self.out((self.topology.n_outputs,), x)
+        y = self.attempt("learn", lambda: self.net.learn(x, target, rate, state=state, out=out), "weights", own)
+        self.check(y is None or out is None or y is out, "returned something else than out")
+
+    def correct(self):
+        state, own = self.state()
+        target, rate = self.target(1), self.number(self.rate)
+        refused = (TypeError, ValueError, RuntimeError)
+        self.attempt("correct", lambda: self.net.correct(target, rate, state=state), "weights", own, refused=refused)
+
+    def learn_run(self):
+        n = int(one(self.rng, (0, 1, 2, 7, 16, 17, 40)))
+        state, own = self.state()
+        X = self.given(self.inputs(n, self.chance(0.3)))
+        targets = None if self.chance(0.2) else self.given(self.targets(n, self.chance(0.3), one(self.rng, (0.1, 0.9))))
+        rate, out = self.number(self.rate), self.out((n, self.topology.n_outputs), X)
+        Y = self.attempt(
+            "learn_run", lambda: self.net.learn_run(X, targets, rate, state=state, out=out), "weights", own
+        )
+        self.check(Y is None or out is None or Y is out, "returned something else than out")
+
+    def step(self):
+        state, own = self.state()
+        x = self.x()
+        out = self.out((self.topology.n_outputs,), x)
+        y = self.attempt("step", lambda: self.net.step(x, state=state, out=out), own)
+        self.check(y is None or np.isfinite(y).all(), "returned outputs that are not finite")
+
+    def peek(self):
+        state, own = self.state()
+        x = self.x()
+        if out := self.chance(0.3):
+            out = self.out((self.topology.n_outputs,), x)
+            self.attempt("peek", lambda: self.net.peek(x, state=state, out=out))
+            return
+        is_plain = isinstance(x, (np.ndarray, list, int)) and not self.is_meddled
+        y = self.attempt("peek", lambda: self.net.peek(x, state=state))
+        if y is not None and is_plain and own is not None:
+            same = self.attempt("step", lambda: self.net.step(x, state=own), own)
+            self.check(same is not None and same.tobytes() == y.tobytes(), "peek told other outputs")
+
+    def run(self):
+        n = int(one(self.rng, (0, 1, 5, 30)))
+        state, own = self.state()
+        X = self.given(self.inputs(n, self.chance(0.3)))
+        kinds = [kind for kind in self.topology.units if kind != "output"]
+        kinds += ["cell_state"] * (self.topology.n_cells > 0)
+        record = one(self.rng, (None, kinds, kinds[:1] * 2, tuple(kinds[1:])))
+        if self.chance(self.hostility):
+            record = one(self.rng, (*NO_RECORDS, iter(kinds), self.anything()))
+        out = self.out((n, self.topology.n_outputs), X)
+        self.attempt("run", lambda: self.net.run(X, record, state=state, out=out), own)
+
+    def reset(self):
+        state, own = self.state()
+        self.attempt("reset", lambda: self.net.reset(state), own, may=())
+        if own is not None:
+            self.check(print_of(own) == print_of(self.net.new_state()), "a state is not as new")
+
+    def change_states(self):
+        """A state more or less, or one that takes another's place."""
+        way = self.rng.integers(5)
+        if way == 0 and self.others:
+            self.others.pop(int(self.rng.integers(len(self.others))))
+        elif way == 1 and len(self.others) < 3:
+            self.others.append(self.net.new_state())
+        elif way == 2 and len(self.others) < 3:
+            state = copy.copy(one(self.rng, [self.net.state, *self.others]))
+            self.others.append(state)
+        else:
+            (_, to), (of, _) = self.state(), self.state()
+            to, of = to or self.net.state, of or self.net.state
+            self.attempt("assign", lambda: to.assign(of), to, may=())
+            if isinstance(of, State) and of._network_arrays is to._network_arrays:
+                self.check(print_of(to) == print_of(of), "a state assigned is another one")
+
+    def look(self):
+        """What only reads."""
+        net, state = self.net, one(self.rng, [self.net.state, *self.others])
+        ways = (
+            *(lambda: state.cell_state, lambda: state.activations, lambda: state.partials, lambda: repr(state)),
+            *(lambda: repr(net), lambda: net.weights, lambda: net.parameters, lambda: repr(self.history)),
+            *(lambda: self.history.errors, lambda: pickle.loads(pickle.dumps(self.history)), lambda: dict(net.weights)),
+        )
+        self.attempt("look", one(self.rng, ways), may=(), refused=())
+
+    # ---- weights ----
+
+    def set_weights(self):
+        net, t, rng = self.net, self.topology, self.rng
+        size = one(rng, (0.1, 0.1, 1.0, 1e3, 1e30))
+        kind = one(rng, list(t.units))
+        values = self.given(cast(rng.uniform(-size, size, net.weights[kind].shape), net.dtype))
+        everything = self.given(cast(rng.uniform(-size, size, t.n_weights), net.dtype))
+        wrong = one(rng, ("forget", 1, None, "cell\0", ("cell",), "hidden_gate"))
+        kind = wrong if self.chance(self.hostility) else kind
+        ways = (
+            lambda: setattr(net, "parameters", everything),
+            lambda: setattr(net, "weights", {kind: values}),
+            lambda: net.weights.__setitem__(kind, values),
+            lambda: net.weights.update({kind: values}),
+            lambda: net.weights.__ior__({kind: values}),
+            lambda: net.weights.update({next(iter(t.units)): 0.1, kind: values}),
+            lambda: setattr(net, "weights", self.anything()),
+            lambda: one(rng, ("pop", "clear", "popitem")) and net.weights.clear(),
+            lambda: setattr(net, "weights", self.net.weights),
+        )
+        refused = (TypeError, ValueError, KeyError)
+        self.attempt("set_weights", one(rng, ways), "weights", may=(), refused=refused)
+
+    def spoil(self):
+        """Write into a view what no weight should be: calls refuse, or fail in words, and nothing else."""
+        net, rng, before = self.net, self.rng, self.net.parameters
+        if not len(before):
+            return
+        view = one(rng, [view for view in net.weights.values() if view.size])
+        view.reshape(-1)[rng.integers(view.size)] = one(rng, (np.nan, np.inf, -np.inf, np.finfo(net.dtype).max))
+        finite = np.isfinite(view).all()
+        n, n_outputs = 3, self.topology.n_outputs
+        X, targets, rate = np.clip(self.inputs(n), *limits(net.dtype)), np.full((n, n_outputs), 0.5), 0.1
+        ways = (
+            *(lambda: net.learn(X[0], targets[0], rate), lambda: net.step(X[0]), lambda: net.peek(X[0])),
+            *(lambda: net.learn_run(X, targets, rate), lambda: net.run(X), lambda: lstm97.predict(net, [X])),
+            *(lambda: pickle.dumps(net), lambda: copy.copy(net), lambda: net.save(self.folder / "spoiled")),
+            *(lambda: lstm97.train(net, [X], [targets], rate, update=one(rng, ("step", "sequence"))),),
+            *(lambda: net.with_block(), lambda: lstm97.export_c(net, self.folder / "spoiled.c")),
+            *(lambda: net.correct(np.full(n_outputs, 0.5), rate),),
+        )
+        self.tally.add("spoil")
+        self.said.append("spoil")
+        for i in rng.integers(len(ways), size=3):
+            try:
+                with np.errstate(**self.errstate):
+                    ways[i]()
+            except (FloatingPointError, RuntimeError) as error:
+                self.check(not is_numpys(error), f"way {i} depends on NumPy's settings", error)
+            except ValueError as error:
+                self.check(not finite, f"way {i} refuses finite weights", error)
+        net.parameters = before
+        net.reset()
+
+    # ---- sequences ----
+
+    def data(self):
+        """Inputs and targets of a few sequences, in one of the many ways there are."""
+        rng, t = self.rng, self.topology
+        n = int(one(rng, (0, 1, 2, 3, 5, 9)))
+        is_even = self.chance(0.4)
+        lengths = np.full(n, rng.integers(1, 7)) if is_even else rng.integers(0 if self.chance(0.3) else 1, 9, size=n)
+        symbols, classes = self.chance(0.3) and t.n_inputs > 1, self.chance(0.3) and t.n_outputs > 1
+        inputs = [self.inputs(length, symbols) for length in lengths]
+        if self.chance(0.5):  # one target for each sequence
+            targets = self.targets(n, classes, 0.8)
+            targets[lengths == 0] = -1 if classes else np.nan
+        else:
+            targets = [self.targets(length, classes, 0.4) for length in lengths]
+            targets = self.packed(targets, is_even, classes)
+        inputs = self.packed(inputs, is_even, symbols)
+        if isinstance(inputs, np.ndarray) or self.chance(self.hostility):
+            inputs = self.given(inputs if isinstance(inputs, np.ndarray) else self.inputs(3))
+        if isinstance(targets, np.ndarray) or self.chance(self.hostility):
+            targets = self.given(targets if isinstance(targets, np.ndarray) else self.targets(3))
+        return inputs, targets
+
+    def packed(self, sequences, is_even, integers):
+        """Sequences as a list, a tuple, an array, packed."""
+        if len(sequences) and (integers or self.chance(0.4)):
+            return Sequences.pack(sequences)
+        if is_even and len(sequences) and self.chance(0.5):
+            return np.array(sequences)
+        if sequences and self.chance(self.hostility):
+            sequences[int(self.rng.integers(len(sequences)))] = self.given(sequences[0])
+        return tuple(sequences) if self.chance(0.2) else sequences
+
+    def options(self):
+        """Options of `train`, most of them as they should be."""
+        rng = self.rng
+        options = {"epochs": int(one(rng, (0, 1, 1, 2, 3))), "learning_rate": self.rate}
+        if self.chance(0.5):
+            options |= {"update": "sequence", "batch_size": int(one(rng, (1, 2, 5, 16, 2**40)))}
+        elif self.chance(0.2):
+            options["parallel"] = "hogwild"
+        if self.chance(0.5):
+            options["threads"] = int(one(rng, (1, 2, 3, 50)))
+        if self.chance(0.4):
+            order = one(rng, (np.random.default_rng(5), np.random.Generator(np.random.MT19937(3)), [], [0, 0], None))
+            options["order"] = order
+        if self.chance(0.4):
+            options["stop"] = Stop(int(one(rng, (1, 3, 10))), one(rng, (0, 0.1, 9.0)), one(rng, (0.1, 9.0)))
+        if self.chance(0.3):
+            options["history"] = self.history
+        if self.chance(self.hostility):
+            name = one(rng, [*options, "threads", "order", "stop", "history", "callback", "checkpoint", "update"])
+            if name == "epochs":  # else it may go on for ever
+                options["epochs"] = one(rng, ("1", None, 1.0, -1, True, 2**0, np.int8(1), [1]))
+            else:
+                options[name] = self.anything()
+                if name == "callback" and callable(options[name]):
+                    del options[name]
+        return options
+
+    def callback(self, also):
+        """What may be called after an epoch, and whether it may change anything."""
+        net, rng = self.net, self.rng
+        x = np.zeros(self.topology.n_inputs)
+
+        def fail(history):
+            raise EndedError
+
+        def again(history):
+            lstm97.train(net, [x[None]], [np.zeros((1, self.topology.n_outputs))], history=history)
+
+        ways = (
+            (lambda history: False, False),
+            (lambda history: history.epochs > 1, False),
+            (lambda history: history.stop(), False),
+            (fail, False),
+            (lambda history: net.learn(x, None), True),
+            (lambda history: net.step(x, state=net.new_state()), True),
+            (lambda history: pickle.loads(pickle.dumps((net, history))) and None, False),
+            (lambda history: lstm97.predict(net, [x[None]]) and None, False),
+            (lambda history: net.reset(), True),
+            (again, True),
+        )
+        return one(rng, ways if also else ways[:3])
+
+    def train(self):
+        inputs, targets = self.data()
+        options = self.options()
+        generator = options.get("order")
+        meddles = False
+        if self.chance(0.3) and "callback" not in options:
+            options["callback"], meddles = self.callback(True)
+        many = self.chance(0.5)
+        is_shared = options.get("parallel") == "hogwild"
+        # To the same bits with any number of threads, if nobody meddles and no data are the weights that change
+        twin = None
+        if many and not is_shared and "callback" not in options and self.chance(0.5) and not self.are_weights_read:
+            twin = copy.deepcopy((self.net, options))
+        changes = ("weights", "history", *([True] if meddles or is_shared else []))
+        more = partial(str_of_generator, generator) if isinstance(generator, np.random.Generator) else None
+        with threads_are_worth_it() if many else nullcontext():
+            found = self.attempt_train(inputs, targets, options, changes, more, is_shared)
+        if twin is not None and found is not None:
+            other, options = twin
+            options["threads"] = 1
+            alone = lstm97.train(other, inputs, targets, **options)
+            self.check(alone.errors.tobytes() == found.errors.tobytes(), "threads made other errors")
+            self.check(other.parameters.tobytes() == self.net.parameters.tobytes(), "threads made other weights")
+
+    def attempt_train(self, inputs, targets, options, changes, more, is_shared):
+        may = (FloatingPointError, EndedError, *([RuntimeError] if True in changes else []))
+
+        def call():
+            try:
+                return lstm97.train(self.net, inputs, targets, **options)
+            finally:
+                if is_shared:  # after an overflow weights are as threads have left them
+                    self.mend()
+
+        return self.attempt("train", call, *changes, may=may, more=more)
+
+    def train_on(self):
+        """A training that something ends, called again with its checkpoint, comes to the bits of one without."""
+        n, length = int(self.rng.integers(1, 6)), int(self.rng.integers(1, 5))
+        data = np.array([self.inputs(length) for _ in range(n)]), self.targets(n, share=0.8)
+        options = {"epochs": 3, "learning_rate": self.rate, "stop": Stop(2, 9, 9) if self.chance(0.1) else None}
+        options |= {"update": "sequence", "batch_size": 2} if self.chance(0.4) else {}
+        kind = one(self.rng, (None, np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64))
+        every, end = int(self.rng.integers(1, 5)), int(self.rng.integers(1, 4))
+        unbroken = copy.deepcopy(self.net)
+        path = self.folder / "checkpoint"
+        path.unlink(missing_ok=True)
+
+        def order():
+            return kind and np.random.Generator(kind(4))
+
+        def give_up(history):
+            if history.epochs == end:
+                raise EndedError
+
+        def call():
+            checkpoint = Checkpoint(path, sequences=every)
+            the_order, begin = order(), self.net.parameters
+            try:
+                lstm97.train(self.net, *data, **options, order=the_order, checkpoint=checkpoint, callback=give_up)
+            except EndedError:
+                if self.chance(0.5):  # as if in a new process
+                    the_order, self.net.parameters = order(), begin
+            return lstm97.train(self.net, *data, **options, order=the_order, checkpoint=checkpoint)
+
+        found = self.attempt("train_on", call, "weights")
+        if found is not None:
+            expected = lstm97.train(unbroken, *data, **options, order=order())
+            self.check(found.errors.tobytes() == expected.errors.tobytes(), "a checkpoint led to other errors")
+            same = self.net.parameters.tobytes() == unbroken.parameters.tobytes()
+            self.check(same, "a checkpoint led to other weights")
+
+    def train_many(self):
+        inputs, targets = self.data()
+        nets = [self.net, *(copy.deepcopy(self.net) for _ in range(2))]
+        if self.chance(self.hostility):
+            nets = one(self.rng, ([self.net, self.net], [], [self.net, None], 5, (each for each in nets)))
+        options = self.options()
+        for name in ("history", "callback", "checkpoint", "parallel"):
+            options.pop(name, None)
+        if isinstance(options.get("order"), np.random.Generator):
+            del options["order"]
+        options["return_exceptions"] = self.chance(0.5)
+        self.attempt("train_many", lambda: lstm97.train_many(nets, (inputs, targets), **options), "weights")
+
+    def predict(self):
+        inputs, _ = self.data()
+        out = None
+        if isinstance(inputs, np.ndarray) and inputs.ndim > 1 and not self.is_huge:
+            out = self.out((*inputs.shape[:2], self.topology.n_outputs), inputs)
+        elif isinstance(inputs, Sequences):
+            out = self.out((inputs.n_steps, self.topology.n_outputs), inputs.values)
+        self.attempt("predict", lambda: lstm97.predict(self.net, inputs, out=out))
+
+    def sequences(self):
+        """Sequences made by hand."""
+        values = self.given(self.inputs(6, self.chance(0.3)))
+        offsets = self.given(
+            np.array(one(self.rng, ([0, 6], [0, 2, 6], [0, 0, 6, 6], [0], [0, 7], [0, 5, 3, 6], [1, 6])))
+        )
+        made = self.attempt("sequences", lambda: Sequences(values, offsets), may=())
+        if made is not None:
+            call = one(self.rng, (lambda: made[-1], lambda: made[2**70], lambda: made.place(3), lambda: list(made)))
+            self.attempt("sequences", call, may=(IndexError,), refused=())
+            self.attempt("predict", lambda: lstm97.predict(self.net, made))
+
+    # ---- making things ----
+
+    def make(self):
+        """Make what networks and trainings are made of, out of anything."""
+        rng, t = self.rng, self.topology
+
+        def some(**right):
+            for name in right:
+                if self.chance(0.3):
+                    right[name] = self.anything()
+            return right
+
+        large = (2**31 - 1, 2**31, 2**40, 2**62)
+        self.is_huge = True
+        ways = (
+            lambda: Topology(**some(n_inputs=2, n_outputs=1, blocks=(1, 2), n_hidden=0, bias="all", recurrent=True)),
+            lambda: Topology(
+                one(rng, large), one(rng, (1, *large)), blocks=one(rng, ((), (1,), (2**40,), (2**62,) * 2))
+            ),
+            lambda: Network(Topology(one(rng, large), 1)),
+            lambda: Network(
+                t, **some(dtype="float32", seed=1, init_range=0.1, input_gate_bias=-1.0, output_gate_bias=0)
+            ),
+            lambda: Network(t, self.dtype, forget_gate_bias=self.given(np.ones(t.n_blocks))),
+            lambda: Stop(**some(window=3, tolerance=0.1, mean_error=0.1, max_wrong=0)),
+            lambda: Checkpoint(**some(path="x", sequences=1, seconds=1.0)),
+            lambda: self.net.with_block(
+                **some(size=1, seed=1, init_range=0.1, outgoing_range=0.1, input_gate_bias=0.1)
+            ),
+            lambda: t.has_bias(self.anything()),
+        )
+        self.attempt("make", one(rng, ways), may=())
+
+    def grow(self):
+        """Go on with a larger network, as long as it is small."""
+        if self.topology.n_blocks > 6:
+            return
+        grown = self.attempt("grow", lambda: self.net.with_block(int(self.rng.integers(1, 3)), seed=3), may=())
+        if grown is not None:
+            self.net, self.topology, self.others = grown, grown.topology, [grown.new_state()]
+
+    # ---- files ----
+
+    def save(self):
+        state, path = self.state()[0], self.folder / "saved"
+        state = one(self.rng, (True, False, state))
+        if self.chance(self.hostility):
+            path = one(
+                self.rng, ("", "\0", b"\xff" * 300, "/", "/dev/null", 5, None, self.folder, self.folder / "a" / "b")
+            )
+        net, learn = self.net, self.chance(0.5)
+        name = one(self.rng, ("lstm97", "a_1", "", "1", "ä", "int", 5, None, "x" * 1000))
+        ways = (
+            lambda: net.save(path, state),
+            lambda: lstm97.load(path),
+            lambda: lstm97.export_c(
+                net, path, learn=learn, dtype=one(self.rng, (None, "float32", "int", 5)), name=name
+            ),
+        )
+        self.attempt("save", one(self.rng, ways), may=(), refused=(TypeError, ValueError, OSError))
+
+    def twins(self, state):
+        """The network and one of its states, copied in every way."""
+        net = self.net
+        net.save(self.folder / "net", state)
+        loaded = lstm97.load(self.folder / "net")
+        yield "file", loaded, loaded.state
+        yield "pickle", *pickle.loads(pickle.dumps((net, state), int(self.rng.integers(2, 6))))
+        yield "deepcopy", *copy.deepcopy((net, state))
+        twin = copy.copy(net if state is net.state else loaded)
+        yield "copy", twin, twin.state
+        yield "state copy", net, copy.copy(state)
+        other = net.new_state()
+        if self.chance(0.5):  # it has been somewhere else before
+            with suppress(FloatingPointError):
+                net.learn_run(np.clip(self.inputs(3), *limits(net.dtype)), None, state=other)
+        other.assign(state)
+        yield "assigned", net, other
+
+    def round_trips(self):
+        """Copy what was reached, and see that the copies go on as it does."""
+        self.said.append("round_trips")
+        state = one(self.rng, [self.net.state, self.net.state, *self.others])
+        parameters, print_before = self.net.parameters, print_of(state)
+        actions = [self.action() for _ in range(self.rng.integers(1, 4))]
+        with np.errstate(**self.errstate):
+            twins = list(self.twins(state))
+            for way, net, other in twins:
+                self.check(net.parameters.tobytes() == parameters.tobytes(), f"{way} made other weights")
+                self.check(print_of(other) == print_before, f"{way} made another state")
+            expected = go_on(self.net, state, actions)
+            after = self.net.parameters
+            for way, net, other in twins:
+                net.parameters = parameters  # those of this network have gone on
+                self.check(go_on(net, other, actions) == expected, f"{way} goes on in another way")
+                self.tally.add(way)
+        self.net.parameters = after
+        self.check(np.isfinite(after).all(), "weights are not finite")
+
+    def action(self):
+        """A call that learns or steps, with arguments as they should be."""
+        x, symbol = self.inputs(1)[0], int(self.rng.integers(self.topology.n_inputs))
+        x = symbol if self.topology.n_inputs > 1 and self.chance(0.3) else np.clip(x, *limits(self.net.dtype))
+        target = self.targets(1, share=1)[0]
+        rate = self.rate if np.isfinite(self.net.dtype.type(self.rate)) and self.net.dtype.type(self.rate) > 0 else 0.1
+        target = np.clip(target, *limits(self.net.dtype))
+        return one(self.rng, ("learn", "learn", "wait", "wait", "correct", "step")), x, target, rate
+
+    # ---- other learners ----
+
+    def learner(self):
+        """A learner of another method, for a few calls, and a twin that gets only those which are not refused."""
+        name = one(self.rng, [*LEARNERS, "rcc"])
+        make = LEARNERS.get(name, lambda: methods.RCC(3, 3, max_units=2, output_epochs=2, candidate_epochs=2))
+        net, twin = make(), make()
+        topology, self.topology = self.topology, net.topology  # whose data are to be drawn
+        try:
+            for _ in range(6):
+                call, told = self.call_of_learner(len(net.parameters)), {}
+
+                def keep(call=call, told=told):
+                    try:
+                        told["result"] = call(net)
+                    except FloatingPointError:
+                        told["is of no use"] = True
+                        raise
+
+                may = (FloatingPointError, *([NotImplementedError] if name == "rcc" else []))
+                self.attempt("learner", keep, may=may, more=lambda: net.parameters.tobytes())
+                if "is of no use" in told:
+                    break
+                if "result" in told:
+                    found, expected = told["result"], call(twin)
+                    same = found is None or found.tobytes() == expected.tobytes()
+                    self.check(same, "what was refused has changed what comes next")
+                    self.same_learner(net, twin)
+        finally:
+            self.topology = topology
+            self.forget()
+
+    def call_of_learner(self, n_weights):
+        """One call, a function of the learner; what it returns is the same for the same learner."""
+        rng, n = self.rng, int(self.rng.integers(0, 6))
+        X, T = self.given(self.inputs(n, self.chance(0.3))), self.given(self.targets(n, self.chance(0.3)))
+        x, target, rate, data = self.x(), self.target(), self.number(self.rate), self.data()
+        values, seed = self.given(rng.uniform(-1, 1, n_weights)), one(rng, (None, 3))
+        callback = one(rng, (None, lambda history: True))
+        path, copied = self.folder / "learner", one(rng, (copy.copy, copy.deepcopy, by_pickle))
+        ways = (
+            lambda net: net.learn(x, target, rate),
+            lambda net: net.learn_run(X, T, rate),
+            lambda net: net.step(x),
+            lambda net: net.run(X),
+            lambda net: net.reset(),
+            lambda net: net.train(*data, rate, order=seed and np.random.default_rng(seed), callback=callback).errors,
+            lambda net: np.concatenate(net.predict(data[0]) or [np.zeros((0, net.topology.n_outputs))]),
+            lambda net: setattr(net, "parameters", values),
+            lambda net: (net.save(path), self.same_learner(net, methods.load(path)))[0],
+            lambda net: self.same_learner(net, copied(net)),
+        )
+        return one(rng, ways)
+
+    def same_learner(self, net, other):
+        self.check(net.parameters.tobytes() == other.parameters.tobytes(), "a learner's copy is another")
+
+
+class EndedError(Exception):
+    """What a callback raises to end a training."""
+
+
+RAISED = (HostileError, EndedError, FloatingPointError, MemoryError, NotImplementedError, RuntimeError, KeyError)
+EXCEPTIONS = {kind.__name__: kind for kind in (*RAISED, IndexError, OSError, TypeError, ValueError, Exception)}
+WAYS = ("file", "pickle", "deepcopy", "copy", "state copy", "assigned")
+CALLS = {
+    Program.learn: 10,
+    Program.learn_run: 5,
+    Program.correct: 4,
+    Program.step: 4,
+    Program.peek: 3,
+    Program.run: 3,
+    Program.reset: 1,
+    Program.change_states: 3,
+    Program.look: 2,
+    Program.set_weights: 3,
+    Program.spoil: 1,
+    Program.train: 6,
+    Program.train_on: 1,
+    Program.train_many: 1,
+    Program.predict: 3,
+    Program.sequences: 2,
+    Program.make: 2,
+    Program.grow: 1,
+    Program.save: 2,
+    Program.round_trips: 3,
+    Program.learner: 1,
+}
+CHOICES = [call for call, share in CALLS.items() for _ in range(share)]
+REACHING = [Program.learn, Program.learn, Program.learn_run, Program.correct, Program.step, Program.change_states]
+NAMES = [call.__name__ for call in CALLS if call not in (Program.round_trips, Program.change_states)] + ["assign"]
+
+
+def limits(dtype):
+    return np.finfo(dtype).min, np.finfo(dtype).max
+
+
+def by_pickle(thing):
+    return pickle.loads(pickle.dumps(thing))
+
+
+@contextmanager
+def threads_are_worth_it():
+    """Let little work be shared between threads, and let there be some."""
+    with mock.patch.object(_run, "WORTH_THREADS", -1), mock.patch.object(options, "available_cpus", return_value=3):
+        yield
+
+
+def go_on(net, state, actions):
+    """What comes of some calls: outputs or errors, weights, the state."""
+    found = []
+    for what, x, target, rate in actions:
+        try:
+            if what == "step":
+                found.append(net.step(x, state=state).tobytes())
+            elif what == "correct":
+                found.append(net.correct(target, rate, state=state))
+            else:
+                found.append(net.learn(x, target if what == "learn" else None, rate, state=state).tobytes())
+        except (FloatingPointError, RuntimeError) as error:
+            found.append(str(error))
+    return found, net.parameters.tobytes(), print_of(state)
+
+
+# ---- the run ----
+
+
+def main():
+    parser = fuzzing.command_line(__doc__, "programs", 1000)
+    parser.add_argument("--round-trips", type=int, metavar="N", help="programs of little else, until there are so many")
+    options = parser.parse_args()
+    if options.round_trips:
+        options.n = options.round_trips  # programs, of which far fewer are needed
+    tally = fuzzing.Tally([*NAMES, *EXCEPTIONS, *WAYS], options.jobs)
+
+    def make_work(folder):
+        warnings.filterwarnings("ignore", "targets from|no target|.* cells are saturated", UserWarning)
+
+        def work(index):
+            rng = np.random.default_rng([options.seed, index])
+            with np.errstate(all="ignore"):
+                if options.round_trips:
+                    program = Program(rng, folder, tally, 0, large=False)
+                    for _ in range(30):
+                        one(rng, REACHING)(program)
+                        program.round_trips()
+                else:
+                    program = Program(rng, folder, tally, one(rng, (0, 0.05, 0.2, 0.5)))
+                    try:
+                        for _ in range(rng.integers(10, 60)):
+                            one(rng, CHOICES)(program)
+                    except Exception as error:
+                        error.found = {"calls": program.said[-20:]}
+                        raise
+
+        return work
+
+    def is_complete():
+        return options.round_trips and sum(tally.counts(WAYS).values()) >= options.round_trips
+
+    def describe():
+        return {
+            "calls": tally.counts(NAMES),
+            "exceptions": tally.counts(EXCEPTIONS),
+            "round trips": {"in all": sum(tally.counts(WAYS).values()), **tally.counts(WAYS)},
+        }
+
+    fuzzing.main(options, "programs", tally, make_work, describe, is_complete)
+
+
+if __name__ == "__main__":
+    main()

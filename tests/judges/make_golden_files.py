@@ -1,0 +1,86 @@
+"""Write ``golden/format-N-*.safetensors``, files of the present format that must load forever, and what comes of them.
+
+Run ``python tests/judges/make_golden_files.py`` when the format gets a new number, never to make an old file load
+again. Beside each file, as JSON, what the loaded network does with a few more steps: outputs, and its weights then.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from make_golden import numbers
+
+import lstm97
+from lstm97._format import FORMAT
+
+FOLDER = Path(__file__).parents[1] / "golden"
+LEARNING_RATE = 0.5
+ADDING = lstm97.Topology(2, 1, blocks=(2, 2))
+
+
+def stream(n_steps, n_inputs, n_outputs):
+    """Inputs, and targets at every third step."""
+    inputs = numbers((n_steps, n_inputs), 0.3).tolist()
+    targets = (numbers((n_steps, n_outputs), 1.7) / 2 + 0.5).tolist()
+    return inputs, [target if t % 3 == 0 else None for t, target in enumerate(targets)]
+
+
+def write(name, net, inputs, targets, *, seen, state):
+    """Learn from the first `seen` steps, save, and write down what comes of the others."""
+    net.parameters = numbers(net.topology.n_weights, 2.2) / 2
+    for x, target in zip(inputs[:seen], targets[:seen], strict=True):
+        net.learn(x, target, LEARNING_RATE)
+    path = FOLDER / f"format-{FORMAT}-{name}.safetensors"
+    net.save(path, state=state)
+    if not state:
+        net.reset()
+    tell(path, net, inputs[seen:], targets[seen:])
+
+
+def tell(path, net, inputs, targets):
+    """Write down what the network in a file does next."""
+    rest = {"inputs": inputs, "targets": targets}
+    outputs = [net.learn(x, target, LEARNING_RATE).tolist() for x, target in zip(*rest.values(), strict=True)]
+    told = {"dtype": net.dtype.name, "blocks": net.topology.blocks, **rest}
+    told |= {"outputs": outputs, "parameters": net.parameters.tolist()}
+    path.with_suffix(".json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+
+
+def train_on_golden_data(path, epochs):
+    """The run whose first epoch the golden checkpoint has."""
+    net = lstm97.Network(ADDING)
+    net.parameters = numbers(ADDING.n_weights, 2.2) / 2
+    history = lstm97.train(
+        net,
+        np.array(stream(12, 2, 1)[0]).reshape(4, 3, 2),
+        numbers((4, 1), 1.7) / 2 + 0.5,
+        LEARNING_RATE,
+        epochs=epochs,
+        order=np.random.default_rng(0),
+        stop=lstm97.Stop(window=3),
+        checkpoint=lstm97.Checkpoint(path, sequences=2),
+    )
+    return net, history
+
+
+def main():
+    """Write the files."""
+    if there := sorted(FOLDER.glob(f"format-{FORMAT}-*")):
+        raise SystemExit(f"{there[0]} is there, and is to stay: a changed format needs a new number")
+    write("weights", lstm97.Network(ADDING), *stream(12, 2, 1), seen=6, state=False)
+    write("state", lstm97.Network(ADDING), *stream(12, 2, 1), seen=6, state=True)
+    gated = lstm97.Topology(3, 2, blocks=(1, 3), n_hidden=1, forget_gates=True, bias="gates", input_to_output=True)
+    write("forget-gates", lstm97.Network(gated, dtype="float32"), *stream(30, 3, 2), seen=23, state=True)
+    symbols = np.floor((numbers(30, 0.4) + 1) / 2.0001 * 5).astype(int).tolist()
+    classes = [symbol if t % 7 == 0 else -1 for t, symbol in enumerate(symbols)]
+    softmax = lstm97.Topology(5, 5, blocks=(2, 2), output="softmax")
+    write("symbols", lstm97.Network(softmax), symbols, classes, seen=20, state=True)
+    path = FOLDER / f"format-{FORMAT}-checkpoint.safetensors"
+    net, _ = train_on_golden_data(path, epochs=1)
+    tell(path, net, *stream(12, 2, 1))
+
+
+if __name__ == "__main__":
+    main()
