@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import growth, memory
+from . import growth, memory, startup
 from .headlines import markdown
 from .limits import peaks
 from .machine import caches, describe
@@ -53,7 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
         about["limits"] = dict(peaks(sizes, repeats=repeats, seconds=seconds))
     except (OSError, subprocess.CalledProcessError) as error:
         about["limits"] = {"not measured, no working C compiler": error}
-    print(heading(about))
+    print(heading(about), flush=True)
+    begin = startup.measure(repeats=3 if options.quick else 15, show=print)
     print(f"\nMedian of {repeats} rounds, ours, the peers and the limits taking turns of about {seconds} s; one thread")
     print("where a row names no other number.")
     print("Ratio: how many times ours the peer takes (where the target is a maximum, ours the peer's), median over the")
@@ -65,6 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
         results.append(result)
         print("\n".join(lines(result)), flush=True)
     plain = as_plain(about, results, repeats=repeats, seconds=seconds)
+    plain["startup"] = asdict(begin)
     if options.growth:
         cells, lengths = (growth.QUICK_CELLS, growth.QUICK_LENGTHS) if options.quick else (growth.CELLS, growth.LENGTHS)
         longer = memory.QUICK_LENGTHS if options.quick else memory.LENGTHS

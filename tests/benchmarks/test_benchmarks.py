@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from benchmarks import limits, textbook
+from benchmarks import limits, startup, textbook
 from benchmarks.__main__ import main
 from benchmarks.counting import Work, count
 from benchmarks.headlines import markdown
@@ -376,6 +376,17 @@ def test_command_prints_the_headlines_of_files(tmp_path, capsys):
     ]
 
 
+def test_imports_are_measured_beyond_numpys_and_judged(monkeypatch):
+    told = []
+    for most, verdict in ((1e9, "met"), (0.0, "missed")):
+        monkeypatch.setattr(startup, "MOST", most)
+        found = startup.measure(repeats=2, show=told.append)
+        assert found.met == (verdict == "met")
+        assert told[-1].endswith(verdict)
+        assert found.lstm97.repeats == found.numpy.repeats == 2
+        assert found.lstm97.minimum > 0
+
+
 @pytest.mark.slow
 def test_command_measures_a_row_and_says_what_is_missing(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
@@ -387,6 +398,7 @@ def test_command_measures_a_row_and_says_what_is_missing(monkeypatch, tmp_path, 
 
     figures = json.loads(file.read_text())
     assert figures["unit"] == "ns per step"
+    assert f"{figures['startup']['lstm97']['median']:.1f} ms" in printed
     (row,) = figures["rows"]
     textbook, *others, numpy, torch = row["peers"]
     assert len(others) == (lstm97.show_config().build != "baseline")
