@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lstm97.adapters.onnx_model import export_onnx
     from lstm97.many import train_many
 else:
-    # Loaded when first asked for, so that importing the package takes no longer than the network needs.
+    # These are imported at first use, so that `import lstm97` stays quick.
     _FUNCTIONS = {"export_c": "adapters.c_source", "export_onnx": "adapters.onnx_model", "train_many": "many"}
     _MODULES = ("executors", "methods", "paper")
 

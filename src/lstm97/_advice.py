@@ -1,4 +1,4 @@
-"""What a person is told about data that a network cannot learn as they are, once for each network."""
+"""Warnings about data that a network cannot learn as they are; each is given once per network."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 REACH = {"logistic": (0, 1), "softmax": (0, 1), "tanh": (-1, 1)}
-"""The range of each kind of output; of others any number."""
+"""The range of the outputs, by kind; outputs of other kinds are unbounded."""
 
 ROUNDING = 1e-6
-"""Targets so little out of reach are rounded ones."""
+"""Targets out of reach by no more than this are taken for rounding errors: no warning."""
 
 LARGE = 5.0
-"""Inputs and targets beyond this are not what weights of 0.1 and learning rates of 0.1 are made for."""
+"""Inputs and targets above this size are too large for initial weights and learning rates of 0.1."""
 
 AT_ONCE = 10_000
-"""Numbers looked at together, so that looking takes no memory to speak of."""
+"""Numbers examined at a time, so that temporary arrays stay small."""
 
 
 def scaling(largest_input: float, largest_target: float) -> str:
-    """What to do about data as large as this; nothing if they are not large."""
+    """The advice to scale data that are larger than `LARGE`; empty if none are."""
     found = {"inputs": largest_input, "targets": largest_target}
     large = [f"{name} that reach {size:.3g}" for name, size in found.items() if size > LARGE]
     return f"scale {' and '.join(large)} to about 1" if large else ""
 
 
 def extent(rows: Array) -> tuple[float, float]:
-    """The lowest and the highest number; NaN is none. No NaN is compared, which would trap where a host has it so."""
-    flat = rows.reshape(-1)  # a view, as all that is packed is contiguous
+    """The lowest and the highest number, NaN left out; 0 and 0 if there is none.
+
+    NaN is never compared: in a host that traps floating-point exceptions, a comparison would end the process.
+    """
+    flat = rows.reshape(-1)  # a view, as packed arrays are contiguous
     found = []
     for begin in range(0, len(flat), AT_ONCE):
         part = flat[begin : begin + AT_ONCE]
@@ -44,7 +47,7 @@ def extent(rows: Array) -> tuple[float, float]:
 
 
 def has_target(rows: Array) -> bool:
-    """Whether any class is not -1, or any row not NaN."""
+    """Whether any class is not -1, or any row is not NaN."""
     first = rows if rows.ndim == 1 else rows[:, 0]
     for begin in range(0, len(first), AT_ONCE):
         part = first[begin : begin + AT_ONCE]
@@ -54,7 +57,7 @@ def has_target(rows: Array) -> bool:
 
 
 def any_presented(rows: Array, per_sequence: bool, offsets: Array, presentation: Iterable[int]) -> bool:
-    """Whether any of the sequences that are presented has a target, one of its own or at one of its steps."""
+    """Whether any presented sequence has a target: its own, or one at any of its steps."""
     if not has_target(rows):
         return False
     ends = range(len(rows) + 1) if per_sequence else offsets
@@ -76,24 +79,24 @@ class Advice:
         self._outputs, self._n_cells, self._forget_gates = outputs, n_cells, forget_gates
         self._said: set[str] = set() if outputs in tuple(REACH) else {"targets"}
         self.has_seen_training = False
-        self.is_quiet = False  # for `train_many`, which looks at the data before it gives the work away
+        self.is_quiet = False  # `train_many` sets it for its jobs, having checked the data itself
 
     @property
     def watches_targets(self) -> bool:
-        """Whether targets are still to be looked at."""
+        """Whether targets still have to be examined."""
         return "targets" not in self._said
 
     @property
     def reach(self) -> tuple[int, int]:
-        """Between which numbers outputs lie, if `watches_targets`."""
+        """The range of the outputs; (0, 0) if they are unbounded."""
         return REACH[self._outputs] if self._outputs in tuple(REACH) else (0, 0)
 
     def accept_targets(self) -> None:
-        """Give no warning of targets out of reach: there is noise on them."""
+        """Give no warning of targets out of reach, as when noise was added to them."""
         self._said.add("targets")
 
     def look_at_targets(self, rows: Array) -> None:
-        """Warn of targets that the output units cannot reach; NaN is none."""
+        """Warn of targets that the output units cannot reach; NaN means no target."""
         if self.watches_targets and rows.dtype.kind == "f":
             (low, high), (lowest, highest) = self.reach, extent(rows)
             if lowest < low - ROUNDING or highest > high + ROUNDING:
@@ -121,11 +124,11 @@ class Advice:
         return f"{tries}; {remedy}" if (remedy := scaling(largest_input, largest_target)) else tries
 
     def no_targets(self) -> None:
-        """Warn that nothing was to be learned."""
+        """Warn that no sequence has a target."""
         self._warn("none", "no target was found in targets, so nothing is learned")
 
     def _warn(self, what: str, message: str) -> None:
-        """Warn of something for the first time, at the line that has called this package."""
+        """Give each kind of warning once, for the line that called this package."""
         if what in self._said or self.is_quiet:
             return
         self._said.add(what)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 COUNTABLE = 2**62
-"""What the loops can count to, and more than anybody will."""
+"""The largest count that is accepted: 64-bit counters in the loops cannot overflow from it."""
 
 
 def integer(name: str, value: Any, at_least: int, at_most: int | None = None) -> int:
-    """``value`` as an int of at least so much, and at most so much if that is said."""
+    """``value`` as an int from `at_least` to `at_most`; None: without an upper bound."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     number = operator.index(value)
@@ -34,7 +34,7 @@ def positive(name: str, value: Any) -> float:
 
 
 def not_negative(name: str, value: Any) -> float:
-    """``value`` as a float of at least 0; infinity is one."""
+    """``value`` as a float of at least 0, infinity included."""
     number = _real(name, value)
     if not number >= 0:
         raise ValueError(f"{name} must be a number, at least 0, got {value!r}")
@@ -42,7 +42,7 @@ def not_negative(name: str, value: Any) -> float:
 
 
 def _real(name: str, value: Any) -> float:
-    """A real scalar, or an array that is one, as a float; infinite if it is too large for one."""
+    """A real scalar or 0-D array as a float; infinite if it is too large for a float."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     try:

@@ -1,4 +1,4 @@
-"""What comes with the package's extras, and what to say where it is missing. Needs nothing itself."""
+"""The packages of the extras, and the message where one is missing. Imports nothing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ PACKAGES = {
     "dask": ("distributed",),
     "mpi": ("mpi4py",),
 }
-"""Of each extra, what it has beside other extras."""
+"""The packages of each extra, without those of other extras that it includes."""
 
 
 def missing(who: str, package: str | None, extra: str) -> str:
-    """Name a package that is missing, and what to install: the packages themselves, as lstm97 may be on no index."""
+    """The message for a missing package. It names packages, not the extra: lstm97 itself may be on no index."""
     top = (package or "").partition(".")[0]
     return f"{who} needs the package {top}: pip install {' '.join(PACKAGES[extra])}"

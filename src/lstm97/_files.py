@@ -1,10 +1,10 @@
-"""Files of named arrays: the safetensors format, written to the same bytes each time and read without trust.
+"""Files of named arrays in the safetensors format: equal contents give equal bytes, and readers check everything.
 
 The format: eight bytes, little-endian, for the length of a header; the header, a JSON object that has for each array
-its dtype, shape and place, and under ``__metadata__`` texts by name; then the arrays, C-contiguous and little-endian,
-without gaps. Here the header's names are in alphabetical order and its length is a multiple of 8; arrays with larger
-elements come first, those of one size by name. So every array is aligned, and the same contents are always the same
-bytes.
+its dtype, shape and place, and under ``__metadata__`` an object of strings; then the arrays, C-contiguous and
+little-endian, without gaps. This module writes the header's names in alphabetical order and pads the header to a
+multiple of 8 bytes; arrays with larger elements come first, those of one element size by name. So every array is
+aligned, and equal contents are always equal bytes.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ except ImportError:  # on Windows
 Array = NDArray[Any]
 
 CODES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8"}
-"""What the format calls dtypes."""
+"""The format's names of dtypes."""
 
 _METADATA = "__metadata__"
 _LENGTH = 8
 
 
 class Entry(NamedTuple):
-    """What a header says of an array; anything at all, until it is checked."""
+    """The dtype code and shape that a header gives for an array; until checked, they can be any values."""
 
     code: Any
     shape: tuple[Any, ...]
 
 
 class Header(NamedTuple):
-    """A header that has been read: texts, and what it says of each array."""
+    """A header as read: its strings, and the entry and place of each array."""
 
     metadata: dict[str, str]
     entries: dict[str, Entry]
     places: dict[str, tuple[int, int]]
-    """Where each array begins and ends, in bytes from the first one's beginning; any integers."""
+    """Where each array begins and ends, in bytes after the header; integers that are not checked yet."""
     size: int
     """Bytes of the file before the arrays."""
 
@@ -62,7 +62,7 @@ class Header(NamedTuple):
 
 
 def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """Arrays of the dtypes in `CODES`, and texts, as a file has them."""
+    """The bytes of a file with these arrays, of dtypes in `CODES`, and these strings."""
     order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     header: dict[str, Any] = {_METADATA: dict(sorted(metadata.items()))}
     begin = 0
@@ -78,9 +78,10 @@ def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
 
 
 def read_header(file: BinaryIO, size: int, what: str, limit: int) -> Header:
-    """Read the header of `size` bytes; ValueError if that is none, or longer than `limit`.
+    """Read the header of a file of `size` bytes; ValueError if it is damaged, or longer than `limit` bytes.
 
-    Nothing is read before its length is known to fit the file, and no array before the caller has checked the header.
+    The header is read only after its length was checked against `size`, and the arrays only by `read_arrays`, after the
+    caller has checked the header.
     """
     start = file.read(_LENGTH)
     length = int.from_bytes(start, "little")
@@ -102,7 +103,7 @@ def read_header(file: BinaryIO, size: int, what: str, limit: int) -> Header:
 
 
 def read_arrays(file: BinaryIO, header: Header, what: str) -> dict[str, Array]:
-    """Read the arrays of a header, whose dtypes and shapes have been checked; views of one block, read-only."""
+    """Read the arrays of a header whose dtypes and shapes have been checked; read-only views of one block."""
     dtypes = {code: np.dtype(name).newbyteorder("<") for name, code in CODES.items()}
     begins = {}
     end = 0
@@ -123,18 +124,18 @@ def read_arrays(file: BinaryIO, header: Header, what: str) -> dict[str, Array]:
 
 
 def decode(text: str) -> Any:
-    """What a JSON text says; ValueError if it is none, or if a name comes twice and readers could take either value."""
+    """The value of a JSON text; ValueError if it is not JSON or repeats a name, so that its value is ambiguous."""
     return json.loads(text, object_pairs_hook=_without_repetition)
 
 
 def native(array: Array) -> Array:
-    """The same numbers in the machine's byte order, told as buffers tell it; the array itself if it has it."""
+    """The same numbers in native byte order, with a dtype that buffers export as native; a view if they have it."""
     dtype = np.dtype(array.dtype.name)
     return array.view(dtype) if array.dtype == dtype else array.astype(dtype)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, if all its names differ."""
+    """A JSON object as a dict; ValueError if a name is repeated."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name comes twice")
@@ -142,7 +143,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _place(offsets: Any) -> tuple[int, int]:
-    """Where an array begins and ends, as a header says it."""
+    """Where an array begins and ends, by the data_offsets of its entry."""
     begin, end = offsets
     if type(begin) is not int or type(end) is not int:
         raise TypeError(f"data_offsets are {offsets!r}")
@@ -154,8 +155,8 @@ def _place(offsets: Any) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def open_regular(path: str | PathLike[str]) -> Iterator[BinaryIO]:
-    """A regular file, open for reading; ValueError if it is a pipe, say, which would be waited for."""
-    name = fspath(path)  # not a descriptor, which its owner closes
+    """A regular file, open for reading; ValueError for others, such as a pipe, which could block."""
+    name = fspath(path)  # refuses descriptors: those are closed by their owner
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with _opened(name, flags) as descriptor, open(descriptor, "rb", closefd=False) as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -164,16 +165,16 @@ def open_regular(path: str | PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def read_whole(path: str | PathLike[str]) -> bytes:
-    """All that a regular file has; ValueError if it is none."""
+    """The contents of a regular file; ValueError if it is not one."""
     with open_regular(path) as file:
         return file.read()
 
 
 @contextlib.contextmanager
 def _opened(path: str | bytes, flags: int) -> Iterator[int]:
-    """A descriptor, which is closed in the end.
+    """A file descriptor, which is closed at the end, even if a signal handler raises an exception.
 
-    If a signal handler raises, none stays open: opening with noting, and closing, are single calls in C.
+    Opening the file and storing its descriptor are one call in C, and so is closing it: no handler runs in between.
     """
     opened: list[int] = []
     close = map(os.close, opened)
@@ -185,11 +186,11 @@ def _opened(path: str | bytes, flags: int) -> Iterator[int]:
 
 
 def write_whole(path: str | PathLike[str], data: bytes) -> None:
-    """Replace a file by another so that whatever happens, one of them is there, whole.
+    """Replace a file so that even after a crash either the old or the new one is there, complete.
 
-    The new file is on the disk before it takes the name. The first time that a process writes a file, it also removes
-    temporary files that killed writers of the same file have left. OSError if the path is not that of a regular file,
-    or the file cannot be written.
+    The new file is flushed to the disk before it gets the name. The first time that a process writes a file, it also
+    removes temporary files that killed writers of the same file have left. OSError if the path is not that of a regular
+    file, or the file cannot be written.
     """
     if not (name := os.fsdecode(path)):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
@@ -201,7 +202,7 @@ def write_whole(path: str | PathLike[str], data: bytes) -> None:
         with open(new, "xb") as file:
             if fcntl is not None:
                 with contextlib.suppress(OSError):  # where the file system has no locks
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells others that the writer lives
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held as long as the writer lives
             if there and hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
             file.write(data)
@@ -218,9 +219,9 @@ def write_whole(path: str | PathLike[str], data: bytes) -> None:
 
 
 def _target(path: str) -> Path:
-    """The file that a path stands for, through symbolic links.
+    """The file that a path leads to through symbolic links.
 
-    Not through those by which the system names open files, such as /dev/stdout: replacing such a file would take it
+    OSError for the links by which the system names open files, such as /dev/stdout: replacing such a file would take it
     away from the process that has it open.
     """
     for _ in range(40):  # as many links as Linux follows
@@ -235,7 +236,7 @@ def _target(path: str) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder reach the disk, where folders can be opened for that."""
+    """Flush the names in a folder to the disk, on systems where folders can be opened."""
     if os.name != "posix":
         return
     try:
@@ -246,19 +247,19 @@ def sync_folder(folder: Path) -> None:
 
 
 _cleared: set[str] = set()
-"""Files that this process has written, and cleared away after others."""
+"""Files that this process has written, and whose left temporary files it has removed."""
 
 _LEFT_BEHIND = 60
-"""Seconds after which a temporary file that nobody holds is one that a killed writer has left."""
+"""Seconds after which an unlocked temporary file is taken for one that a killed writer has left."""
 
 
 def _temporary(target: Path) -> str:
-    """How the names of the files begin that are to replace this one."""
+    """The beginning of the names of a file's temporary files."""
     return f".{target.name[:40]}."
 
 
 def _clear(target: Path) -> None:
-    """Remove the files that killed writers of this one have left behind, as far as this process may."""
+    """Remove the temporary files that killed writers of a file have left, where this process is allowed to."""
     if fcntl is None:
         return
     pattern = re.compile(re.escape(_temporary(target)) + r"[0-9a-f]{16}\.tmp")

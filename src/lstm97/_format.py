@@ -1,6 +1,7 @@
 """What the files of networks, states and checkpoints hold, and how it is checked. The format: docs/keeping-alive.md.
 
-Everything is by name and never pickled. Knows no network: layouts, arrays and numbers are what it is given and gives.
+Everything is stored by name and never pickled. This module knows no Network: it takes and returns layouts, arrays and
+numbers.
 """
 
 from __future__ import annotations
@@ -25,33 +26,33 @@ Array = NDArray[Any]
 
 FORMAT = "2"
 READABLE = ("1", FORMAT)
-"""Formats that are read. In format 1 a state does not tell its bound of the partials."""
+"""Formats that are read. In format 1 a state lacks the bound of its partials."""
 
 HEADER_LIMIT = 1_000_000
-"""Bytes of header: topologies with more blocks than that takes are not saved."""
+"""The longest header in bytes. Topologies with so many blocks that they need more cannot be saved."""
 
 FREE_MEMORY = 2**26
 MEMORY_PER_BYTE = 100
-"""A file may ask for so many bytes of memory, and for so many more for each of its data: padding takes no more."""
+"""A file's network may need FREE_MEMORY bytes, and MEMORY_PER_BYTE more per byte of data: padding takes less."""
 
 STATE, TRAINING = "state.", "training."
-"""How the names of tensors begin that belong to a state, or to a checkpoint."""
+"""The prefixes of names of tensors that belong to a state, or to a checkpoint."""
 
 NUMBERS = (*COUNTS, "run", "epoch", "position", "ended", "stopped", "seconds", "window", "generator", "sizes")
-"""What a checkpoint tells of its training beside tensors."""
+"""The values that a checkpoint has of its training beside tensors."""
 
 PHASES = ("not learning", "awaiting", "corrected")  # numbered as Phase in abi.pxd
 
 
 class Part(NamedTuple):
-    """What one tensor of a file must be; None stands for a number of rows that only the file knows."""
+    """What one tensor of a file must be; None stands for a number of rows that the file chooses, up to `most_rows`."""
 
     dtype: str
     shape: tuple[int | None, ...]
     most_rows: int = 0
 
     def fits(self, shape: tuple[Any, ...]) -> bool:
-        """Whether a tensor may have this shape, which can be anything that a file claims."""
+        """Whether a tensor may have this shape, which comes from a file and can be any tuple."""
         return len(shape) == len(self.shape) and all(
             type(n) is int and (0 <= n <= self.most_rows if m is None else n == m)
             for n, m in zip(shape, self.shape, strict=True)
@@ -67,7 +68,7 @@ class Contents(NamedTuple):
     tensors: dict[str, Array]
 
     def group(self, prefix: str) -> dict[str, Array]:
-        """The tensors whose names begin like this, by the rest of their names."""
+        """The tensors whose names have this prefix, by the rest of their names."""
         return {name[len(prefix) :]: array for name, array in self.tensors.items() if name.startswith(prefix)}
 
 
@@ -81,7 +82,7 @@ def read(path: str | PathLike[str]) -> Contents:
 
 
 def parse(file: BinaryIO, size: int, what: str) -> Contents:
-    """Read `size` bytes and check them; nothing is read or made before the header is known to fit them."""
+    """Read and check a file of `size` bytes; no array is read or allocated before the header is checked."""
     header = read_header(file, size, what, HEADER_LIMIT)
     metadata = header.metadata
     if (version := metadata.get("lstm97_format")) not in READABLE:
@@ -98,7 +99,7 @@ def parse(file: BinaryIO, size: int, what: str) -> Contents:
 
 
 def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str, Part]]:
-    """The network that the metadata tell of, and the tensors that the file must have."""
+    """The network that the metadata describe, and the tensors that the file must have."""
     try:
         topology = Topology(**decode(metadata["topology"]))
         dtype = metadata["dtype"]
@@ -118,7 +119,7 @@ def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str
 
 
 def _bytes_needed(found: Mapping[str, tuple[Any, Any]], parts: dict[str, Part], what: str) -> int:
-    """Bytes of all tensors a file tells of; ValueError if they are not those it must have."""
+    """Bytes of all tensors in a header; ValueError if they are not those that the file must have."""
     for names, verb in ((parts.keys() - found.keys(), "lacks"), (found.keys() - parts.keys(), "should not have")):
         if names:
             raise ValueError(f"{what} {verb} the tensor {min(names)[:80]!r}")
@@ -138,7 +139,7 @@ def _bytes_needed(found: Mapping[str, tuple[Any, Any]], parts: dict[str, Part], 
 
 
 def state_shapes(layout: Layout) -> dict[str, Part]:
-    """The tensors of a state; those of the steps that the partials do not contain yet have a row for each."""
+    """The tensors of a state; ``pending.*`` have one row for each step that the partials do not contain yet."""
     t, sizes, dtype = layout.topology, layout.sizes, layout.dtype.name
     n_sources, n_cells, n_partials = sizes["n_sources"], t.n_cells, layout.n_steering * t.n_cells
     shapes = {
@@ -160,7 +161,7 @@ def state_shapes(layout: Layout) -> dict[str, Part]:
 
 
 def check_numbers(numbers: Any, topology: Topology) -> None:
-    """ValueError if these are not the numbers of `state_parts`, of which format 1 lacks the bound."""
+    """ValueError if these are not numbers that `state_parts` gives; format 1 lacks partials_bound."""
     if not isinstance(numbers, dict) or {"partials_bound", *numbers} != {
         "phase",
         "symbol",
@@ -177,7 +178,7 @@ def check_numbers(numbers: Any, topology: Topology) -> None:
 
 
 def bound_of(numbers: dict[str, Any]) -> float:
-    """The bound that no partial of a state exceeds; unknown, and therefore infinite, where it is not told."""
+    """The bound that no partial of a state exceeds; infinite if the file has none."""
     text = numbers.get("partials_bound", "inf")
     if not isinstance(text, str):
         raise ValueError(f"the state's partials_bound is {text!r}")
@@ -190,14 +191,14 @@ def bound_of(numbers: dict[str, Any]) -> float:
 def state_parts(
     layout: Layout, arrays: Mapping[str, Array], standing: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The numbers and arrays of a state, copies without padding, from its memory and from what its engine tells."""
+    """The numbers and arrays of a state, copies without padding, from its memory and its engine's counters."""
     t, sizes = layout.topology, layout.sizes
     n_cells, n_sources, n_partials = t.n_cells, sizes["n_sources"], layout.n_steering * t.n_cells
     n = standing["n_pending"]
     pending = np.array(arrays["z_block"][:n, :n_sources])
     symbols = np.full(n, -1, np.int32)
     sources = np.array(arrays["z_block"][standing["slot"], :n_sources])
-    if not standing["dense"]:  # the inputs are not written then
+    if not standing["dense"]:  # with symbols only, z_block lacks the inputs
         symbols[...] = arrays["symbols"][:n]
         pending[:, : t.n_inputs] = 0
         pending[np.arange(n), symbols] = 1
@@ -219,14 +220,14 @@ def state_parts(
     if t.forget_gates:
         parts["pending.decay"] = arrays["decay_block"][:n, :n_cells]
     is_awaiting = PHASES[standing["phase"]] == "awaiting"
-    if not is_awaiting:  # these are for a late target alone; else they would tell old data
+    if not is_awaiting:  # only a late target needs these; otherwise they are left over from earlier steps
         for name in ("squashed_cell_state", "output", "sources"):
             parts[name] = np.zeros_like(parts[name])
     numbers = {
         "phase": PHASES[standing["phase"]],
         "symbol": standing["symbol"] if standing["symbol"] >= 0 and standing["phase"] != 0 else None,
         "symbols_only": not standing["dense"] or (n == 0 and not is_awaiting),
-        "partials_bound": standing["partials_bound"].hex(),  # which has infinity and NaN too
+        "partials_bound": standing["partials_bound"].hex(),  # text, as JSON has no infinity and NaN
     }
     return numbers, {name: np.array(array, order="C") for name, array in parts.items()}
 
@@ -234,7 +235,7 @@ def state_parts(
 def restore_state(
     layout: Layout, arrays: Mapping[str, Array], numbers: dict[str, Any], parts: Mapping[str, Array]
 ) -> dict[str, Any]:
-    """Write what `state_parts` gave into a state's memory; what its engine has to be told. ValueError if it is none."""
+    """Write what `state_parts` gave into a state's memory; returns its engine's counters. ValueError if it is wrong."""
     t, sizes = layout.topology, layout.sizes
     n_cells, n_sources, n_partials = t.n_cells, sizes["n_sources"], layout.n_steering * t.n_cells
     check_numbers(numbers, t)
@@ -257,14 +258,14 @@ def restore_state(
     if _any_but_zero(parts["partials"][: t.n_inputs][~is_seen]):
         raise ValueError("the state has partials by inputs that are not among its inputs_seen")
     decay = parts.get("pending.decay", np.zeros(0))
-    # Earlier versions wrote forget gates of 1 and a unit in the last place.
+    # Earlier versions wrote forget gates that rounding had put just above 1.
     if not ((decay >= 0) & (decay <= 1 + 4 * np.finfo(decay.dtype).eps)).all():
         raise ValueError("the state's pending.decay is not between 0 and 1")
     if numbers["phase"] == PHASES[0] and (n or _any_but_zero(parts["partials"])):
         raise ValueError("the state has partials but is not learning")
     bound = bound_of(numbers)
     if bound == bound and not np.abs(parts["partials"]).max(initial=0) <= bound:
-        bound = math.inf  # it is not one: let the loops find theirs
+        bound = math.inf  # a partial exceeds it, so nothing is known; the loops find a bound again
     arrays["act"][: sizes["n_units"]] = parts["activations"]
     arrays["y_c"][:n_cells] = parts["cell_output"]
     arrays["s_c"][:n_cells] = parts["cell_state"]
@@ -297,7 +298,7 @@ def restore_state(
 
 
 def _any_but_zero(array: Array) -> bool:
-    """Whether any number is not 0; a signalling NaN, which NumPy would warn of, is one."""
+    """Whether any number is not 0, as NaN is; without NumPy's warning of signalling NaN."""
     with np.errstate(invalid="ignore"):
         return bool(array.any())
 
@@ -306,7 +307,7 @@ def _any_but_zero(array: Array) -> bool:
 
 
 def training_parts(numbers: Any) -> dict[str, Part]:
-    """The tensors of a checkpoint with these numbers; LookupError, TypeError or ValueError if they can't be its own."""
+    """The tensors of a checkpoint with these numbers; LookupError, TypeError or ValueError if the numbers are wrong."""
     if not isinstance(numbers, dict) or numbers.keys() != set(NUMBERS):
         raise ValueError(f"the training must have {', '.join(NUMBERS)}")
     sizes = {name: integer(name, numbers["sizes"][name], at_least=0) for name in ("order", "errors", "window")}
@@ -341,10 +342,10 @@ def training_parts(numbers: Any) -> dict[str, Part]:
 
 
 def as_text(values: Mapping[str, Any]) -> str:
-    """JSON that is always the same for the same values, NumPy's among them."""
+    """The JSON text of values, the same for equal values; NumPy's arrays and scalars are allowed."""
     return json.dumps(values, sort_keys=True, default=_plain)
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no word for: arrays and scalars of NumPy."""
+    """NumPy arrays and scalars as lists and numbers."""
     return value.tolist()

@@ -1,4 +1,4 @@
-"""One training under way: its threads, its epochs and how far it is."""
+"""One call of `train`: its threads, its epochs and its progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lstm97.network import Network, State
 from lstm97.options import Data, Options
 
 STEPS_LOOKED_AT = 40
-"""Steps of a sequence that tell whether its cells are saturated."""
+"""Steps of a sequence that are run to see whether cells are saturated."""
 
 
 class Run:
@@ -31,7 +31,7 @@ class Run:
         self._engine = self._engine_for_training()
 
     def go(self) -> History:
-        """Train to the end; the history."""
+        """Train to the end and return the history."""
         done, engine = self._done, self._engine
         helpers = Helpers(engine)
         with done._training(), engine.training():
@@ -45,14 +45,14 @@ class Run:
         return done
 
     def _through_epochs(self) -> None:
-        """Train from where a checkpoint has it, if there is one, until nothing is to come."""
+        """Train from the start, or from the checkpoint, until no epoch is left or training is ended."""
         done, callback = self._done, self._options.callback
         progress = Progress(
             self._checkpoint, self._net, self._data.generator, self._options.stop, self._description, done
         )
         with done._beginning(self._options.stop):
             progress.begin()
-        if progress.ended and not done.stopped:  # by a callback, which may have changed its mind
+        if progress.ended and not done.stopped:  # a callback ended the earlier call; this call's may go on
             progress.ended = callback is not None and bool(callback(done))
         try:
             while progress.epoch < self._options.epochs and not (progress.ended or done._is_asked_to_end):
@@ -63,7 +63,7 @@ class Run:
             raise
 
     def _epoch(self, progress: Progress) -> None:
-        """Train on what is left of an epoch, unless the stop rule, the callback or somebody else ends it."""
+        """Train on what is left of an epoch, unless the stop rule, the callback or `History.stop` ends it."""
         done, callback = self._done, self._options.callback
         if progress.presentation is None:
             progress.presentation = self._data.next_presentation()
@@ -99,7 +99,7 @@ class Run:
         progress.advance(done.sequences - before)
 
     def _worth_threads(self) -> int:
-        """How many threads there are parts for, and enough work."""
+        """How many threads to use: no more than there are parts of the work, and one if there is little work."""
         data, options = self._data, self._options
         n_parts = len(data.presentation) if options.parallel == "hogwild" else n_shares(self._batch_size)
         steps = int(data.inputs.lengths[data.presentation].sum()) * options.epochs
@@ -108,7 +108,7 @@ class Run:
         return min(options.threads, n_parts) if work > WORTH_THREADS else 1
 
     def _engine_for_training(self) -> Engine:
-        """An engine with a state of its own, and with what batches or several threads need."""
+        """An engine with a state of its own, prepared for batches or several threads."""
         net, inputs, options = self._net, self._data.inputs, self._options
         engine = State(net)._engine
         if options.update == "sequence":
@@ -119,7 +119,7 @@ class Run:
         return engine
 
     def _described(self) -> dict[str, Any]:
-        """What tells this run from others, for its checkpoint."""
+        """The description by which a checkpoint recognizes this run."""
         data, options = self._data, self._options
         return describe_run(
             (data.inputs.values, data.inputs.offsets, data.targets),
@@ -130,12 +130,12 @@ class Run:
             update=options.update,
             batch_size=options.batch_size,
             stop=options.stop,
-            **({} if options.parallel == "batch" else {"parallel": options.parallel}),  # which older files do not have
+            **({} if options.parallel == "batch" else {"parallel": options.parallel}),  # older files lack this entry
         )
 
 
 def _look_at_cells(net: Network, data: Data) -> None:
-    """Warn if most of a network's cells are saturated by large data; looks once, after its first training."""
+    """Warn if most of a network's cells are saturated by large data; checked once, after its first training."""
     advice = net._advice
     if advice.is_quiet or advice.has_seen_training or data.inputs.is_symbols or not len(data.presentation):
         return

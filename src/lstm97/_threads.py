@@ -1,4 +1,4 @@
-"""How many threads a call computes with: what it is told, else LSTM97_NUM_THREADS, else what its docstring says."""
+"""How many threads a call uses: its argument, else LSTM97_NUM_THREADS, else the default in its docstring."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VARIABLE = "LSTM97_NUM_THREADS"
 
 
 def thread_count(threads: int | None, otherwise: int) -> int:
-    """The number of threads asked for by an argument, or by the environment, or ``otherwise``."""
+    """The number of threads from the argument, else from the environment, else ``otherwise``."""
     if threads is not None:
         return integer("threads", threads, at_least=1)
     text = os.environ.get(VARIABLE, "").strip()
@@ -29,31 +29,30 @@ def available_cpus() -> int:
 
 
 def usable_cpus() -> int:
-    """How many CPUs this process should keep busy if nobody says how many.
+    """How many CPUs this process should keep busy by default.
 
-    The available ones; fewer if a container gets the time of fewer, or if OMP_NUM_THREADS says so, as it does inside
-    process pools that share a machine among their workers (joblib's, for one).
+    The available ones; fewer if a container has less CPU time, or if OMP_NUM_THREADS is less, as it is inside process
+    pools that share a machine among their workers (joblib's, for one).
     """
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # of a list, a number for each level
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # it may list a number per nesting level
     return min(filter(None, (available_cpus(), cgroup_cpus(), _number(first.strip()))))
 
 
 def cgroup_cpus(folder: str | os.PathLike[str] = "/sys/fs/cgroup") -> int | None:
-    """The time of how many CPUs Linux grants to this container, rounded up; None if it sets no bound.
+    """The CPU time that Linux grants to this container, in CPUs, rounded up; None if it sets no limit.
 
-    Told as a quota of microseconds in each period of so many, by version 2 of control groups in one file, by version 1
-    in two.
+    The limit is a quota of microseconds per period. Version 2 of control groups has both in one file, version 1 in two.
     """
     for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
         try:
             numbers = [_number(text) for name in names for text in Path(folder, name).read_text().split()]
         except OSError:
             continue
-        if len(numbers) == 2 and numbers[0] and numbers[1]:  # else "max" or -1
+        if len(numbers) == 2 and numbers[0] and numbers[1]:  # the quota is "max" or -1 if there is no limit
             return -(-numbers[0] // numbers[1])
     return None
 
 
 def _number(text: str) -> int | None:
-    """The number that a text is, 1 or more; None of another text."""
+    """A text of digits as an int of 1 or more; None for any other text."""
     return int(text) or None if re.fullmatch("[0-9]{1,18}", text) else None

@@ -1,4 +1,4 @@
-"""Checkpoints of `train`: everything a killed run needs to go on to the same bits, in a file that `load` reads too."""
+"""Checkpoints of `train`: everything a killed run needs to continue with the same bits, in a file for `load` too."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from lstm97.network import Network, network_of, network_to_bytes
 Array = NDArray[Any]
 
 BEGINS, STANDS, LEFT = "begins", "stands", "left"
-"""Of a run: where it began, where this file has it, and where its last call ended, if that was by an exception."""
+"""Keys of three states of a run: at its beginning, at this save, and where an exception ended its last call."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where and how often `train` saves how far it came, so that the same call goes on after a kill.
+    """Where and how often `train` saves its progress, so that the same call continues after a kill.
 
     Parameters
     ----------
     path : str or path
-        Of the file, which is replaced whole each time, one for each run. If it exists when `train` is called, training
-        goes on from it: weights, history, order and its generator's state are those in the file. The call must be that
-        of the same run, with the network, the order's generator and the history as they were when the run began, or as
-        its last call left them.
+        The file: one for each run, replaced as a whole at each save. If it exists when `train` is called, training
+        continues from it: weights, history, order and its generator's state are those in the file. The call must be
+        that of the same run, with the network, the order's generator and the history as they were when the run began,
+        or as its last call left them.
     sequences : int, optional
-        Save after so many sequences (with batches, at the end of the batch they are in).
+        Save each time this many sequences are trained (with batches, at the end of the batch they are in).
     seconds : float, optional
-        Save about every so many seconds, between sequences. If neither is given, 60.
+        Save about once in this time, between sequences. If neither is given, 60.
 
     Raises
     ------
@@ -64,9 +64,10 @@ class Checkpoint:
 
 
 class Progress:
-    """How far a run is: the epoch, the presentation it goes through and the position there; kept in a checkpoint.
+    """The progress of a run: the epoch, its presentation and the position there; saved in a checkpoint.
 
-    Without a checkpoint it only counts. A checkpoint that exists is read and checked here, and gone on from by `begin`.
+    Without a checkpoint it only counts. A checkpoint file that exists is read and checked here; `begin` continues from
+    it.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Progress:
                 self._found = self._read(fspath(checkpoint.path))
 
     def begin(self) -> None:
-        """Go on from the checkpoint, or write a first one: better now than later if that can't be done."""
+        """Continue from the checkpoint, or write a first one, so that an unusable path is found at once."""
         if self._found is not None:
             self._go_on(*self._found)
             self._found = None
@@ -108,7 +109,7 @@ class Progress:
     # ---- portions ----
 
     def portion(self, n_left: int, batch_size: int) -> int:
-        """How many sequences to train before looking at the checkpoint again: whole batches."""
+        """How many sequences to train until a save may be due: whole batches."""
         self._portion_began = monotonic()
         if self._checkpoint is None:
             return n_left
@@ -122,7 +123,7 @@ class Progress:
         return n
 
     def advance(self, n: int) -> None:
-        """So many more sequences are trained: save if it is time."""
+        """Count n more trained sequences; save if a save is due."""
         self.position += n
         self._is_saved = False
         if self._checkpoint is None:
@@ -130,7 +131,7 @@ class Progress:
         now = monotonic()
         every = self._checkpoint.seconds
         if every is not None and self._is_full:
-            # Portions of about a sixteenth of the time, found by doubling
+            # Double or halve the portions until one takes about a sixteenth of the time between saves.
             if now - self._portion_began < every / 32:
                 self._next_portion *= 2
             elif now - self._portion_began > every / 8:
@@ -142,19 +143,19 @@ class Progress:
             self.save()
 
     def end_epoch(self) -> None:
-        """The presentation is through."""
+        """Count a complete epoch; the next one needs a presentation of its own."""
         self.epoch += 1
         self.position = 0
         self.presentation = None
         self._is_saved = False
 
     def end(self) -> None:
-        """Nothing is to come, whatever the number of epochs."""
+        """End the run, even if epochs are left."""
         self.ended = True
         self._is_saved = False
 
     def _standing(self) -> dict[str, str]:
-        """Whose run it is, and how far: digests of weights and generator, and the history's counts."""
+        """Digests of weights, generator and history, which identify a run and its present state."""
         generator = None if self._generator is None else self._generator.bit_generator.state
         return {
             "first weights": digest(self._net.parameters.tobytes()),
@@ -163,7 +164,7 @@ class Progress:
         }
 
     def _digest_of_history(self) -> str:
-        """Of its counts, its errors and its stop rule's window."""
+        """A digest of the history's counts, its errors and its stop rule's window."""
         done, window = self._done, self._done._window
         parts = [as_text({count: getattr(done, count) for count in COUNTS}).encode(), done.errors.tobytes()]
         if window is not None:
@@ -174,14 +175,14 @@ class Progress:
     # ---- files ----
 
     def leave(self, error: BaseException) -> None:
-        """Note in the checkpoint where this call leaves network, generator and history: the next call finds them so.
+        """Add to the checkpoint how this call leaves network, generator and history, as the next call finds them so.
 
-        If it has failed, the same would fail again: then the next one may have another learning rate.
+        After a FloatingPointError the same call would fail again, so the next one may have another learning rate.
         """
         if self._checkpoint is None:
             return
         self._run[LEFT] = self._standing()
-        with contextlib.suppress(OSError, ValueError, MemoryError):  # what ends the call matters more
+        with contextlib.suppress(OSError, ValueError, MemoryError):  # do not replace the exception that ends the call
             contents = read(self._checkpoint.path)
             numbers = decode(contents.metadata["training"])
             numbers["run"] |= {LEFT: self._run[LEFT]}
@@ -191,7 +192,7 @@ class Progress:
             write_whole(self._checkpoint.path, to_bytes(contents.tensors, metadata))
 
     def save(self) -> None:
-        """Write the checkpoint, if there is to be one and it would tell anything new."""
+        """Write the checkpoint, if there is one and something has changed since the last save."""
         if self._checkpoint is None or self._is_saved:
             return
         done, window = self._done, self._done._window
@@ -223,7 +224,7 @@ class Progress:
         self._is_saved, self._saved_at, self._saved_when = True, done.sequences, monotonic()
 
     def _read(self, name: str) -> tuple[Contents, dict[str, Any], Array]:
-        """A file's contents, its run's numbers and its weights; ValueError if this run can't go on from them."""
+        """A file's contents, its run's numbers and its weights; ValueError if this run cannot continue from them."""
         contents = read(name)
         if "training" not in contents.metadata:
             raise ValueError(f"{name} has a network but no checkpoint of train; give another path")
@@ -233,11 +234,11 @@ class Progress:
         places = [found.pop(place) for place in (BEGINS, STANDS, LEFT) if place in found]
         if not all(isinstance(place, dict) for place in places):
             raise ValueError(f"{name} is damaged: it does not tell where its run began or stands")
-        if "learning_rate" in found and found["learning_rate"] is None:  # it has failed
+        if "learning_rate" in found and found["learning_rate"] is None:  # a FloatingPointError ended the last call
             found["learning_rate"] = wanted["learning_rate"]
         here = wanted.pop(BEGINS)
         different = [key for key in wanted | found if wanted.get(key) != found.get(key)]
-        if places:  # which files of format 1 may lack
+        if places:  # files of format 1 may lack them
             different += [name for name in here if all(here[name] != place.get(name) for place in places)]
         if different:
             raise ValueError(
@@ -262,7 +263,7 @@ class Progress:
         return contents, numbers, network_of(contents, name).parameters
 
     def _go_on(self, contents: Contents, numbers: dict[str, Any], parameters: Array) -> None:
-        """Set weights, generator and history to what a file tells."""
+        """Set weights, generator and history to those in a file."""
         arrays, done = contents.group(TRAINING), self._done
         self._net.parameters = parameters
         if self._generator is not None:
@@ -282,12 +283,12 @@ class Progress:
 
 
 def digest(data: bytes) -> str:
-    """What tells data from any other: BLAKE2b, 128 bits."""
+    """A digest of data: BLAKE2b, 128 bits."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def describe_run(data: tuple[Array, ...], order: Any, **options: Any) -> dict[str, Any]:
-    """What has to be the same for a run to go on: options as they are, data and order by their digests."""
+    """What must be the same for a run to continue: options as they are, data and order as digests."""
     found = hashlib.blake2b(digest_size=16)
     for array in data:
         found.update(f"{array.dtype.str} {array.shape} ".encode())
@@ -302,7 +303,7 @@ def describe_run(data: tuple[Array, ...], order: Any, **options: Any) -> dict[st
 
 
 def _check_positions(state: Any) -> None:
-    """ValueError if a generator would read outside its buffer: NumPy believes the positions it is given."""
+    """ValueError if a position is outside its generator's buffer; NumPy does not check, and would read there."""
     for place, size in ((state["state"].get("pos", 0), 624), (state.get("buffer_pos", 0), 4)):  # MT19937, Philox
         if type(place) is not int or not 0 <= place <= size:
             raise ValueError(f"{place!r} is not a position in a buffer of {size}")

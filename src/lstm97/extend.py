@@ -1,6 +1,6 @@
-"""The door for learners, exporters and executors of one's own: what they may use beside the public names.
+"""For learners, exporters and executors outside the package: what they may use beside the public names.
 
-What is here keeps its name and meaning like the public API; no other private part of the package is meant for them.
+These names and their meaning are as stable as the public API; the package's other private parts are not.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Stop:
     Parameters
     ----------
     window : int, default 2000
-        Number of sequences looked at; the rule cannot hold before there are so many.
+        Number of sequences judged; the rule cannot hold before as many had an error signal.
     tolerance : float, default 0.04
         A sequence is wrong if ``|t - y|`` is above this for any output at any of its targets.
     mean_error : float, default 0.01
@@ -61,7 +61,7 @@ class Stop:
 
 
 class StopWindow:
-    """What a stop rule remembers of the latest sequences: rings of their errors and verdicts, and running sums."""
+    """What a stop rule keeps of the latest sequences: ring buffers of errors and of right or wrong, running sums."""
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
@@ -76,7 +76,7 @@ class StopWindow:
 class History:
     """What training did. Made and continued by `train`; its numbers can be read and not assigned.
 
-    `stop`, called from another thread or a signal's handler, ends training that goes on with it.
+    `stop`, called from another thread or a signal handler, ends the training that uses this history.
     """
 
     def __init__(self) -> None:
@@ -87,9 +87,9 @@ class History:
         self._seconds = 0.0
         self._errors: NDArray[np.float64] = np.empty(0)
         self._window: StopWindow | None = None
-        self._is_given_up = False  # a call of train that goes on with this ends soon, as if interrupted
-        self._is_asked_to_end = False  # the same, as if all were done
-        self._has_begun = False  # the training that it is claimed for
+        self._is_given_up = False  # True: the training that uses this history ends soon, as if interrupted
+        self._is_asked_to_end = False  # True: that training ends soon, as if complete
+        self._has_begun = False  # whether the training that has claimed this history has begun
         self._in_use = threading.Lock()
 
     @property
@@ -99,7 +99,7 @@ class History:
 
     @property
     def steps(self) -> int:
-        """Steps done, also of a sequence or batch that an error ended."""
+        """Steps done, those of a sequence or batch that an error ended included."""
         return self._steps
 
     @property
@@ -118,15 +118,15 @@ class History:
         return self._seconds
 
     def stop(self) -> None:
-        """Have `train` end after the sequence or batch under way, or the next call at once, if none is under way.
+        """End `train` after the sequence or batch under way; if none is under way, end the next call at once.
 
-        For another thread, or a signal's handler: ``history = History()``, then ``train(..., history=history)`` returns
-        as if the callback had ended it. A checkpoint is saved, and the same call goes on from it.
+        For another thread, or a signal handler: ``history = History()``, then ``train(..., history=history)`` returns
+        as if the callback had ended it. A checkpoint is saved, and the same call continues from it.
         """
         self._is_asked_to_end = True
 
     def __copy__(self) -> History:
-        """A copy with memory of its own, as both may go on."""
+        """A copy with memory of its own, so that training can continue with both."""
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class History:
 
     @contextmanager
     def _training(self) -> Iterator[None]:
-        """A claim on this history, for one training at a time. One that does not begin leaves `stop` to the next."""
+        """A claim on this history, for one training at a time. If it fails to begin, `stop` applies to the next one."""
         if not self._in_use.acquire(blocking=False):
             raise RuntimeError("this history is in use by another training; give each its own")
         try:
@@ -164,7 +164,7 @@ class History:
         )
 
     def _room(self, n: int) -> NDArray[np.float64]:
-        """Where the errors of the next n sequences go; grows by doubling, so that many short calls stay cheap."""
+        """Memory for the errors of the next n sequences; it grows by doubling, so that many short calls stay cheap."""
         needed = self.sequences + n
         if needed > len(self._errors):
             grown = np.empty(max(needed, 2 * len(self._errors)))
@@ -173,17 +173,17 @@ class History:
         return self._errors[self.sequences : needed]
 
     def _begin(self, stop: Stop | None) -> None:
-        """Get ready to go on under a stop rule; its window continues if the rule is the same."""
+        """Prepare for training under a stop rule; its window continues if the rule is the same."""
         window = self._window
         if stop is None:
             window = None
         elif window is None or window.stop != stop:
-            window = StopWindow(stop)  # for which there may be no memory
+            window = StopWindow(stop)  # may raise MemoryError; nothing has changed yet
         self._window, self._stopped, self._has_begun = window, False, True
 
     @contextmanager
     def _beginning(self, stop: Stop | None) -> Iterator[None]:
-        """Begin as `_begin` does, and be as before if what else belongs to the beginning fails."""
+        """Begin as `_begin` does, and undo it if the block under this context fails."""
         before = self._window, self._stopped
         try:
             self._begin(stop)

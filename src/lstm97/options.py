@@ -1,4 +1,4 @@
-"""How to train and what on, checked once for all who train."""
+"""Options and data of training, checked once, for `train`, `train_many` and the learners."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Options:
-    """How to train: what `train` takes beside a network, its data and their order, and means by it.
+    """How to train: the options of `train` beside network, data, order and checkpoint.
 
     Raises
     ------
     TypeError, ValueError
-        If an option is not as `train` wants it, or two do not go together.
+        If an option is not as `train` takes it, or two contradict each other.
     """
 
     learning_rate: float = 0.1
@@ -34,7 +34,7 @@ class Options:
     stop: Stop | None = None
     batch_size: int = 1
     threads: int | None = None
-    """Asked for; after the checks an int: what the environment says counts, and the CPUs there are."""
+    """As passed; after the checks an int, from the environment if it was None, and at most the number of CPUs."""
     parallel: str = "batch"
     callback: Callable[[History], object] | None = None
     history: History | None = None
@@ -63,7 +63,7 @@ class Options:
 
 
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse anything but these texts."""
+    """Refuse any value but these strings."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")
 
@@ -76,13 +76,13 @@ class Data(NamedTuple):
     """Rows, or class numbers: one for each step or one for each sequence."""
     per_sequence: bool
     presentation: NDArray[np.int64]
-    """The sequences of one epoch by number; if a generator draws them, in their own order."""
+    """Numbers of the sequences of one epoch; 0, 1, 2, ... if a generator draws their order."""
     order: NDArray[np.int64] | np.random.Generator | None
-    """What was asked for."""
+    """The order as passed to `train`; an array as a checked copy."""
 
     @property
     def generator(self) -> np.random.Generator | None:
-        """What draws the sequences of each epoch, if anything does."""
+        """The generator that draws the order of each epoch, or None."""
         return self.order if isinstance(self.order, np.random.Generator) else None
 
     @classmethod
@@ -94,7 +94,7 @@ class Data(NamedTuple):
         layout: Shaped,
         advice: Advice,
     ) -> Data:
-        """What a user passed, as `train` tells of it; warns of targets that cannot be learned."""
+        """Data from the arguments of `train`; warns of targets that cannot be learned."""
         packed = as_sequences(inputs, layout)
         rows, per_sequence = as_targets(targets, packed, layout)
         presentation = presented(order, len(packed))

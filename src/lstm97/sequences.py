@@ -1,4 +1,4 @@
-"""Arrays as users have them, checked and packed into arrays as the loops want them."""
+"""Arrays from users, checked and packed into the arrays that the loops take."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Ends(Protocol):
 
 
 class Shaped(Protocol):
-    """What arrays are checked against: a network's layout, or anything else that tells as much."""
+    """What arrays are checked against: a network's layout, or another object with these properties."""
 
     @property
     def topology(self) -> Ends:
-        """Which numbers of inputs and outputs there are."""
+        """Has the numbers of inputs and outputs."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """What reals are cast to."""
+        """The dtype that reals are cast to."""
 
 
 class Sequences:
@@ -44,7 +44,7 @@ class Sequences:
     ----------
     values : array_like, shape (n_steps, n_features) or (n_steps,)
         All steps of all sequences: real rows, or symbols (integers >= 0; as targets, class numbers with -1 for none).
-        Integers are copied; float rows that fit as they are, are not.
+        Integers are copied; float rows are not, if they are C-contiguous and aligned.
     offsets : array_like of int, shape (n_sequences + 1,)
         Sequence i is ``values[offsets[i]:offsets[i + 1]]``; the first offset is 0, the last ``n_steps``.
 
@@ -78,7 +78,7 @@ class Sequences:
         bounds = as_numbers("offsets", offsets)
         if bounds.dtype.kind not in "iu" or bounds.ndim != 1:
             raise ValueError(f"offsets must be a 1-D integer array, got {bounds.dtype} of shape {bounds.shape}")
-        # Copied first, then checked: another thread cannot change the copy.
+        # The offsets are copied before they are checked: another thread cannot change the copy.
         bounds = np.array(bounds, np.int64)
         if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(array) or (bounds[1:] < bounds[:-1]).any():
             raise ValueError(f"offsets must rise from 0 to the number of steps, {len(array)}")
@@ -86,7 +86,7 @@ class Sequences:
         self._values: Array = np.require(array, None, ["C", "A"])
         if array.dtype == np.int32:
             self._values = frozen(self._values)
-        else:  # numbers, which the loops take as they are: the user's own array stays writable to the user
+        else:  # a read-only view: the user's own array stays writable
             self._values = self._values.view()
             self._values.flags.writeable = False
 
@@ -97,11 +97,11 @@ class Sequences:
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """Where sequences begin, and the last one ends: int64, shape (n_sequences + 1,), read-only."""
+        """Where each sequence begins, and where the last one ends: int64, shape (n_sequences + 1,), read-only."""
         return self._offsets
 
     def __copy__(self) -> Sequences:
-        return self  # nothing about it can change
+        return self  # immutable
 
     def __deepcopy__(self, memo: object) -> Sequences:
         return self
@@ -120,7 +120,7 @@ class Sequences:
             holds sequences of one length; one of integers and shape (n_sequences, n_steps) sequences of symbols. A list
             has one array per sequence: (n_steps_i, n_features), or (n_steps_i,) integers.
         dtype : dtype, optional
-            Float dtype to pack reals into; by default the one they have.
+            Float dtype to pack reals into; by default their own.
         name : str
             What error messages call the argument.
         """
@@ -136,7 +136,7 @@ class Sequences:
         may_be_none: bool = False,
         may_be_masked: bool = False,
     ) -> Sequences:
-        """As `pack`; there may be no sequence in an array, and what is masked may mean that there is no target."""
+        """As `pack`; optionally, an array may hold no sequences, and masked values may mean that there is no target."""
         if isinstance(inputs, Sequences):
             return inputs
         if is_array(inputs):
@@ -159,7 +159,7 @@ class Sequences:
                         f"sequence, pass [{name}]"
                     )
         offsets = np.cumsum([0, *map(len, arrays)])
-        # What does not fit the dtype becomes infinite, and is refused as such.
+        # Numbers too large for the dtype become infinite; later checks refuse them.
         with np.errstate(all="ignore"):
             values = np.concatenate([array for array in arrays if len(array)] or arrays)
             return cls(values if symbols else values.astype(_float_dtype(values, dtype), copy=False), offsets)
@@ -185,7 +185,7 @@ class Sequences:
         return len(self.offsets) - 1
 
     def __sizeof__(self) -> int:
-        """Bytes in memory with the arrays, for those who weigh what moving it would cost."""
+        """Bytes in memory, arrays included; schedulers estimate by it what a transfer costs."""
         return object.__sizeof__(self) + self.values.nbytes + self.offsets.nbytes
 
     def __getitem__(self, i: int) -> Array:
@@ -216,7 +216,7 @@ class Sequences:
         return np.diff(self.offsets)
 
     def place(self, step: int) -> tuple[int, int]:
-        """The sequence a step belongs to, and its number there."""
+        """The number of the sequence that a step belongs to, and the step's number in that sequence."""
         i = int(np.searchsorted(self.offsets, step, side="right")) - 1
         return i, step - int(self.offsets[i])
 
@@ -256,7 +256,7 @@ def as_target(target: object, layout: Shaped) -> int | Array | None:
 
 
 def _as_integer(x: object) -> int | None:
-    """The value of an integer scalar, None of anything else."""
+    """The value of an integer scalar; None for anything else."""
     if isinstance(x, np.ndarray) and x.ndim == 0:
         x = x[()]
     return int(x) if isinstance(x, (int, np.integer)) and not isinstance(x, bool) else None
@@ -326,12 +326,12 @@ def as_stream_targets(targets: object, n_steps: int, layout: Shaped) -> Array | 
 
 
 def as_sequences(inputs: object, layout: Shaped, *, may_be_none: bool = False) -> Sequences:
-    """Sequences of the network's dtype, or of symbols, whose every number the loops may use."""
+    """Sequences of finite rows in the network's dtype, or of symbols that are all in range."""
     n_inputs = layout.topology.n_inputs
     if may_be_none and isinstance(inputs, (list, tuple)) and not inputs:
         return Sequences(np.empty((0, n_inputs), layout.dtype), [0])
     packed = Sequences._pack(inputs, layout.dtype, "inputs", may_be_none=may_be_none)
-    if type(packed) is not Sequences:  # a subclass, which may tell anything
+    if type(packed) is not Sequences:  # a subclass, whose own properties are not trusted
         packed = Sequences(packed.values, packed.offsets)
     if packed.is_symbols:
         _refuse_symbols("inputs", n_inputs)
@@ -347,7 +347,7 @@ def as_sequences(inputs: object, layout: Shaped, *, may_be_none: bool = False) -
 
 
 def is_array(value: object) -> bool:
-    """Whether a value is an array of some library: NumPy's, a tensor, a frame, a buffer."""
+    """Whether a value is an array of any library: NumPy's, a tensor, a data frame, a buffer."""
     return isinstance(value, (np.ndarray, memoryview)) or hasattr(value, "__array__")
 
 
@@ -418,7 +418,7 @@ def _one_per_sequence(targets: object, n_outputs: int) -> Array | None:
 
 
 def _check_width(name: str, packed: Sequences, n: int) -> None:
-    """Refuse rows of other than n numbers, in the first sequence or, where there is none, in what there would be."""
+    """Refuse rows of other than n numbers; the message names the first sequence, if there is one."""
     if packed.values.shape[1] != n:
         which, rows = (f"{name}[0]", packed[0]) if len(packed) else (name, packed.values)
         raise ValueError(f"{which} has shape {rows.shape}, expected (n_steps, {n})")
@@ -439,10 +439,10 @@ def presented(order: ArrayLike | np.random.Generator | None, n_sequences: int) -
         return np.arange(n_sequences)
     order = unmasked("order", order)
     try:
-        numbers = np.array(order)  # a copy, so that what is checked cannot change
+        numbers = np.array(order)  # a copy, which another thread cannot change after the checks
     except UNREADABLE as error:
         raise ValueError(f"order cannot be read as one array of numbers: {error}") from error
-    if not numbers.size and numbers.dtype.kind == "f":  # as an empty list is
+    if not numbers.size and numbers.dtype.kind == "f":  # NumPy makes an empty list a float array
         numbers = numbers.astype(np.int64)
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
         raise TypeError(f"order must be a 1-D array of sequence numbers, got {numbers.dtype} of shape {numbers.shape}")
@@ -473,15 +473,15 @@ def apart(array: Array, out: Array) -> Array:
 # ---- arrays ----
 
 
-# What conversions raise themselves. What comes from elsewhere, such as a signal's handler, passes through.
+# Exceptions that mean that a conversion failed. Others, such as those that a signal handler raises, pass through.
 UNREADABLE = (TypeError, ValueError, ArithmeticError, LookupError, BufferError, RecursionError)
 
 
 def as_numbers(name: str, value: object, *, classes: int | None = None) -> Array:
     """Any real array_like as an array of bools, integers or floats.
 
-    What a masked array hides is refused, unless `classes` is given. Then it means that there is no target: integers of
-    so many dimensions or fewer are class numbers and become -1, other numbers NaN.
+    Masked values are refused, unless `classes` is given. Then they mean that there is no target: in integer arrays of
+    at most `classes` dimensions, which hold class numbers, they become -1, in other arrays NaN.
     """
     value = unmasked(name, value, classes)
     try:
@@ -495,7 +495,7 @@ def as_numbers(name: str, value: object, *, classes: int | None = None) -> Array
 
 def unmasked(name: str, value: Any, classes: int | None = None) -> Any:
     """A masked array, or a list of them, as arrays without a mask (see `as_numbers`); anything else as it is."""
-    kind = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)  # without it, or half imported, there are none
+    kind = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)  # until it is imported, no array is masked
     if kind is None:
         return value
     if isinstance(value, (list, tuple)):
@@ -504,7 +504,7 @@ def unmasked(name: str, value: Any, classes: int | None = None) -> Any:
             return [unmasked(f"{name}[{i}]", each, inner) for i, each in enumerate(value)]
         return value
     if not isinstance(value, (np.ndarray, np.generic, int, float)) and hasattr(value, "__array__"):
-        value = np.asanyarray(value)  # another library's array, which may be masked as NumPy sees it
+        value = np.asanyarray(value)  # another library's array, which may become a masked array
     if not isinstance(value, kind):
         return value
     hidden = np.ma.getmaskarray(value)
@@ -518,7 +518,7 @@ def unmasked(name: str, value: Any, classes: int | None = None) -> Any:
 
 
 def frozen(array: Array) -> Array:
-    """A copy that nothing can write into: the loops take its numbers for places in memory."""
+    """A copy that nothing can write to: the loops use its numbers as indices."""
     return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
 
@@ -528,7 +528,7 @@ def _is_symbols(array: Array) -> bool:
 
 
 def _float_dtype(values: Array, dtype: DTypeLike | None) -> np.dtype[Any]:
-    """The dtype to pack reals into: the one asked for, or theirs."""
+    """The dtype to pack reals into: the one asked for, or their own."""
     if dtype is not None:
         try:
             found = np.dtype(dtype)
@@ -541,15 +541,15 @@ def _float_dtype(values: Array, dtype: DTypeLike | None) -> np.dtype[Any]:
 
 
 def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
-    """The array in a dtype, contiguous and aligned; itself if it is so already."""
+    """The array in a dtype, contiguous and aligned; a view if it is so already."""
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
-        return array.view(dtype)  # the same byte order may be told in another way, which buffers would tell too
-    with np.errstate(all="ignore"):  # what does not fit becomes infinite, and is refused as such
+        return array.view(dtype)  # an equal dtype may spell its byte order differently, which buffers export
+    with np.errstate(all="ignore"):  # numbers too large for the dtype become infinite; later checks refuse them
         return np.require(array, dtype, ["C", "A"])
 
 
 def _as_int32(name: str, numbers: Array) -> NDArray[np.int32]:
-    """Integers as int32, a copy that no other thread can change: the loops use them as places in memory."""
+    """Integers as int32, a copy that no other thread can change: the loops use them as indices."""
     numbers = np.array(numbers, order="C")
     if numbers.size and not -(2**31) <= int(numbers.min()) <= int(numbers.max()) < 2**31:
         raise ValueError(f"{name} contains integers that do not fit 32 bits")
@@ -557,7 +557,7 @@ def _as_int32(name: str, numbers: Array) -> NDArray[np.int32]:
 
 
 def _refuse_symbols(name: str, n_inputs: int) -> None:
-    """Refuse integers where there is one input: a symbol would say nothing, so a value must be meant."""
+    """Refuse integers where there is one input: its only symbol would carry no information, so values are meant."""
     if n_inputs == 1:
         raise ValueError(
             f"{name} is integer, which means symbols, and there is only one input; for its values pass floats of shape "
@@ -566,7 +566,7 @@ def _refuse_symbols(name: str, n_inputs: int) -> None:
 
 
 def _refuse_classes(n_outputs: int) -> None:
-    """Refuse integers where there is one output: a class number would say nothing, so a value must be meant."""
+    """Refuse integers where there is one output: its only class would carry no information, so values are meant."""
     if n_outputs == 1:
         raise ValueError(
             "targets is integer, which means class numbers, and there is only one output; for its values pass floats: "
@@ -575,7 +575,7 @@ def _refuse_classes(n_outputs: int) -> None:
 
 
 def _refuse_either(name: str, numbers: Sequences, n: int) -> None:
-    """Refuse integers that may be numbers of symbols or classes, one for each step, or the n values of one step."""
+    """Refuse integers that may be either symbols or classes, one for each step, or the n values of one step."""
     lengths = numbers.lengths[numbers.lengths > 0]
     if len(lengths) and (lengths == n).all():
         one, ends = ("symbol", "inputs") if name == "inputs" else ("class", "outputs")
@@ -586,7 +586,7 @@ def _refuse_either(name: str, numbers: Sequences, n: int) -> None:
 
 
 def _where(name: str, step: int, sequences: Sequences | None) -> str:
-    """Words for the place of a step: "at step 2", "at step 2 of inputs[7]"."""
+    """The place of a step in words: "at step 2", "at step 2 of inputs[7]"."""
     if sequences is None:
         return f"at step {step}"
     i, step = sequences.place(step)
@@ -601,7 +601,7 @@ def _check_numbers(name: str, numbers: Array, low: int, n: int, sequences: Seque
 
 
 def _all_finite(rows: Array) -> bool:
-    """Whether all numbers are finite; without another array as large as this, unless their sum is not finite."""
+    """Whether all numbers are finite; needs no temporary array unless their sum is not finite."""
     with np.errstate(all="ignore"):
         total = rows.sum()
     return bool(np.isfinite(total) or np.isfinite(rows).all())
@@ -620,7 +620,7 @@ def _finite(name: str, rows: Array, sequences: Sequences | None = None) -> Array
 
 
 def _check_rows(name: str, rows: Array, sequences: Sequences | None = None) -> None:
-    """Refuse target rows that are infinite or NaN in part."""
+    """Refuse target rows that contain infinity, or NaN in some columns only."""
 
     def where(found: Any) -> str:
         row = int(np.flatnonzero(found)[0])

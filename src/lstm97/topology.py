@@ -16,7 +16,7 @@ Kind = Literal["cell", "input_gate", "output_gate", "forget_gate", "hidden", "ou
 GATES: tuple[Kind, ...] = ("input_gate", "output_gate", "forget_gate")
 
 MOST_SOURCES = 2**31 - 1
-"""A unit's sources are numbered with 32 bits."""
+"""The most sources that a unit can have: they are numbered with 32 bits."""
 
 _FLAGS = ("output_gates", "forget_gates", "recurrent", "gate_sources", "input_to_output")
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -164,7 +164,7 @@ class Topology:
         return self.bias in (("all", "gates_and_output") if kind == "output" else ("all", "hidden"))
 
     def sources(self, kind: Kind) -> dict[str, int]:
-        """Number of sources of a unit of this kind by what they are, in the order of a weight matrix's columns."""
+        """Number of sources of a unit of this kind, by kind of source, in the order of a weight matrix's columns."""
         if kind == "output":
             found: dict[str, int] = {"input": self.n_inputs * self.input_to_output}
             found |= {"hidden": self.n_hidden, "cell": self.n_cells}

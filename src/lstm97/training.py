@@ -43,20 +43,20 @@ def train(
         Its weights change.
     inputs : Sequences, or list of arrays, or 3-D array_like
         Sequences of shape (n_steps_i, n_inputs), or of symbols: integers of shape (n_steps_i,). See `Sequences.pack`.
-        Inputs of about 1 in size are what the defaults are made for. Masked values are refused.
+        The defaults suit inputs of about 1 in size. Masked values are refused.
     targets : array_like or Sequences
         One target per sequence, for its last step: shape (n_sequences, n_outputs), or class numbers, integers of shape
         (n_sequences,). Or one per step: a list of arrays (n_steps_i, n_outputs), a 3-D array, or class numbers as a
-        list of integer arrays (n_steps_i,) or a 2-D integer array; both are refused where there is one output, and
-        where they could as well be rows of values. A row of NaN or of masked values, and class -1, mean no error
-        signal. Values of one output may be floats of shape (n_sequences,).
+        list of integer arrays (n_steps_i,) or a 2-D integer array; both are refused if there is one output, and if they
+        could also be rows of values. A row of NaN or of masked values, and class -1, mean no error signal. Values of
+        one output may be floats of shape (n_sequences,).
     learning_rate : float, default 0.1
         The paper's alpha, positive; the default of all calls that learn.
     update : {"step", "sequence"}, default "step"
         When weights change: at each error signal, or once per sequence by the sum of its changes (once per batch of
         sequences, if `batch_size` is more than 1).
     epochs : int, default 1
-        How often to go through the data.
+        Number of passes through the data.
     order : array_like of int, or Generator, optional
         The sequences to train in each epoch, by number, in this order (any length, repetitions allowed); or a generator
         that draws a permutation for each epoch. By default all, as they come.
@@ -66,29 +66,29 @@ def train(
         With ``update="sequence"``: how many sequences in a row step together and change the weights once, by the sum
         (not the mean) of their changes. An epoch's last batch may be short.
     threads : int, optional
-        How many threads train, the calling one among them: by default as many as the environment variable
-        ``LSTM97_NUM_THREADS`` says, else 1. Never more than there are CPUs or parts of the work, and one alone where
-        the work is too little for more. In batches each thread needs memory for up to 16 sequences under way, and a sum
-        of changes as large as the weights.
+        How many threads train, the calling one included: by default the value of the environment variable
+        ``LSTM97_NUM_THREADS``, else 1. Never more than there are CPUs or parts of the work, and only one if there is
+        too little work for more. In batches each thread needs memory for up to 16 sequences under way, and a sum of
+        changes as large as the weights.
     parallel : {"batch", "hogwild"}, default "batch"
         What several threads share. "batch": the sequences of a batch, so that only calls with ``batch_size`` above 4
         use them; the result is the same to the bit for any number. "hogwild": the weights; every thread trains
-        sequences of its own, and all change the weights at each error signal, without a lock [1]_. What comes of that
-        depends on who comes first: it cannot be repeated. Needs ``update="step"``; errors come in the order in which
+        sequences of its own, and all change the weights at each error signal, without a lock [1]_. The result depends
+        on the threads' timing and cannot be repeated. Needs ``update="step"``; errors come in the order in which
         sequences end, and those under way when the stop rule holds are trained to their end. After an overflow the
-        weights are as the others' changes have left them, finite or not. Threads that change a few hundred weights at
-        every step spend much of their time on getting them from each other.
+        weights are as the other threads' changes have left them, finite or not. Threads that change a few hundred
+        weights at every step spend much of their time moving them from one CPU's cache to another's.
     callback : callable, optional
         Called with the history after every epoch; a true return value ends training.
     history : History, optional
-        Of an earlier call, to go on with: its counts and errors grow and the stop rule's window continues, as if all
-        sequences had come in one call. Its `stop` ends training from another thread.
+        The history of an earlier call, to continue: its counts and errors grow and the stop rule's window continues, as
+        if all sequences had come in one call. Its `stop` ends training from another thread.
     checkpoint : Checkpoint, optional
-        Save in a file how far training came, every so often and at the end. If the file exists, go on from it instead
-        of beginning: the same call after a kill comes to the same bits as one that was never interrupted (a callback is
-        then called again for at most one epoch). It is the file of one run: of these first weights, data, order (with
-        the generator's state) and settings; of another run's it is refused. More `epochs` are allowed, and so is a
-        callback that would no longer have ended training where it did; after a FloatingPointError, another
+        Save the progress in a file, regularly and at the end. If the file exists, continue from it instead of
+        beginning: the same call after a kill gives the same bits as one that was never interrupted (a callback is then
+        called again for at most one epoch). The file belongs to one run, with its first weights, data, order (with the
+        generator's state) and settings; the file of another run is refused. More `epochs` are allowed, and so is a
+        callback that no longer ends training where the earlier one did; after a FloatingPointError, another
         `learning_rate`.
 
     Returns
@@ -147,7 +147,7 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
     Parameters
     ----------
     net : Network
-        Stays as it is.
+        It does not change.
     inputs : Sequences, or list of arrays, or 3-D array_like
         As for `train`; there may be no sequence at all.
     out : ndarray, optional
