@@ -22,7 +22,7 @@ cdef enum:
     # Weights are those before the call; reset the stream.
     LSTM97_CELL_STATE_NOT_FINITE = 1
     LSTM97_OUTPUT_NOT_FINITE = 2
-    LSTM97_CHANGE_NOT_FINITE = 3    # as a weight would not be
+    LSTM97_CHANGE_NOT_FINITE = 3    # a weight would become infinite or NaN
     # Nothing has changed.
     LSTM97_INPUT_NOT_FINITE = 4     # x or target has NaN or infinity
     LSTM97_BAD_LEARNING_RATE = 5    # not positive and finite in the network's dtype
@@ -31,28 +31,28 @@ cdef enum:
 
 # Bind a State (of lstm97.Network.state or new_state()), which this keeps alive, with its network. Until `lstm97_unbind`
 # Python's calls on the state are refused and, if it is bound to learn, all calls that change the network's weights or
-# read them as a whole (save, copies). States of a network may be bound together, also several to learn. Takes the size
-# of a number, sizeof(double) or sizeof(float).
+# read them as a whole (save, copies). Several states of one network may be bound at a time, also to learn. real_bytes
+# is the size of a number: sizeof(double) or sizeof(float).
 # TypeError: not a State, or its numbers have another size. RuntimeError: it is in use, or cannot learn now.
 cdef lstm97_stream* lstm97_bind(object state, size_t real_bytes, bint learns) except NULL
 
-# Give the state back. The pointer is dead then; NULL is allowed.
+# Release the state. The pointer must not be used afterwards. NULL is allowed and does nothing.
 cdef int lstm97_unbind(lstm97_stream* stream) except -1
 
-# The calls. They allocate nothing, take no lock and know nothing of Python. Arrays are contiguous and as long as the
-# topology says, which nobody checks here. One call at a time on a stream, and while a
-# call learns, no other call that learns on the same network: that is for the caller to see to.
+# The functions below allocate nothing, take no lock and do not call Python. The caller ensures that arrays are
+# contiguous and as long as the topology says, that there is one call at a time on a stream, and that while a call
+# learns, no other call learns on the same network.
 
 # One step of inference: x (n_inputs,), y (n_outputs,). As Network.step.
 cdef int lstm97_step(lstm97_stream* stream, const void* x, void* y) noexcept nogil
 
-# One step of learning; target (n_outputs,), or NULL for none. y is by the weights before. As Network.learn.
+# One step of learning; target (n_outputs,), or NULL for none. y is by the weights before the change. As Network.learn.
 cdef int lstm97_learn(
     lstm97_stream* stream, const void* x, const void* target, double learning_rate, void* y
 ) noexcept nogil
 
-# The error signal of the last learn step, when its target, not NULL, comes late. As Network.correct.
+# Learn from the target of the last learn step when it comes late; it must not be NULL. As Network.correct.
 cdef int lstm97_correct(lstm97_stream* stream, const void* target, double learning_rate) noexcept nogil
 
-# State to zero. As State.reset.
+# Set the state to zero. As State.reset.
 cdef void lstm97_reset(lstm97_stream* stream) noexcept nogil

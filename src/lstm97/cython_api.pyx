@@ -1,4 +1,4 @@
-"""C functions for compiled code that lets a network learn; what they do is told in cython_api.pxd."""
+"""C functions for compiled code that lets a network learn; cython_api.pxd documents them."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -11,7 +11,7 @@ from lstm97._kernel.abi cimport AWAITING, Binding, Chunk, Report, real
 from lstm97.network import State
 
 
-cdef struct Stream:         # what an lstm97_stream is
+cdef struct Stream:         # the type behind the opaque lstm97_stream
     Binding to
     bint learns
     PyObject* state         # kept alive
@@ -55,7 +55,7 @@ cdef inline bint finite(const Binding* to, const void* numbers, Py_ssize_t n) no
 
 
 cdef inline int check(const Binding* to, const void* target, double learning_rate) noexcept nogil:
-    """Whether one can learn this at this rate, which has to be positive and finite in the network's dtype."""
+    """LSTM97_OK, or the status of a target that is not finite, or of a rate not positive and finite in the dtype."""
     if not finite(to, target, to.net.shape.n_outputs):
         return LSTM97_INPUT_NOT_FINITE
     if to.kernel.real_bytes == sizeof(float):
