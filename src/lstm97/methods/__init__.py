@@ -50,7 +50,8 @@ def train(net: Learner | Network, inputs: object, targets: object, **how: Any) -
     inputs, targets
         As for `lstm97.train`.
     **how
-        Whatever else the one or the other takes: learning_rate, update, epochs, order, stop, callback, history.
+        Other arguments of `Learner.train` or `lstm97.train`: learning_rate, update, epochs, order, stop, callback,
+        history.
 
     Returns
     -------
@@ -59,7 +60,7 @@ def train(net: Learner | Network, inputs: object, targets: object, **how: Any) -
     Raises
     ------
     TypeError, ValueError, FloatingPointError, RuntimeError
-        As the one or the other.
+        As `Learner.train` or `lstm97.train`.
     """
     if isinstance(net, Network):
         return train_network(net, inputs, targets, **how)
@@ -77,12 +78,12 @@ def predict(net: Learner | Network, inputs: object) -> Any:
 
     Returns
     -------
-    list of ndarray, shape (n_steps_i, n_outputs); of a Network an array where ``inputs`` is one
+    list of ndarray, shape (n_steps_i, n_outputs); for a Network an array if ``inputs`` is one
 
     Raises
     ------
     TypeError, ValueError, FloatingPointError
-        As the one or the other.
+        As `Learner.predict` or `lstm97.predict`.
     """
     return predict_by_network(net, inputs) if isinstance(net, Network) else net.predict(inputs)
 

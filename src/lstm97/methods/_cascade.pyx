@@ -1,14 +1,14 @@
 """The loops of recurrent cascade correlation: the net, and its passes through a training set.
 
-here          shape                     meaning
+name          shape                     meaning
 ------------  ------------------------  ------------------------------------------------------------------------------
 x             (n_steps, n_inputs)       inputs, or the number of the one that is 1 (symbols)
-hidden        (n_steps, n_hidden)       V_i(t), the activations of the installed units: they are frozen, so made once
+hidden        (n_steps, n_hidden)       V_i(t), the activations of the installed units: frozen, so computed only once
 residuals     (n_steps, n_outputs)      E_o(t) = (t_o - y_o) (f'(net_o) + offset), at the steps that have a target
 w             (units, n_sources)        row u: the weights from every source to unit u
 v             (n_steps,)                V(t), a candidate's activations
 d             (n_sources,)              dV(t)/dw, carried forward from step to step
-slope         as w                      what is to fall, differentiated by w
+slope         as w                      the derivative with respect to w of what is minimized
 
 Sources are inputs, hidden units, the unit's own activation of t-1 (not of outputs), 1: in this order. Indices: k, o
 outputs, i units, m sources, t steps, s sequences. No Python objects inside the loops.
@@ -48,7 +48,7 @@ cdef inline double squash(double a, bint symmetric) noexcept nogil:
 
 
 cdef inline double slope_of(double y, bint symmetric) noexcept nogil:
-    """f'(a), by the activation."""
+    """f'(a) from y, the activation f(a), or f(a) - 1/2."""
     return 0.25 - y * y if symmetric else y * (1.0 - y)
 
 
@@ -94,11 +94,11 @@ cdef inline void add_layers(double *to, double factor, const Data *data, Py_ssiz
 cdef void step(
     const Data *data, Py_ssize_t t, const double *w, bint symmetric, bint linear, double *state, double *y
 ) noexcept nogil:
-    """One step of the net, all weights in one row w: the units' activations become those of t; y_k."""
+    """One step of the net, all weights in one row w: the activations in state go from t - 1 to t; writes y_k."""
     cdef Py_ssize_t i, k
     cdef double net
     for i in range(data.n_hidden):
-        # state[:i] is of t already and state[i] still of t-1: just what unit i sees
+        # Unit i sees the units before it at t, in state[:i], and itself at t - 1, still in state[i].
         net = from_inputs(data, t, w) + dot(w + data.n_inputs, state, i + 1) + w[data.n_inputs + i + 1]
         state[i] = squash(net, symmetric)
         w += data.n_inputs + i + 2
@@ -111,7 +111,7 @@ cdef void step(
 cdef void follow(
     const Data *data, Py_ssize_t begin, Py_ssize_t end, const double *w, bint symmetric, double *v
 ) noexcept nogil:
-    """V(t) of a unit behind all others, through one sequence: f(sum_m w_m z_m(t) + w_self V(t-1) + w_bias)."""
+    """V(t) of a unit after all installed ones, for one sequence: f(sum_m w_m z_m(t) + w_self V(t-1) + w_bias)."""
     cdef Py_ssize_t t
     cdef Py_ssize_t own = data.n_inputs + data.n_hidden
     cdef double before = 0
@@ -143,7 +143,7 @@ cdef double learn_outputs(
         squares += error * error
         error = fabs(error)
         error_sum[0] += error
-        if error > worst[0] or isnan(error):  # which stays
+        if error > worst[0] or isnan(error):  # a NaN stays: nothing is greater
             worst[0] = error
         w += bias + 1
         slope += bias + 1
@@ -155,7 +155,7 @@ cdef double learn_outputs(
 cdef Py_ssize_t weigh_residuals(
     const Data *data, const int64_t *order, Py_ssize_t n_order, double *mean, double *squares
 ) noexcept nogil:
-    """The mean of every E_o over the steps with a target, and the sum of all E_o^2; returns how many such steps."""
+    """The mean of each E_o over the steps with a target, and the sum of all E_o^2; returns the number of such steps."""
     cdef Py_ssize_t p, t, o
     cdef Py_ssize_t n = 0
     cdef const double *e
@@ -223,9 +223,10 @@ cdef void climb(
 # ---- quickprop -------------------------------------------------------------------------------------------------------
 
 cdef inline double quick_step(double slope, double before, double last, double epsilon, double mu) noexcept nogil:
-    """The next step of a weight, by the slopes now and before its last step: to the minimum of the parabola they tell.
+    """The next step of a weight: to the minimum of the parabola with the slopes now and before its last step.
 
-    But mu times the last step at most; and down the slope where the last step went down too, or there was none.
+    That part is at most mu times the last step. A step down the slope is added if the last step went down it too, and
+    is all if there was no last step.
     """
     cdef double next_step = 0
     cdef double sign = 1.0 if last > 0 else -1.0
@@ -241,7 +242,7 @@ cdef inline double quick_step(double slope, double before, double last, double e
 # ---- entry points ----------------------------------------------------------------------------------------------------
 
 cdef int bind(Data *data, object inputs, Py_ssize_t n_inputs) except -1:
-    """Point at packed inputs: int32 symbols or float64 rows."""
+    """Point data at packed inputs: int32 symbols or float64 rows."""
     cdef const int32_t[::1] symbols
     cdef const double[:, ::1] x
     if inputs.ndim == 1:
@@ -279,7 +280,7 @@ def quickprop(
     double[:, ::1] weights, double[:, ::1] slope, double[:, ::1] before, double[:, ::1] last,
     double epsilon, double mu, double decay
 ):
-    """Change weights by their slopes; returns whether all are finite. What was before and the last step are kept."""
+    """Change weights by their slopes; returns whether all are finite. Stores slopes in `before` and steps in `last`."""
     cdef Py_ssize_t u, m
     cdef double fallen
     cdef bint finite = True
@@ -295,25 +296,25 @@ def quickprop(
 
 
 cdef class TrainingSet:
-    """A set of sequences, what the installed units say at all its steps, and the passes through it.
+    """A set of sequences, the installed units' activations at all its steps, and the passes through it.
 
     Parameters
     ----------
     inputs : ndarray, shape (n_steps, n_inputs), float64, or (n_steps,), int32
-        Packed rows or symbols. Nobody may change these arrays.
+        Packed rows or symbols. These arrays must not change.
     offsets : ndarray of int64, shape (n_sequences + 1,)
         Where the sequences begin and end.
     targets : ndarray of float64, shape (n_steps, n_outputs)
         Rows of NaN where there is no target.
     n_inputs : int
     symmetric, linear : bool
-        What kind the hidden units and the outputs are of.
+        Whether hidden units range from -1/2 to 1/2 (else 0 to 1), and whether outputs are linear (else logistic).
     """
 
     cdef Data data
     cdef bint symmetric, linear
     cdef readonly object errors     # (n_sequences,) mean |t - y| by the last output pass; NaN if there is no target
-    cdef readonly object worst      # (n_sequences,) the largest one
+    cdef readonly object worst      # (n_sequences,) largest |t - y| by the last output pass
     cdef readonly object hidden     # (n_steps, n_hidden)
     cdef readonly object residuals  # (n_steps, n_outputs)
     cdef double[::1] error_of, worst_of, v
@@ -342,7 +343,7 @@ cdef class TrainingSet:
         self.keep(np.empty((targets.shape[0], 0)))
 
     cdef int keep(self, object hidden) except -1:
-        """Point at the activations of all installed units."""
+        """Store the activations of all installed units and point data at them."""
         cdef double[:, ::1] view = hidden
         self.hidden = hidden
         self.data.hidden = &view[0, 0]
@@ -350,14 +351,14 @@ cdef class TrainingSet:
         return 0
 
     cdef int check(self, Py_ssize_t n_sources, Py_ssize_t n_own, Py_ssize_t n_units, Py_ssize_t n_wanted) except -1:
-        """Refuse weights of another net."""
+        """Refuse arrays whose shape does not fit this net."""
         cdef Py_ssize_t wanted = self.data.n_inputs + self.data.n_hidden + n_own
         if n_sources != wanted or n_units != n_wanted:
             raise ValueError(f"arrays have shape ({n_units}, {n_sources}), expected ({n_wanted}, {wanted})")
         return 0
 
     def add_unit(self, const double[::1] w):
-        """Run one more unit over the set, shape (n_inputs + n_hidden + 2,), and keep its activations."""
+        """Run one more unit, with weights (n_inputs + n_hidden + 2,), over the set and store its activations."""
         cdef Py_ssize_t s
         self.check(w.shape[0], 2, 1, 1)
         with nogil:
@@ -368,7 +369,7 @@ cdef class TrainingSet:
     def output_pass(
         self, const int64_t[::1] order, const double[:, ::1] w, double offset, double[:, ::1] slope
     ):
-        """One pass by these output weights: errors, residuals, and their slopes, which are added.
+        """One pass with these output weights: writes errors and residuals, adds the weights' slopes to `slope`.
 
         Returns the sum of squared errors, and the number of steps with a target.
         """
@@ -399,9 +400,9 @@ cdef class TrainingSet:
     def candidate_pass(
         self, const int64_t[::1] order, const double[:, ::1] w, double[:, ::1] correlation, double[:, ::1] slope=None
     ):
-        """One pass by a pool of candidates: C_o of each, and, if wanted, the slopes of -S, which are added.
+        """One pass with a pool of candidates: writes the C_o of each; adds the slopes of -S to `slope`, if not None.
 
-        C_o is divided by the sum of all squared residuals, so that its size does not depend on how far training is.
+        C_o is divided by the sum of all squared residuals, so that its size does not depend on the size of the errors.
         Returns the number of steps with a target.
         """
         cdef Py_ssize_t c, n
@@ -431,9 +432,9 @@ cdef class TrainingSet:
 
 
 def enter(history, const double[::1] errors, const double[::1] worst):
-    """Enter the errors of sequences into a History, one by one, until its stop rule holds; returns how many.
+    """Enter the errors of sequences into a History, one by one, until its stop rule holds; returns their number.
 
-    Errors are the mean, `worst` the largest ``|t - y|`` of each sequence; a NaN says that it has no target.
+    `errors` are the mean, `worst` the largest ``|t - y|`` of each sequence; NaN if it has no target.
     """
     cdef StopRule rule
     cdef Py_ssize_t i, n = errors.shape[0]

@@ -1,13 +1,13 @@
 """The loops of simple recurrent nets: forward, real-time recurrent learning, backpropagation through time, the chunker.
 
-here          shape                     meaning
+name          shape                     meaning
 ------------  ------------------------  ------------------------------------------------------------------------------
 x             (n_inputs,)               inputs of the step, or the number of the one that is 1
-fed           (n_units,)                what the recurrent layer sees of itself: y of t-1, or targets if they are forced
+fed           (n_units,)                what the recurrent layer sees of itself: y of t-1, or forced targets
 y             (n_units,)                activations of the recurrent layer: y_k = f(sum_m w_km z_m), z = x, fed, 1
 o             (n_outputs,)              outputs: the last of y, or a layer of their own that sees x (or not), y, 1
 w, v          (n_sources, units)        row m: the weights from source m into the recurrent layer, into the outputs
-w_change, ..  as w, v                   where changes are added: the weights themselves, or sums for later
+w_change, ..  as w, v                   where changes are added: the weights themselves, or sums applied later
 e             (n_outputs,)              learning rate * f'(net_k) (t_k - o_k); 0 where t_k is NaN
 delta         (n_units,)                errors at the recurrent layer's net inputs (BPTT) or activations (RTRL)
 p             (n_units, n_padded)       RTRL's sensitivities dy_k/dw_im at [k, m n + i], n = n_units
@@ -35,7 +35,7 @@ cdef enum:
 
 cdef enum:
     BLOCK = 8               # weights whose sensitivities are advanced together: their sums fit the registers
-    SLICE = 20_000_000      # multiplications, about, between looks for signals
+    SLICE = 20_000_000      # about as many multiplications run between two checks for signals
 
 cdef struct Net:
     Py_ssize_t n_inputs, n_units, n_outputs, n_sources, n_out_sources
@@ -55,7 +55,7 @@ cdef struct Net:
 
 cdef struct State:
     int64_t n_steps                 # since the last reset
-    int32_t symbol                  # input that is 1, or -1: x counts
+    int32_t symbol                  # the number of the input that is 1, or -1 if the inputs are in x
     double *x
     double *fed
     double *y
@@ -81,16 +81,16 @@ cdef struct Chunk:
     const double *targets
     const int32_t *classes
 
-cdef struct Pair:                   # what the chunker's two nets know of each other
+cdef struct Pair:                   # the state that the chunker's two nets share
     bint next_inputs                # targets are the next inputs
     Py_ssize_t n_imitated           # the chunker's units that the automatizer predicts: hidden ones, then outputs
     bint timed                      # the chunker has an input for the time
-    bint told                       # this step's input was judged at the step before, by its target
+    bint told                       # the last step had a target, which was the next input if next_inputs
     double threshold
     int64_t clock                   # steps since the reset
     int64_t last                    # time of the latest input that was passed on, the first input's being 1
-    int64_t *passed                 # times of the inputs passed on, or NULL, and
-    Py_ssize_t n_passed             # how many
+    int64_t *passed                 # times of the inputs passed on, or NULL
+    Py_ssize_t n_passed             # number of the inputs passed on
     double *target_low              # scratch, (outputs of the automatizer,)
     double *target_high             # scratch, (outputs of the chunker,)
     double *row                     # scratch, (n_inputs,)
@@ -105,7 +105,7 @@ cdef inline double squashed(double a, int kind) noexcept nogil:
 
 
 cdef inline double slope(double y, int kind) noexcept nogil:
-    """f'(a) by y = f(a)."""
+    """f'(a) from y = f(a)."""
     if kind == LOGISTIC:
         return y * (1 - y)
     return 1 - y * y if kind == TANH else 1
@@ -137,7 +137,7 @@ cdef inline void add_inputs(const Net* net, const State* st, double* to, const d
 
 
 cdef void set_input(const Net* net, State* st, const Chunk* chunk, Py_ssize_t t) noexcept nogil:
-    """Take the step's input."""
+    """Copy the input of step t of a chunk into the state."""
     if chunk.symbols != NULL:
         st.symbol = chunk.symbols[t]
     else:
@@ -146,7 +146,7 @@ cdef void set_input(const Net* net, State* st, const Chunk* chunk, Py_ssize_t t)
 
 
 cdef void take_row(const Chunk* chunk, Py_ssize_t t, double* row, Py_ssize_t n) noexcept nogil:
-    """An input as a row."""
+    """The input of step t of a chunk as a row, one-hot for a symbol."""
     if chunk.symbols == NULL:
         memcpy(row, chunk.values + t * n, n * sizeof(double))
     else:
@@ -155,7 +155,7 @@ cdef void take_row(const Chunk* chunk, Py_ssize_t t, double* row, Py_ssize_t n) 
 
 
 cdef void forward(const Net* net, State* st) noexcept nogil:
-    """y and o by x and fed."""
+    """Compute y and o from x and fed."""
     cdef Py_ssize_t n = net.n_units
     cdef Py_ssize_t u, m
     cdef const double* v = net.v
@@ -191,7 +191,7 @@ cdef void reset(const Net* net, State* st) noexcept nogil:
 
 
 cdef inline void feed_back(const Net* net, State* st) noexcept nogil:
-    """What the next step sees of this one."""
+    """End a step: its activations become what the next step sees."""
     memcpy(st.fed, st.y, net.n_units * sizeof(double))
     st.n_steps += 1
 
@@ -223,7 +223,7 @@ cdef void advance_block(const Net* net, State* st, Py_ssize_t begin) noexcept no
 cdef void advance_sensitivities(const Net* net, State* st) noexcept nogil:
     """dy_k/dw_im (t) = f'(net_k) (sum_j w_kj dy_j/dw_im (t-1) + z_m if k = i), for every weight of the layer.
 
-    Reads fed, x and y of this step. Where nothing is seen the second part is left out, so such weights stay at 0.
+    Reads fed, x and y of this step. The second part is left out for absent connections, so their weights do not change.
     """
     cdef Py_ssize_t n = net.n_units
     cdef Py_ssize_t k, m
@@ -252,7 +252,7 @@ cdef void advance_sensitivities(const Net* net, State* st) noexcept nogil:
 # ---- backpropagation through time ------------------------------------------------------------------------------------
 
 cdef void remember(const Net* net, State* st) noexcept nogil:
-    """Keep this step for errors to come."""
+    """Store this step in the rings, for errors that go back to it later."""
     cdef int64_t place = st.n_steps % st.capacity
     st.past_symbol[place] = st.symbol
     if st.symbol < 0:
@@ -264,8 +264,8 @@ cdef void remember(const Net* net, State* st) noexcept nogil:
 cdef void go_back(const Net* net, State* st, int64_t depth, bint collect) noexcept nogil:
     """w_change += the errors at the net inputs times their sources, over `depth` steps back from this one.
 
-    The errors at the activations of this step are in delta. With `collect`, those that were injected at the earlier
-    steps join on the way.
+    The errors at the activations of this step are in delta. With `collect`, the stored errors of the earlier steps are
+    added on the way.
     """
     cdef Py_ssize_t n = net.n_units
     cdef int64_t t = st.n_steps
@@ -314,7 +314,7 @@ cdef void go_back(const Net* net, State* st, int64_t depth, bint collect) noexce
 # ---- errors and weight changes ---------------------------------------------------------------------------------------
 
 cdef inline void advance(const Net* net, State* st) noexcept nogil:
-    """One step with what learning needs of it; `feed_back` ends it."""
+    """One step forward, with the data that learning needs; `feed_back` ends it."""
     forward(net, st)
     if net.trains_through_time:
         remember(net, st)
@@ -329,13 +329,13 @@ cdef void add_change(double* w, double* change, Py_ssize_t n) noexcept nogil:
 
 
 cdef void apply_sums(const Net* net) noexcept nogil:
-    """Let the weights have the changes that were summed."""
+    """Add the summed changes to the weights and clear the sums."""
     add_change(net.w, net.w_sum, net.n_sources * net.n_units)
     add_change(net.v, net.v_sum, net.n_out_sources * net.n_outputs)
 
 
 cdef void change_outputs(const Net* net, const State* st) noexcept nogil:
-    """v_change += e z of the outputs' sources."""
+    """v_change += e z, z the outputs' sources."""
     cdef Py_ssize_t n = net.n_outputs
     cdef double* change = net.v_change
     cdef Py_ssize_t m
@@ -363,12 +363,12 @@ cdef void add_to_tally(Tally* tally, const double* o, const double* target, Py_s
     for k in range(n):
         error = fabs(target[k] - o[k])
         tally.error_sum += error
-        if error > tally.error_max or isnan(error):  # which stays
+        if error > tally.error_max or isnan(error):  # a NaN stays: nothing is greater
             tally.error_max = error
 
 
 cdef bint set_errors(const Net* net, State* st, const double* target, double rate) noexcept nogil:
-    """e and delta, at the activations, by the targets of this step; whether there are any."""
+    """Set e, and delta at the activations, from the targets of this step; returns whether there are any."""
     cdef Py_ssize_t k, m
     cdef Py_ssize_t n = net.n_units
     cdef const double* v = net.v + net.n_inputs * net.input_to_output * net.n_outputs
@@ -393,10 +393,10 @@ cdef bint set_errors(const Net* net, State* st, const double* target, double rat
 
 
 cdef bint learn_from(const Net* net, State* st, const double* target, double rate, bint at_once) noexcept nogil:
-    """The error signals of this step, after `advance`: changes, at once or into the sums. Whether there was a target.
+    """Learn from the targets of this step, after `advance`, at once or into the sums. Returns whether there were any.
 
-    RTRL: w_im changes by sum_k delta_k dy_k/dw_im. BPTT at once: the errors go back from here. BPTT by the sequence: so
-    do they if it is truncated, else they are kept, and `go_back` collects them all at the sequence's end.
+    RTRL: w_im changes by sum_k delta_k dy_k/dw_im. BPTT at once, or truncated: the errors go back from here. BPTT by
+    the sequence without truncation: they are stored, and `collect` sends them all back at the sequence's end.
     """
     cdef Py_ssize_t n_weights = net.n_sources * net.n_units
     cdef Py_ssize_t k
@@ -419,7 +419,7 @@ cdef bint learn_from(const Net* net, State* st, const double* target, double rat
 
 
 cdef void collect(const Net* net, State* st) noexcept nogil:
-    """At a sequence's end: BPTT's errors of all its steps go back in one pass, if they are not truncated."""
+    """At a sequence's end: the stored errors of all its steps go back in one pass, in BPTT without truncation."""
     if not net.trains_through_time or net.depth or not st.n_steps:
         return
     st.n_steps -= 1
@@ -429,7 +429,7 @@ cdef void collect(const Net* net, State* st) noexcept nogil:
 
 
 cdef void force(const Net* net, State* st, const double* target) noexcept nogil:
-    """Teacher forcing: the next step sees the targets in the outputs' places, on which no weight has an influence."""
+    """Teacher forcing: the next step sees targets instead of outputs; they depend on no weight, so their p are 0."""
     cdef Py_ssize_t k
     cdef Py_ssize_t first = net.n_units - net.n_outputs
     for k in range(net.n_outputs):
@@ -441,7 +441,7 @@ cdef void force(const Net* net, State* st, const double* target) noexcept nogil:
 cdef void learn_step(
     const Net* net, State* st, const double* target, double rate, bint at_once, Tally* tally
 ) noexcept nogil:
-    """A step by the input that is set, and what its targets make of it; these and the tally may be NULL."""
+    """One step with the input that is set, and learning from its targets; `target` and `tally` may be NULL."""
     advance(net, st)
     if target != NULL:
         if tally != NULL:
@@ -453,13 +453,13 @@ cdef void learn_step(
 
 
 cdef void forget_sums(const Net* net) noexcept nogil:
-    """Leave nothing behind of a sequence that was not finished."""
+    """Clear the sums, which may hold changes of a sequence that was not finished."""
     memset(net.w_sum, 0, net.n_sources * net.n_units * sizeof(double))
     memset(net.v_sum, 0, net.n_out_sources * net.n_outputs * sizeof(double))
 
 
 cdef void set_change_targets(Net* net, bint at_once) noexcept nogil:
-    """Choose where changes are added. BPTT needs the recurrent weights as they were until its errors are back."""
+    """Choose where changes are added. BPTT must not change the recurrent weights while errors go back through them."""
     net.w_change = net.w if at_once and not net.trains_through_time else net.w_sum
     net.v_change = net.v if at_once else net.v_sum
 
@@ -482,7 +482,7 @@ cdef bint weights_finite(const Net* net) noexcept nogil:
 # ---- the chunker -----------------------------------------------------------------------------------------------------
 
 cdef bint learn_late(const Net* net, State* st, const double* target, double rate) noexcept nogil:
-    """`learn_from` for the step before, which `feed_back` has ended; its input, y, o and p are still there."""
+    """`learn_from` for the last step, after `feed_back` has ended it; its input, y, o and p are still in the state."""
     cdef bint found
     st.n_steps -= 1
     found = learn_from(net, st, target, rate, True)
@@ -491,10 +491,10 @@ cdef bint learn_late(const Net* net, State* st, const double* target, double rat
 
 
 cdef void pass_on(const Net* high, State* hi, Pair* pair, const double* x, int64_t time, double rate) noexcept nogil:
-    """An input that the automatizer did not expect goes to the chunker, with the time since the one before.
+    """Pass an input on to the chunker, with the time since the input passed on before.
 
-    The chunker first learns that it is what came next, then steps. The time enters as 1 - 1/gap, which tells all gaps
-    apart and stays below 1.
+    The chunker first learns to predict it, then steps. The time enters as 1 - 1/gap, which differs for all gaps and
+    stays below 1.
     """
     cdef Py_ssize_t n = high.n_inputs - pair.timed
     cdef Py_ssize_t first = high.n_outputs - n
@@ -517,7 +517,7 @@ cdef void pass_on(const Net* high, State* hi, Pair* pair, const double* x, int64
 
 
 cdef bint differs(const double* prediction, const double* x, Py_ssize_t n, double threshold) noexcept nogil:
-    """Whether any element was predicted worse than the threshold allows."""
+    """Whether the prediction of any element is off by more than the threshold, or NaN."""
     cdef Py_ssize_t k
     for k in range(n):
         if not fabs(prediction[k] - x[k]) <= threshold:
@@ -528,7 +528,7 @@ cdef bint differs(const double* prediction, const double* x, Py_ssize_t n, doubl
 cdef void judge_prediction(
     const Net* low, State* lo, const Net* high, State* hi, Pair* pair, double rate
 ) noexcept nogil:
-    """Learn from the input in `row`, which was to be predicted at the step before, and pass it on if it was not."""
+    """Learn from the input in `row`, which the step before should have predicted; pass it on if it did not."""
     cdef Py_ssize_t n = low.n_inputs
     cdef Py_ssize_t first = low.n_outputs - pair.n_imitated - n
     cdef Py_ssize_t k
@@ -547,10 +547,10 @@ cdef void chunk_step(
 ) noexcept nogil:
     """One step of both nets; `target` is a row of the task's outputs, all NaN where there is none.
 
-    The automatizer's outputs are the task's, its next input (unless the task's targets are just that), the chunker's
-    units. The chunker's are the task's and its own next input, or that alone. Where the task's targets are the
-    next inputs, a target tells at once what comes next; else one knows at the next step, and a target that was missed
-    makes the chunker have this step's input too, and learn the target.
+    The automatizer's outputs are the task's, its next input (unless the task's targets are the next inputs), the
+    chunker's units. The chunker's are the task's and its own next input, or that alone. Where the task's targets are
+    the next inputs, a target says whether the next input was expected; else that is judged at the next step, and if a
+    target is missed, this step's input is passed on to the chunker too, which then learns the target.
     """
     cdef Py_ssize_t n = low.n_inputs
     cdef Py_ssize_t n_task = low.n_outputs - pair.n_imitated - (0 if pair.next_inputs else n)
@@ -596,7 +596,7 @@ cdef void reset_pair(const Net* low, State* lo, const Net* high, State* hi, Pair
 # ---- sequences -------------------------------------------------------------------------------------------------------
 
 cdef const double* target_at(const Chunk* chunk, Py_ssize_t place, double* row, Py_ssize_t n) noexcept nogil:
-    """The targets in a place of the chunk as a row; NaN where there are none."""
+    """The targets at a place in the chunk, as a row; NaN where there are none."""
     cdef Py_ssize_t k
     if chunk.targets != NULL:
         return chunk.targets + place * n
@@ -608,7 +608,7 @@ cdef const double* target_at(const Chunk* chunk, Py_ssize_t place, double* row, 
 
 
 cdef bint end_of_sequence(const Tally* tally, Py_ssize_t n_outputs, double* error, StopRule* rule) noexcept nogil:
-    """Write down the sequence's mean error; whether the stop rule holds, if there is one."""
+    """Store the sequence's mean error; returns whether there is a stop rule that holds."""
     error[0] = NAN
     if not tally.n_signals:
         return False
@@ -662,7 +662,7 @@ cdef class Loops:
             st.block = zeros(net.n_units * BLOCK, arrays)
 
     cdef int make_past(self, State* st, list past, int64_t capacity) except -1:
-        """Make the rings, or longer ones that hold the same: none goes round before it is as long as it gets."""
+        """Make the rings, or longer ones with the same steps: only rings of the greatest length have wrapped around."""
         cdef Net* net = &self.net
         cdef list arrays = []
         cdef Py_ssize_t n_old = len(past)
@@ -676,14 +676,14 @@ cdef class Loops:
             memcpy(past_x, st.past_x, n * net.n_inputs * sizeof(double))
             memcpy(past_y, st.past_y, n * net.n_units * sizeof(double))
             memcpy(past_injected, st.past_injected, n * net.n_units * sizeof(double))
-        # New arrays are kept before they are pointed at, and old ones until they are not: that may need memory.
+        # Extending the list can fail, so it comes before the pointers change; it holds the old arrays until then.
         past.extend([symbols, *arrays])
         st.past_symbol, st.past_x, st.past_y, st.past_injected = &symbols[0], past_x, past_y, past_injected
         st.capacity = capacity
         del past[:n_old]
 
     cdef int ensure_capacity(self, State* st, list past, int64_t n_steps) except -1:
-        """Have room for so many steps since the reset, or as many as errors go back and one more."""
+        """Make room for n_steps since the reset, or for one more step than errors go back, if that is less."""
         cdef int64_t most = self.net.depth + 1 if self.net.depth else <int64_t> 1 << 62
         cdef int64_t needed = min(n_steps, most)
         if self.net.trains_through_time and needed > st.capacity:
@@ -691,9 +691,10 @@ cdef class Loops:
 
     @property
     def n_bytes(self):
-        """Memory of weights and states."""
+        """Bytes of memory of weights and states."""
         cdef Py_ssize_t total = 0
-        for array in [*self.arrays, *self.stream_past, *self.sequence_past]:  # see begin_batches in _engine.pyx
+        # A loop, not a comprehension: where memory runs out in one, Cython 3.3 releases its item twice.
+        for array in [*self.arrays, *self.stream_past, *self.sequence_past]:
             total += array.nbytes
         return total
 
@@ -701,7 +702,7 @@ cdef class Loops:
         reset(&self.net, &self.stream)
 
     def run(self, inputs, double[:, ::1] Y):
-        """Go on with the stream."""
+        """Inference: continue the stream."""
         cdef Chunk chunk
         cdef Net* net = &self.net
         cdef State* st = &self.stream
@@ -746,7 +747,7 @@ cdef class Loops:
         reset(net, st)
 
     def learn(self, inputs, targets, double rate, double[:, ::1] Y):
-        """Go on with the stream and learn; the weights are finite afterwards if it returns True."""
+        """Continue the stream and learn; returns whether the weights are finite afterwards."""
         cdef Chunk chunk
         cdef Net* net = &self.net
         cdef State* st = &self.stream
@@ -828,7 +829,7 @@ cdef class Loops:
 
 
 cdef class PairLoops:
-    """The chunker: two `Loops`, the automatizer (low) and the net above it (high), and what they tell each other."""
+    """The chunker: the `Loops` of the automatizer (low) and of the net above it (high), and the state they share."""
 
     cdef Loops low, high
     cdef Pair stream, sequence
@@ -853,13 +854,13 @@ cdef class PairLoops:
         reset_pair(&self.low.net, &self.low.stream, &self.high.net, &self.high.stream, &self.stream)
 
     def catch_up(self):
-        """The automatizer may have done steps of inference."""
+        """Set the clock by the automatizer's, after steps of inference that it did alone."""
         if self.stream.clock != self.low.stream.n_steps:
             self.stream.clock = self.low.stream.n_steps
             self.stream.told = False
 
     def learn(self, inputs, targets, double rate, double[:, ::1] Y):
-        """Go on with the stream and learn. Returns the times of inputs passed on, or None if weights overflowed."""
+        """Continue the stream and learn. Returns the times of inputs passed on, or None if weights overflowed."""
         cdef Chunk chunk
         cdef Net* low = &self.low.net
         cdef State* lo = &self.low.stream
@@ -953,7 +954,7 @@ cdef class PairLoops:
 # ---- arrays ----------------------------------------------------------------------------------------------------------
 
 cdef double* address(array, list arrays) except NULL:
-    """Where an array's numbers are; they stay there for as long as the list has it."""
+    """The address of an array's numbers, valid for as long as the list holds the array."""
     cdef double[::1] flat = array.reshape(-1) if array.size else np.zeros(1)
     arrays.append(flat)
     return &flat[0]
@@ -986,7 +987,7 @@ cdef int point_at_arrays(Chunk* chunk, inputs, targets) except -1:
 
 
 cdef Py_ssize_t cost_of_step(const Net* net, int64_t n_back) noexcept nogil:
-    """Multiplications of a step, about, from which errors may go back so many steps."""
+    """About how many multiplications a step takes from which errors may go back n_back steps."""
     cdef Py_ssize_t n_weights = net.n_units * net.n_sources
     cdef int64_t depth = min(n_back, net.depth) if net.depth else n_back
     cdef Py_ssize_t recurrent = depth if net.trains_through_time else net.n_units * net.n_units

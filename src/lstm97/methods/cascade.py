@@ -70,10 +70,10 @@ class CascadeTopology:
 class RCC(Learner):
     r"""Recurrent cascade correlation (Fahlman 1991).
 
-    The net begins without hidden units. Two phases take turns. In the first the output weights are trained, until the
-    error does not change any more. In the second a pool of candidates for a new hidden unit is trained, which see what
-    hidden units see but are not seen; when their score does not change any more the best is installed, its incoming
-    weights stay as they are for ever, and the outputs get weights to see it. Both phases use quickprop, and change
+    The net begins without hidden units. Two phases alternate. In the first the output weights are trained, until the
+    error does not change any more. In the second a pool of candidates for a new hidden unit is trained; they have the
+    sources of hidden units, but no unit sees them. When their score does not change any more the best is installed: its
+    incoming weights never change again, and the outputs get weights from it. Both phases use quickprop, and change
     weights once per pass through the training set: see `train`.
 
     Parameters
@@ -81,17 +81,17 @@ class RCC(Learner):
     n_inputs, n_outputs : int
         1 or more.
     seed : int, default 0
-        Of the initial weights of outputs and candidates.
+        For the initial weights of outputs and candidates.
     init_range : float, default 1.0
-        They are uniform in [-init_range, init_range].
+        Initial weights are uniform in [-init_range, init_range].
     candidates : int, default 8
         Size of the pool.
     max_units : int, default 25
-        With so many hidden units the net is full: only the output weights are trained from there on.
+        With this many hidden units the net is full: from then on only the output weights are trained.
     output_epochs, candidate_epochs : int, default 200
-        The longest a phase may last.
+        The longest duration of a phase.
     patience : int, default 8
-        A phase ends when in so many epochs running nothing has changed much. 0: a phase lasts as long as it may.
+        A phase ends after this many epochs in a row without a change. 0: each phase has its longest duration.
     output_threshold, candidate_threshold : float, default 0.01, 0.03
         What counts as a change: of the squared error, and of the best candidate's score, relative to itself.
     candidate_rate : float, default 1.0
@@ -99,9 +99,9 @@ class RCC(Learner):
     mu : float, default 2.0
         Quickprop's greatest growth from one step to the next.
     output_decay, candidate_decay : float, default 0.0001, 0.0
-        These times a weight are added to its slope.
+        Weight decay: this times a weight is added to the weight's slope.
     prime_offset : float, default 0.1
-        Added to a logistic output's slope, so that errors of outputs near 0 and 1 are not forgotten.
+        Added to a logistic output's derivative, so that errors of outputs near 0 and 1 do not vanish.
     activation : {"symmetric", "logistic"}, default "symmetric"
         Range of the hidden units: [-1/2, 1/2] or [0, 1].
     output : {"logistic", "identity"}, default "logistic"
@@ -121,7 +121,7 @@ class RCC(Learner):
         y_o(t) &= f\bigl(\textstyle\sum_m w_{om} x_m(t) + \sum_j w_{oj} V_j(t) + b_o\bigr).
 
     With the residual errors :math:`E_o = (t_o - y_o)(f'_o + \text{prime\_offset})` of the steps that have a target, an
-    output's slopes are :math:`-\sum_t E_o(t) z_m(t)`, :math:`z` what it sees, and a candidate :math:`V` climbs
+    output's slopes are :math:`-\sum_t E_o(t) z_m(t)`, :math:`z` its sources, and a candidate :math:`V` maximizes
 
     .. math::
 
@@ -129,14 +129,15 @@ class RCC(Learner):
         C_o = \frac{\sum_t (V(t) - \bar V)(E_o(t) - \bar E_o)}{\sum_{t, o} E_o(t)^2}, \qquad
         \frac{dV(t)}{dw_m} = f'(t) \Bigl(z_m(t) + w_{VV} \frac{dV(t-1)}{dw_m}\Bigr).
 
-    The gradient is exact: nothing is truncated, and the signs of the :math:`C_o` are those of this very pass, where
-    Fahlman's programs take the pass before. An output's first weight from a new unit is its :math:`C_o`, cut to the
-    range of initial weights. The outputs' epsilon is divided by the number of steps with a target, the candidates' by
-    the number of their sources only: :math:`S` does not grow with the number of steps. (Fahlman divides by both, and so
-    needs a larger epsilon for a larger set.) Each phase begins without a memory of earlier steps.
+    The gradient is exact: nothing is truncated, and the signs of the :math:`C_o` are those of the same pass, while
+    Fahlman's programs take those of the pass before. An output's first weight from a new unit is its :math:`C_o`,
+    clipped to the range of initial weights. The outputs' epsilon is divided by the number of steps with a target, the
+    candidates' by the number of their sources only: :math:`S` does not grow with the number of steps. (Fahlman divides
+    by both, and so needs a larger epsilon for a larger set.) In each phase quickprop begins without earlier slopes and
+    steps.
 
-    A file has the weights and settings. Not in it: the phase and quickprop's memory (training goes on with outputs,
-    afresh) and where the random numbers are (candidates are drawn as after `seed`).
+    A file has the weights and settings, but not the phase and quickprop's slopes and steps (training continues with a
+    new phase of outputs), nor the random generator's state (candidates are drawn as after `seed`).
 
     References
     ----------
@@ -205,11 +206,11 @@ class RCC(Learner):
         self._block = self._drawn(1, self._topology.n_weights)[0]
         self._training: _Training | None = None
 
-    # ---- what it is ----
+    # ---- properties ----
 
     @property
     def topology(self) -> CascadeTopology:
-        """Its units; another one after each unit installed."""
+        """The net's units; a new object after each unit installed."""
         return self._topology
 
     @property
@@ -219,7 +220,7 @@ class RCC(Learner):
 
     @property
     def phase(self) -> Phase:
-        """What the next epoch trains: "outputs", "candidates", or "full": outputs, for good."""
+        """What the next epoch trains: "outputs", "candidates", or "full": outputs, and candidates never again."""
         if self.units >= self._max_units:
             return "full"
         return "outputs" if self._training is None or self._training.pool is None else "candidates"
@@ -235,8 +236,8 @@ class RCC(Learner):
         """The weights by layer: "hidden_1", "hidden_2", ..., shape (1, sources), and "output", (n_outputs, sources).
 
         Sources are inputs, hidden units, a hidden unit's own activation a step ago, bias. Writable views, used from
-        the next step on, until a unit is installed: from then on they are views of what was. After a change by hand
-        training begins again with outputs.
+        the next step on, until a unit is installed: after that the net no longer uses them. After a change by hand
+        training begins a new phase of outputs.
         """
         n_inputs, n_hidden = self._topology.n_inputs, self.units
         first = [self._topology.first_weight(unit) for unit in range(n_hidden + 1)]
@@ -245,7 +246,7 @@ class RCC(Learner):
 
     @property
     def n_bytes(self) -> int:
-        """Memory taken by weights, the state and, once there is one, the training set with what is known of it."""
+        """Bytes of memory of weights, state and, after training, the training set with its errors and activations."""
         own = int(self._block.nbytes + self._state.nbytes)
         return own if self._training is None else own + self._training.n_bytes
 
@@ -264,12 +265,12 @@ class RCC(Learner):
         callback: Callable[[History], object] | None = None,
         history: History | None = None,
     ) -> History:
-        """Go on with the training by so many epochs, of whichever phase.
+        """Continue the training for a number of epochs, of either phase.
 
         An epoch is one pass through the training set, after which weights change once: those of the outputs or those of
-        the candidates. Where the last call stopped the next one goes on, in the middle of a phase too, if set and
-        weights are still the same; otherwise with outputs, afresh. The number of epochs a phase takes is up to the
-        training: make `epochs` large and end by `stop` or `callback`.
+        the candidates. A call continues where the last one stopped, also within a phase, if set and weights are
+        unchanged; otherwise it begins a new phase of outputs. How many epochs a phase takes depends on the training:
+        make `epochs` large and end by `stop` or `callback`.
 
         Parameters
         ----------
@@ -277,17 +278,17 @@ class RCC(Learner):
             As for `lstm97.train`.
         learning_rate : float, default 0.35
             Quickprop's epsilon for output weights: the size of the steps down the slope, divided by the number of steps
-            with a target. For candidates it is `candidate_rate`.
+            with a target. Candidates have `candidate_rate` instead.
         update : {"set"}, optional
             When weights change: once per pass through the set, which is all this method can do.
         epochs : int, default 1
         order
-            As for `lstm97.train`: the sequences that make up the set, or a generator; their order makes no difference
-            but where the stop rule holds.
+            As for `lstm97.train`: the sequences that make up the set, or a generator; their order only affects at which
+            sequence the stop rule holds.
         stop : Stop, optional
-            End when this rule holds, by the errors of the sequences in the order they come, epoch after epoch. In an
-            epoch that trains candidates these are errors of outputs that stand still. The weights are then those that
-            the errors are of.
+            End when this rule holds, by the errors of the sequences in their order, epoch after epoch. In an epoch that
+            trains candidates the outputs' errors do not change. When the rule holds, the weights are those that gave
+            the errors.
 
         Returns
         -------
@@ -325,7 +326,7 @@ class RCC(Learner):
         training = self._training
         if training is None or not training.goes_on(inputs, targets, target_per_sequence, self._block):
             training = self._begin(inputs, targets, target_per_sequence)
-        self._training = None  # until this epoch has come to its end
+        self._training = None  # set again at the end of this epoch, unless it fails
         if training.pool is None:
             slope = np.zeros_like(training.outputs.weights)
             error, n = training.passes.output_pass(order, training.outputs.weights, self._prime_offset, slope)
@@ -342,7 +343,7 @@ class RCC(Learner):
         self._training = training
 
     def _begin(self, inputs: Sequences, targets: Array, target_per_sequence: bool) -> _Training:
-        """Training that begins with outputs, on a copy of this set."""
+        """Training on a copy of this set, which begins with outputs."""
         weights = self.weights
         linear, symmetric = self._output == "identity", self._activation == "symmetric"
         topology, outputs = self._topology, self._begun_outputs()
@@ -377,7 +378,7 @@ class RCC(Learner):
             training.passes.candidate_pass(order, pool.weights, correlation)
             best = int(np.abs(correlation).sum(axis=1).argmax())
             training.passes.add_unit(pool.weights[best])
-            # As the errors vanish, what is divided by their squares grows without bound
+            # The correlations are divided by the sum of squared errors: they grow without bound as the errors vanish.
             outgoing = np.clip(correlation[best], -self._init_range, self._init_range)
             self._install(pool.weights[best], outgoing)
             training.outputs = self._begun_outputs()
@@ -397,7 +398,7 @@ class RCC(Learner):
     def _drawn(self, *shape: int) -> Floats:
         return self._rng.uniform(-self._init_range, self._init_range, shape)
 
-    # ---- what a learner does ----
+    # ---- what each method implements ----
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -458,16 +459,16 @@ class RCC(Learner):
 
 
 class _Watch:
-    """Tells when a phase has lasted long enough: too long, or long enough without a change.
+    """Ends a phase after a number of epochs without a change, or after its longest duration.
 
     Parameters
     ----------
     patience : int
-        So many epochs without a change; 0: never mind.
+        Number of epochs in a row without a change; 0: no such limit.
     threshold : float
-        What a change is, relative to the value at the last one.
+        A change is larger than this, relative to the value at the last change.
     longest : int
-        So many epochs in all.
+        Number of epochs of the longest phase.
     """
 
     def __init__(self, patience: int, threshold: float, longest: int) -> None:
@@ -485,7 +486,7 @@ class _Watch:
 
 
 class _Layer:
-    """Weights in training by quickprop, which remembers the slopes and steps before."""
+    """Weights trained by quickprop, with the slopes and steps of the epoch before."""
 
     def __init__(self, weights: Floats, patience: int, threshold: float, longest: int) -> None:
         self.weights = weights
@@ -494,7 +495,7 @@ class _Layer:
         self._before, self._last = np.zeros_like(weights), np.zeros_like(weights)
 
     def change(self, slope: Floats, epsilon: float, mu: float, decay: float) -> None:
-        """Take a step by these slopes."""
+        """Change the weights by one step, from these slopes."""
         changed = self.weights.copy()
         if not quickprop(changed, slope, self._before, self._last, epsilon, mu, decay):
             raise FloatingPointError("weight is not finite; try a smaller learning_rate or candidate_rate")
@@ -502,7 +503,7 @@ class _Layer:
 
 
 class _Training:
-    """A set and how far training on it is."""
+    """A training set and the progress of training on it."""
 
     def __init__(
         self,
@@ -514,7 +515,7 @@ class _Training:
         symmetric: bool,
         linear: bool,
     ) -> None:
-        # Copies: the caller may write into the arrays between two calls
+        # Copies: the caller may write into the arrays between two calls.
         self._inputs, self._offsets, self._targets = inputs.values.copy(), inputs.offsets.copy(), targets.copy()
         self._per_sequence = per_sequence
         rows = _rows(self._targets, per_sequence, self._offsets, topology.n_outputs)
@@ -525,14 +526,14 @@ class _Training:
 
     @property
     def n_bytes(self) -> int:
-        """Memory taken."""
+        """Bytes of memory of the set and of its errors, activations and residuals."""
         passes = self.passes
         kept = (self._inputs, self._offsets, self._targets, self.parameters)
         known = (passes.errors, passes.worst, passes.hidden, passes.residuals)
         return sum(array.nbytes for array in (*kept, *known))
 
     def goes_on(self, inputs: Sequences, targets: Array, per_sequence: bool, parameters: Floats) -> bool:
-        """Whether set and weights are what they were."""
+        """Whether set and weights are unchanged, so that training can continue."""
         return (
             per_sequence == self._per_sequence
             and np.array_equal(parameters, self.parameters)
@@ -552,8 +553,8 @@ def _rows(targets: Array, per_sequence: bool, offsets: Integers, n_outputs: int)
     if not per_sequence:
         return np.ascontiguousarray(rows, np.float64)
     steps = np.full((offsets[-1], n_outputs), np.nan)
-    some = offsets[1:] > offsets[:-1]
-    steps[offsets[1:][some] - 1] = rows[some]
+    has_steps = offsets[1:] > offsets[:-1]
+    steps[offsets[1:][has_steps] - 1] = rows[has_steps]
     return steps
 
 

@@ -27,13 +27,14 @@ class ChunkerTopology:
     n_hidden : int, default 1
         Recurrent hidden units of each net.
     next_inputs : bool, default False
-        The targets are the next inputs, which the nets predict anyway. Else they are outputs of their own.
+        Whether the targets are the next inputs, which the nets predict anyway. Otherwise the nets have outputs for the
+        targets too.
     time : bool, default True
-        The upper net has an input for the time.
+        Whether the upper net has an input for the time.
     imitated : {"state", "hidden"}, default "state"
-        What the automatizer learns to predict of the upper net: all its units, as in the original, or the hidden ones
-        alone, as the LSTM paper has it. Outputs that see the inputs can do without hidden units, which then tell the
-        automatizer nothing.
+        Which units of the upper net the automatizer learns to predict: all of them, as in the original, or the hidden
+        ones alone, as in the LSTM paper. Outputs that see the inputs may not need the hidden units, which then carry no
+        information for the automatizer.
     bias, output
         As for `RecurrentTopology`, for both nets. Their outputs see the inputs too.
 
@@ -75,7 +76,7 @@ class ChunkerTopology:
 
     @property
     def automatizer(self) -> RecurrentTopology:
-        """The lower net. Outputs: the task's, its next input (if that is another thing), the chunker's units."""
+        """The lower net. Outputs: the task's, its next input (unless that is the task), the chunker's units."""
         n_outputs = self._n_predictions + self.n_hidden + (self._n_predictions if self.imitated == "state" else 0)
         return self._net(self.n_inputs, n_outputs)
 
@@ -123,15 +124,15 @@ class Chunker(Learner):
 
     Notes
     -----
-    The automatizer predicts its next input [1]_. What it fails to predict, and the first input after a reset, is passed
-    on to the chunker, together with the time since the input passed on before, as ``1 - 1/gap``; so is the input of a
-    step whose target was missed. The chunker predicts what will be passed on next, and missed targets, over a much
-    shorter history. The automatizer also learns to predict the chunker's units at every step: so it gets an
-    error signal without delay for what the chunker found worth remembering, and takes the prediction over. Both learn
-    by RTRL, at every step.
+    The automatizer predicts its next input [1]_. An input that it fails to predict, and the first one after a reset, is
+    passed on to the chunker, together with the time since the input passed on before, as ``1 - 1/gap``; so is the input
+    of a step whose target was missed. The chunker predicts the next input passed on, and missed targets, over a much
+    shorter history. The automatizer also learns to predict the chunker's units at every step: so it gets an error
+    signal without delay for what the chunker remembers, and takes the prediction over. Both learn by RTRL, at every
+    step.
 
-    The outputs are the automatizer's. Inference runs the automatizer alone: what comes then is not passed on, even if
-    it is the first input.
+    The outputs are the automatizer's. Inference runs the automatizer alone: its inputs are not passed on, even the
+    first one.
 
     If ``topology.next_inputs``, a step without target learns from the next input when it comes.
 
@@ -178,12 +179,12 @@ class Chunker(Learner):
 
     @property
     def n_bytes(self) -> int:
-        """Memory taken by weights and states."""
+        """Bytes of memory of weights and states."""
         return self._automatizer.n_bytes + self._chunker.n_bytes
 
     @property
     def passed_on(self) -> Integers:
-        """When the inputs came that the latest call of `learn` or `learn_run` passed on to the chunker.
+        """The times of the inputs that the latest call of `learn` or `learn_run` passed on to the chunker.
 
         In steps since the reset; the first input's time is 1. A target that is the next input counts as that input.
         """
@@ -204,12 +205,12 @@ class Chunker(Learner):
         self._pair.reset()
 
     def _run(self, inputs: Array, Y: Floats) -> None:
-        every = np.empty((len(inputs), self._topology.automatizer.n_outputs))
+        outputs = np.empty((len(inputs), self._topology.automatizer.n_outputs))
         try:
-            self._automatizer.run(inputs, every)
+            self._automatizer.run(inputs, outputs)
         finally:
             self._pair.catch_up()
-        Y[...] = every[:, : self._topology.n_outputs]
+        Y[...] = outputs[:, : self._topology.n_outputs]
 
     def _learn(self, inputs: Array, targets: Array | None, learning_rate: float, Y: Floats) -> None:
         passed_on = self._pair.learn(inputs, targets, learning_rate, Y)
@@ -230,9 +231,9 @@ class Chunker(Learner):
         self._pair.train(inputs.values, inputs.offsets, targets, target_per_sequence, order, learning_rate, history)
 
     def _predict(self, inputs: Sequences, Y: Floats) -> None:
-        every = np.empty((len(Y), self._topology.automatizer.n_outputs))
-        self._automatizer.predict(inputs.values, inputs.offsets, every)
-        Y[...] = every[:, : self._topology.n_outputs]
+        outputs = np.empty((len(Y), self._topology.automatizer.n_outputs))
+        self._automatizer.predict(inputs.values, inputs.offsets, outputs)
+        Y[...] = outputs[:, : self._topology.n_outputs]
 
     def _checked_update(self, update: str | None) -> str:
         if super()._checked_update(update) != "step":

@@ -1,4 +1,4 @@
-"""What all the methods have in common: calls like those of `lstm97.Network` and `lstm97.train`, on other nets."""
+"""The base class of all methods: calls like those of `lstm97.Network` and `lstm97.train`, on other nets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FORMAT = "1"
 
 
 class Units(Protocol):
-    """What a learner's topology tells at least."""
+    """What every learner's topology has."""
 
     @property
     def n_inputs(self) -> int:
@@ -75,7 +75,7 @@ class Learner(ABC):
     @property
     @abstractmethod
     def topology(self) -> Units:
-        """Its units."""
+        """The net's units and their connections."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -123,12 +123,12 @@ class Learner(ABC):
     @property
     @abstractmethod
     def n_bytes(self) -> int:
-        """Memory taken by weights and states, and by whatever else learning needs."""
+        """Bytes of memory of weights, states, and everything else that learning needs."""
 
     # ---- streams ----
 
     def reset(self) -> None:
-        """Set the stream's state to zero: activations and whatever the learning rule carries forward.
+        """Set the stream's state to zero: activations, and what the learning rule carries forward.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class Learner(ABC):
         TypeError, ValueError
             If an argument is not as above.
         FloatingPointError
-            If an output or a weight is not finite; the learner is of no use any more.
+            If an output or a weight is not finite; the learner cannot be used any more.
         NotImplementedError
             If this method learns from whole training sets only.
         """
@@ -260,7 +260,7 @@ class Learner(ABC):
             As for `lstm97.train`.
         learning_rate : float, default 0.1
         update : {"step", "sequence"}, optional
-            When weights change: at each error signal (the default of all methods that can), or once per sequence, by
+            When weights change: at each error signal (the default, unless a method cannot), or once per sequence, by
             the sum of its changes.
 
         Returns
@@ -272,7 +272,7 @@ class Learner(ABC):
         TypeError, ValueError
             If an argument is not as above, or this method cannot do such updates.
         FloatingPointError
-            If an output or a weight is not finite; the learner is of no use any more.
+            If an output or a weight is not finite; the learner cannot be used any more.
         """
         update = self._checked_update(update)
         options = Options(learning_rate, epochs=epochs, stop=stop, threads=1, callback=callback, history=history)
@@ -348,21 +348,21 @@ class Learner(ABC):
         return to_bytes(arrays, metadata)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles are the bytes of a file; as there, the state is not kept."""
+        """Copies and pickles go through the bytes that `save` writes, without the state."""
         return _from_bytes, (type(self), self._to_bytes())
 
-    # ---- what a method does itself ----
+    # ---- what each method implements ----
 
     @abstractmethod
     def _settings(self) -> dict[str, Any]:
-        """What `_from_settings` makes the like of this learner from: plain values."""
+        """Plain values, from which `_from_settings` makes a learner with the same settings."""
 
     @classmethod
     @abstractmethod
     def _from_settings(cls, settings: dict[str, Any], n_numbers: int) -> Self:
-        """A learner with these settings, whose weights are so many numbers, any numbers.
+        """A learner with these settings and `n_numbers` weights, whatever their values.
 
-        Raises ValueError or TypeError if there is no such learner, without taking memory for its weights.
+        Raises ValueError or TypeError if there is no such learner, before memory is allocated for its weights.
         """
 
     @abstractmethod
@@ -371,7 +371,7 @@ class Learner(ABC):
 
     @abstractmethod
     def _run(self, inputs: Array, Y: Floats) -> None:
-        """Go on with the stream over packed inputs, (n_steps, n_inputs) or int32 symbols, and write the outputs."""
+        """Continue the stream over packed inputs, (n_steps, n_inputs) or int32 symbols, and write the outputs."""
 
     @abstractmethod
     def _learn(self, inputs: Array, targets: Array | None, learning_rate: float, Y: Floats) -> None:
@@ -388,7 +388,7 @@ class Learner(ABC):
         update: str,
         history: History,
     ) -> None:
-        """Train on these sequences in this order, until the history's stop rule holds; keep the history."""
+        """Train on these sequences in this order, until the history's stop rule holds; update the history."""
 
     @abstractmethod
     def _predict(self, inputs: Sequences, Y: Floats) -> None:
@@ -401,7 +401,7 @@ class Learner(ABC):
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
-        """A claim on this learner, for one thread at a time; its own calls, from a callback, go through."""
+        """A claim on this learner, for one thread at a time; that thread may call it again, as from a callback."""
         if not self._busy.acquire(blocking=False):
             raise RuntimeError("this learner is in use by another thread")
         try:
@@ -424,7 +424,7 @@ class Learner(ABC):
 
 
 def read(path: str | PathLike[str], methods: Mapping[str, type[Learner]]) -> Learner | Network:
-    """Read what `Learner.save` wrote, as one of these methods, or `Network.save`; see `lstm97.methods.load`."""
+    """Read a learner of one of these methods, or a network, from a file; see `lstm97.methods.load`."""
     what = os.fsdecode(path)
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -441,7 +441,7 @@ def read(path: str | PathLike[str], methods: Mapping[str, type[Learner]]) -> Lea
 
 
 def _from_bytes(kind: type[Learner], data: bytes) -> Learner:
-    """The learner that was written so."""
+    """The learner that `Learner._to_bytes` wrote."""
     file = io.BytesIO(data)
     return _learner(kind, file, len(data), read_header(file, len(data), "the data", len(data)), "the data")
 
@@ -474,7 +474,7 @@ def _learner(kind: type[Learner], file: BinaryIO, size: int, header: Header, wha
 
 
 def check_size(n: int, n_numbers: int) -> None:
-    """Refuse settings whose weights are other than so many numbers."""
+    """Refuse settings that need n weights if the file has another number of them."""
     if n != n_numbers:
         raise ValueError(f"it has {n_numbers} numbers, but its settings ask for {n}")
 

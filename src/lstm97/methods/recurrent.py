@@ -21,7 +21,7 @@ Seed = int | SeedSequence | BitGenerator | Generator | None
 
 
 class RecurrentLearner(Learner):
-    """A net of `RecurrentTopology`; what its subclasses differ in is how its gradient is found."""
+    """A net of `RecurrentTopology`; its subclasses differ in how they compute the gradient."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class RecurrentLearner(Learner):
 
     @property
     def topology(self) -> RecurrentTopology:
-        """Who sees whom."""
+        """The net's units and their connections."""
         return self._topology
 
     @property
@@ -51,14 +51,14 @@ class RecurrentLearner(Learner):
         """The weights "recurrent" and, where outputs are a layer of their own, "output": (units, sources) each.
 
         Writable views, used from the next step on. The sources of the recurrent layer are the inputs, its own units at
-        the step before, the bias; those of outputs the inputs, the recurrent units, the bias, as far as they are there.
-        The weight of a connection that is not there is 0, unless it is written, and not learned.
+        the step before, the bias; those of outputs the inputs, the recurrent units, the bias: those that the topology
+        has. The weight of an absent connection is never learned; it is 0 unless a value is assigned to it.
         """
         return Weights(layers(self._loops))
 
     @property
     def n_bytes(self) -> int:
-        """Memory taken by weights and states."""
+        """Bytes of memory of weights and states."""
         return self._loops.n_bytes
 
     def _settings(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class RTRL(RecurrentLearner):
     init_range : float, default 0.1
         Initial weights are uniform in [-init_range, init_range].
     teacher_forcing : bool, default False
-        While learning, a fully recurrent net sees the targets of the step before in its outputs' places, where there
+        While learning, a fully recurrent net sees the targets of the step before instead of its outputs, where there
         were any.
 
     Raises
@@ -132,7 +132,7 @@ class RTRL(RecurrentLearner):
 
     and a weight changes by ``learning_rate * sum_k (error at y_k) dy_k/dw_im``. A step of n fully recurrent units costs
     O(n^4), inference too, and the memory is O(n^3); both do not depend on the stream's length. If weights change at
-    every step, the sensitivities are those along the weights there were, as the authors have it.
+    every step, each part of the sensitivities belongs to the weights of its own step, as in [2]_.
 
     References
     ----------
@@ -178,7 +178,7 @@ class BPTT(RecurrentLearner):
     ----------
     topology : RecurrentTopology
     steps : int or None, default None
-        How many steps an error goes back, the one it comes up at included; None: to the sequence's (or stream's) start.
+        How many steps an error goes back, its own step included; None: to the sequence's (or stream's) start.
     seed, init_range
         As for `RTRL`.
 
@@ -190,9 +190,9 @@ class BPTT(RecurrentLearner):
     Notes
     -----
     With ``update="sequence"`` and no truncation, errors of all steps go back together once the sequence is over [1]_: a
-    step costs O(weights). If weights change at every error signal, each error goes back by itself over the kept
-    activations, by the weights there are then: BPTT(h) of [2]_ for h ``steps``. What is kept grows with the sequence or
-    stream, inference included, until it is ``steps``.
+    step costs O(weights). If weights change at every error signal, each error goes back by itself over the stored
+    activations, through the weights of that moment: BPTT(h) of [2]_ for h ``steps``. The number of steps stored grows
+    with the sequence or stream, inference included, up to ``steps``.
 
     References
     ----------
@@ -225,7 +225,7 @@ class Elman(BPTT):
     Parameters
     ----------
     topology : RecurrentTopology
-        Whose outputs are a layer of their own.
+        Its outputs must be a layer of their own.
     seed, init_range
         As for `RTRL`.
 
@@ -260,7 +260,7 @@ def layers(loops: Loops) -> dict[str, NDArray[np.float64]]:
 
 
 def draw_weights(weights: dict[str, Floats], seed: Seed, init_range: float) -> None:
-    """Draw initial weights, in this order."""
+    """Draw initial weights, layer after layer in the order of the dict."""
     init_range = not_negative("init_range", init_range)
     if not init_range < 1e300:
         raise ValueError(f"init_range must be finite, got {init_range!r}")

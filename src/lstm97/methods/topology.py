@@ -1,4 +1,4 @@
-"""Who sees whom in a simple recurrent net."""
+"""Which unit of a simple recurrent net sees which."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class RecurrentTopology:
     n_hidden : int
         Hidden units, all recurrent. 0 or more; at least 1 where outputs are a layer of their own.
     fully_recurrent : bool, default False
-        The outputs belong to the recurrent layer: its last units.
+        Whether the outputs belong to the recurrent layer, as its last units.
     recurrence : {"all", "self"} or matrix of bool, default "all"
-        Whom a unit of the recurrent layer sees: all of them, itself only, or unit j if ``recurrence[unit][j]``.
+        Which units of the recurrent layer a unit sees: all, itself only, or unit j if ``recurrence[unit][j]``.
     input_to_output : bool, default False
-        Outputs that are a layer of their own see the inputs too.
+        Whether outputs that are a layer of their own see the inputs too.
     bias : bool, default False
-        All units have one.
+        Whether all units have a bias.
     squash : {"logistic", "tanh", "identity"}, default "logistic"
-        Of the recurrent layer.
+        The activation function of the recurrent layer.
     output : {"logistic", "tanh", "identity"}, default "logistic"
-        Of outputs that are a layer of their own; ignored where they are not.
+        The activation function of outputs that are a layer of their own; ignored otherwise.
 
     Raises
     ------
@@ -123,11 +123,11 @@ class RecurrentTopology:
 
     @property
     def n_numbers(self) -> int:
-        """Number of weights that are kept, those of absent connections included."""
+        """Number of weights in memory and in files, those of absent connections included."""
         return self.n_units * self.n_sources + self.n_outputs * self.n_output_sources
 
     @property
     def n_weights(self) -> int:
-        """Number of weights, biases included; a connection that is not there has none."""
+        """Number of weights, biases included; absent connections have none."""
         absent = int(np.count_nonzero(~self.sees))
         return self.n_numbers - absent
