@@ -57,8 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
     begin = startup.measure(repeats=3 if options.quick else 15, show=print)
     print(f"\nMedian of {repeats} rounds, ours, the peers and the limits taking turns of about {seconds} s; one thread")
     print("where a row names no other number.")
-    print("Ratio: how many times ours the peer takes (where the target is a maximum, ours the peer's), median over the")
-    print("rounds; of a limit: its share of our time.\n")
+    print("Ratio: the peer's time divided by ours (where the target is a maximum, ours by the peer's), median over the")
+    print("rounds; for a limit: its share of our time.\n")
     print(column_names())
     results = []
     for row in chosen:
@@ -89,7 +89,7 @@ def plot(figures: dict[str, Any], folder: Path) -> None:
 
 
 def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of several runs as one: of a row that several have, the last run's."""
+    """The figures of several runs as one; if several have the same row, the last run's is taken."""
     rows = {(row["name"], row["dtype"]): row for run in runs for row in run["rows"]}
     return {key: value for run in runs for key, value in run.items()} | {"rows": list(rows.values())}
 

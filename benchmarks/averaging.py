@@ -1,6 +1,7 @@
-"""One network on two workers, and on paper on a thousand: ``python -m benchmarks.averaging`` prints tables as Markdown.
+"""One network on two workers, and a model of up to a thousand: ``python -m benchmarks.averaging`` prints the tables.
 
-The adding problem learned by one machine and by parts whose weights are averaged; what a round costs beside training.
+The adding problem is learned by one machine, and by parts whose weights are averaged. Also measured: what a round costs
+besides training. The tables are Markdown.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ GOOD = 0.05
 
 WORKERS = (2, 10, 100, 1_000)
 BANDWIDTH = 10e9 / 8
-"""Bytes per second into and out of a machine: assumed, 10 Gbit/s."""
+"""Assumed bytes per second into and out of a machine: 10 Gbit/s."""
 SHARE = 0.1
-"""Of training time: what the rest of a round may take, for the round to be called long enough."""
+"""A round is long enough if everything besides training takes at most this share of the training time."""
 
 
 ALPHA = EXPERIMENT.learning_rate
@@ -53,9 +54,10 @@ ALPHA = EXPERIMENT.learning_rate
 
 @dataclass(frozen=True)
 class Setting:
-    """Into how many parts the sequences go, how many each trains in a round, and how fast.
+    """The number of parts, the sequences that each trains in a round, and the learning rate.
 
-    Parts are alike if they are drawn alike, else the first has the sequences with the smallest targets, and so on.
+    Parts are alike if their sequences are drawn from the same distribution; otherwise the first part has the sequences
+    with the smallest targets, and so on.
     """
 
     n_parts: int
@@ -92,18 +94,18 @@ QUICK = Size(1, 4_000, (Setting(2, 500, ALPHA),), {"adding net": (2, 8), "256 ce
 
 @dataclass(frozen=True)
 class Learned:
-    """Test errors of trainings with different seeds, on one machine where there is no setting."""
+    """Test errors of trainings with different seeds; on one machine if `setting` is None."""
 
     setting: Setting | None
     sequences: list[int]
-    """Trained by all parts together when tests were made."""
+    """Number of sequences that all parts together had trained at each test."""
     errors: list[list[float]]
     """Mean ``|t - y|`` on fresh sequences: by seed, then by test. Infinite after an overflow."""
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """Seconds of rounds with next to nothing to train."""
+    """Seconds of rounds in which each part trains a single step."""
 
     network: str
     weight_bytes: int
@@ -115,12 +117,12 @@ class Overhead:
 
 
 def load(seed: int, n_sequences: int) -> tuple[lstm97.Sequences, npt.NDArray[np.float64]]:
-    """Draw all sequences: the seed and their number tell which they are."""
+    """Draw all sequences; the same seed and number give the same ones."""
     return tasks.adding(np.random.default_rng(seed), n_sequences, EXPERIMENT.lag)
 
 
 def load_part(seed: int, n_sequences: int, part: int, setting: Setting) -> tuple[lstm97.Sequences, Any]:
-    """Draw them where a part is to be, and keep the part."""
+    """Draw all sequences on a part's own worker, and keep that part."""
     inputs, targets = load(seed, n_sequences)
     order = np.arange(n_sequences) if setting.alike else np.argsort(targets[:, 0], kind="stable")
     begin, end = (n_sequences * i // setting.n_parts for i in (part, part + 1))
@@ -129,7 +131,7 @@ def load_part(seed: int, n_sequences: int, part: int, setting: Setting) -> tuple
 
 
 def error_of(net: lstm97.Network, seed: int) -> float:
-    """Test on sequences that nothing is trained on."""
+    """Return the mean error on test sequences, which are never trained."""
     inputs, targets = tasks.adding(np.random.default_rng([seed, 1]), TEST_SEQUENCES, EXPERIMENT.lag)
     outputs = np.stack([y[-1] for y in lstm97.predict(net, inputs)])
     return float(np.abs(outputs - targets).mean())
@@ -166,7 +168,7 @@ def by_parts(client: distributed.Client, seed: int, n_sequences: int, setting: S
 
 
 def learning(client: distributed.Client, size: Size, rates: list[float]) -> Iterator[Learned]:
-    """Yield one machine, then all settings; appends the sequences per second of one machine to `rates`."""
+    """Yield the results of one machine, then of all settings; append one machine's sequences per second to `rates`."""
     seeds, n = range(1, size.seeds + 1), size.sequences
     alone = [by_one_machine(seed, n) for seed in seeds]
     rates.extend(rate for _, rate in alone)
@@ -209,17 +211,17 @@ def fit(rows: Sequence[dict[str, Any]], network: str) -> tuple[float, float]:
 
 
 def transfers(n_workers: int) -> int:
-    """How many arrays of weights travel between workers in a round, with a part for each.
+    """Return how many arrays of weights are sent between workers in a round, with one part per worker.
 
-    A task of the tree runs where one of its arguments is.
+    A task of the averaging tree runs on a worker that already has one of its arguments.
     """
     return 2 * (n_workers - 1)
 
 
 def transfer_seconds(n_workers: int, weight_bytes: int) -> float:
-    """Return seconds on the wire: one worker sends weights to all others; then, level by level, each receives some.
+    """Return the seconds of transfers: one worker sends weights to all others, then each level of the tree receives.
 
-    The worst of what Dask may do on the way out, as those who have the weights can send them too.
+    This is an upper bound: in Dask, workers that have received the weights can send them on.
     """
     levels = math.ceil(math.log(n_workers, FAN_IN) - 1e-9)
     received = min(FAN_IN, n_workers) - 1
@@ -230,7 +232,7 @@ def transfer_seconds(n_workers: int, weight_bytes: int) -> float:
 
 
 def learned_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return errors, and sequences until they are small."""
+    """Return the table of errors, and of the sequences trained until they are small."""
     alone = rows[0]
     total, middle = alone["sequences"][-1], alone["sequences"][(len(alone["sequences"]) - 1) // 2]
 
@@ -270,7 +272,7 @@ def _until(row: dict[str, Any]) -> list[float]:
 
 
 def overhead_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return what a round takes that trains next to nothing."""
+    """Return the table of the times of rounds with one step per part."""
     return markdown_table(
         f"Milliseconds of a round with one step per part, scheduler and {N_WORKERS} workers on this machine, medians "
         f"of {rows[0]['seconds']['repeats']}:",
@@ -289,7 +291,7 @@ def overhead_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def model_table(rows: Sequence[dict[str, Any]], rate: float) -> str:
-    """Return the model's figures for more workers."""
+    """Return the table of the model's figures for more workers."""
     small = next(iter(NETWORKS))
     a, b = {name: fit(rows, name)[0] for name in NETWORKS}, fit(rows, small)[1]
 
@@ -321,7 +323,7 @@ def model_table(rows: Sequence[dict[str, Any]], rate: float) -> str:
 
 
 def markdown(figures: dict[str, Any]) -> str:
-    """Return where the figures were taken and the tables."""
+    """Return the tables, below the machine and the versions."""
     return "\n\n".join(
         [
             f"{where(figures)} distributed {figures['versions']['distributed']}.",
@@ -350,7 +352,7 @@ def measure(size: Size) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, or print what was measured."""
+    """Measure and print, or print the figures from a file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.averaging", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="take little time: to see that it works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")

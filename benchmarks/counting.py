@@ -1,4 +1,4 @@
-"""How much work a time step is, counted from the topology: what the limits beside a row are limits of."""
+"""How much work a time step takes, counted from the topology: the limits of a row are times of this work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 import lstm97
 
-STEERING = ("cell", "input_gate", "forget_gate")  # whose weights have partials: they steer what enters and stays
+STEERING = ("cell", "input_gate", "forget_gate")  # their weights have partials, as they affect the cell state
 
 
 @dataclass(frozen=True)
@@ -18,17 +18,17 @@ class Work:
     Attributes
     ----------
     multiply_adds : float
-        The least that the learning rule asks for: net inputs, partials, errors, weight changes. Squashing functions
-        are not counted, nor anything else that grows with the units and not with the weights.
+        The fewest that the learning rule needs: net inputs, partials, errors, weight changes. Squashing functions are
+        not counted, nor other work that grows with the units and not with the weights.
     weight_bytes : float
         Weights read for the net inputs of one step.
     steps_per_read : int
-        Steps (of different sequences) that one reading of these serves.
+        Steps (of different sequences) that use these weights each time they are read.
     squashed_in_turn : int
-        Squashing functions between a step's sources and the next step's that can't be computed side by side; 0 where
-        other sequences go on meanwhile.
+        Squashing functions between a step's sources and the next step's that must be computed one after the other; 0
+        where other sequences step in the meantime.
     changed_bytes : float
-        Weights and partials that every step changes; 0 where errors do not come at every step.
+        Weights and partials that every step changes; 0 unless there is an error signal at every step.
     """
 
     multiply_adds: float
@@ -54,14 +54,14 @@ def count(
     topology : lstm97.Topology
         The network.
     dtype : str
-        Of its weights.
+        The dtype of its weights.
     signals, outputs : float
-        At what share of the steps there is an error signal, and outputs are computed.
+        The share of the steps with an error signal, and the share of the steps at which outputs are computed.
     batch_size : int, default 1
-        Sequences per weight change. From 2 on weights stand still for a whole sequence, and the change is a sum of
-        outer products: one lane per gate instead of one per cell of its block.
+        Sequences per weight change. From 2 on weights do not change during a sequence, and the change is a sum of outer
+        products: one lane per gate instead of one per cell of its block.
     symbols_seen : float, optional
-        If inputs are symbols, how many different ones a sequence has seen at an error signal.
+        If inputs are symbols, how many different ones a sequence has had at its error signal.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def count(
     t = topology
     summed = batch_size > 1
     hidden = {kind: n for kind, n in t.units.items() if kind != "output"}
-    # By how much the inputs that cost something are fewer than all of them
+    # Inputs that cost nothing: with symbols only one input is 1, and weights of symbols not seen do not change.
     idle = 0 if symbols_seen is None else t.n_inputs - 1
     idle_at_signal = 0.0 if symbols_seen is None or summed else t.n_inputs - symbols_seen
     idle_output = idle * t.input_to_output
@@ -89,7 +89,7 @@ def count(
             changes += n * (sources - idle)
     errors = t.n_outputs * (t.n_hidden + t.n_cells)
     itemsize = np.dtype(dtype).itemsize
-    # Gates and g, then h; and if the next step needs weights changed by this one's error, the outputs.
+    # Gates and g, then h; then the outputs, if the next step needs weights that this step's error changes.
     in_turn = 2 + (signals == 1 and t.output != "identity")
     return Work(
         multiply_adds=read + outputs * output + partials + signals * (errors + changes),

@@ -13,7 +13,7 @@ from .timing import Workload
 
 
 def stream_learning(inputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> Workload:
-    """``learn_one`` per observation, a dict of features as river has it; all options are the regressor's defaults."""
+    """One ``learn_one`` call per observation, a dict of features as in river; all options are the defaults."""
     pytorch.load()
     regression = import_module("deep_river.regression")  # has no types
     _, n_steps, n_inputs = inputs.shape

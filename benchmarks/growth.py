@@ -18,8 +18,8 @@ QUICK_LENGTHS = (100, 10_000, 1_000_000)
 
 SEQUENCE_STEPS = 100  # of the sequences where weights grow
 
-# Which way goes how far, in which types. What takes the sequence in one piece needs all of its data in memory, and
-# the peer what it computes at every step as well.
+# Subject, dtype, and the longest sequence measured. A sequence in one piece needs all of its data in memory, and the
+# peer also stores what it computes at every step.
 SERIES = (
     (TRAIN, "float64", 1_000_000),
     (TRAIN, "float32", 1_000_000),
@@ -31,19 +31,19 @@ SERIES = (
 
 @dataclass(frozen=True)
 class Point:
-    """What a step takes on one network over sequences of one length; times in nanoseconds per time step."""
+    """The time of a step on one network over sequences of one length, in nanoseconds per time step."""
 
     subject: str
     dtype: str
     n_cells: int
-    n_weights: int  # of the network it is: the peer's has others than ours with as many cells
+    n_weights: int  # the peer's network has another number than ours with as many cells
     n_steps: int
     time: Summary
 
 
 @dataclass(frozen=True)
 class Growth:
-    """Both curves, and why the peer is not in them where it is not."""
+    """Both curves; if the peer could not be measured, `missing` says why."""
 
     by_weights: tuple[Point, ...]
     by_steps: tuple[Point, ...]
@@ -60,14 +60,14 @@ class _Case:
     workload: Workload
 
     def point(self, time: Summary) -> Point:
-        """Return the point that a measurement makes of it."""
+        """Return the point for a measured time."""
         network = self.network
         n_weights = n_lstm_weights(network) if self.subject == PYTORCH else network.n_weights
         return Point(self.subject, self.dtype, network.n_cells, n_weights, self.workload.steps, time)
 
 
 def topology(n_cells: int) -> lstm97.Topology:
-    """Return a network of blocks of one cell with half as many inputs; its gates are no sources."""
+    """Return a network of one-cell blocks with half as many inputs as cells; gates are not among the sources."""
     return lstm97.Topology(n_cells // 2, 1, blocks=(1,) * n_cells, gate_sources=False, output="identity")
 
 
@@ -83,7 +83,7 @@ def _unrolled(network: lstm97.Topology) -> Workload:
 
 
 def _weights_cases(cells: Sequence[int]) -> Iterator[_Case]:
-    """Learning with an error signal at the end of each sequence, on networks of so many cells."""
+    """Learning with an error signal at the end of each sequence, on networks of these numbers of cells."""
     for network in map(topology, cells):
         for dtype in ("float64", "float32"):
             yield _Case(TRAIN, dtype, network, ours.train(network, SEQUENCE_STEPS, dtype))
@@ -92,7 +92,7 @@ def _weights_cases(cells: Sequence[int]) -> Iterator[_Case]:
 
 
 def _steps_cases(lengths: Sequence[int]) -> Iterator[_Case]:
-    """Learning on the adding net over one sequence of so many steps, with an error signal at its end."""
+    """Learning on the adding net over one sequence of each length, with an error signal at its end."""
     for subject, dtype, longest in SERIES:
         if subject == PYTORCH and peer_missing():
             continue
@@ -102,7 +102,7 @@ def _steps_cases(lengths: Sequence[int]) -> Iterator[_Case]:
 
 
 def _points(cases: Iterable[_Case], *, repeats: int, seconds: float) -> tuple[Point, ...]:
-    """Time all points of a curve in turns, so that a disturbance of the machine does not bend it."""
+    """Time all points of a curve in turns, so that a disturbance of the machine affects all points alike."""
     cases = tuple(cases)
     taken = take_turns([case.workload for case in cases], repeats=repeats, seconds=seconds)
     return tuple(case.point(Summary.of(times)) for case, times in zip(cases, taken.T, strict=True))
@@ -116,7 +116,7 @@ def measure(
     seconds: float,
     show: Callable[[str], object],
 ) -> Growth:
-    """Time both curves; ``show`` is given the lines of text for each as soon as it is there."""
+    """Time both curves; ``show`` is called with the text of each curve as soon as it is measured."""
     by_weights = _points(_weights_cases(cells), repeats=repeats, seconds=seconds)
     show("\n".join(lines(f"learning, T={SEQUENCE_STEPS}, error at the end", by_weights)))
     by_steps = _points(_steps_cases(lengths), repeats=repeats, seconds=seconds)

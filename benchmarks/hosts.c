@@ -1,7 +1,7 @@
 /* Loops of a compiled host: step after step over the same n rows of inputs and targets, from a reset state. */
 #include <stddef.h>
 
-/* By functions of lstm97.cython_api. A pass without targets is one of inference. */
+/* Calls functions of lstm97.cython_api. A pass without targets is inference. */
 typedef int step_call(void *, const void *, void *);
 typedef int learn_call(void *, const void *, const void *, double, void *);
 typedef void reset_call(void *);
@@ -20,7 +20,7 @@ int go_bound(void *stream, step_call *step, learn_call *learn, reset_call *reset
 }
 
 #ifdef EXPORTED
-/* By the functions of an exported file. */
+/* Calls the functions of an exported file. */
 #include EXPORTED
 
 static hosted_weights weights;

@@ -1,6 +1,7 @@
-"""What a step costs a host by the way it goes in: ``python -m benchmarks.hosts`` prints the tables as Markdown.
+"""The cost of a step in a host program, by its interface: ``python -m benchmarks.hosts`` prints tables as Markdown.
 
-A call of `Network` for each step, one call for many, the functions that Cython code calls, and the exported C file.
+The interfaces: a call of `Network` for each step, one call for many steps, the C functions for Cython code, and the
+exported C file.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Cost:
-    """Nanoseconds of a step, by the way in."""
+    """Nanoseconds per step, by interface."""
 
     network: str
     dtype: str
@@ -59,11 +60,11 @@ class Size:
     state: int
 
 
-# ---- ways in ---------------------------------------------------------------------------------------------------------
+# ---- interfaces ------------------------------------------------------------------------------------------------------
 
 
 def c_function(name: str) -> tuple[int, str]:
-    """Return where a function of lstm97.cython_api is, and its C type, as Cython finds both."""
+    """Return the address of a function of lstm97.cython_api and its C type, found as Cython's cimport finds them."""
     capsule = cython_api.__pyx_capi__[name]
     read, find = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
     read.restype, read.argtypes = ctypes.c_char_p, [ctypes.py_object]
@@ -82,7 +83,7 @@ def _checked(status: int) -> None:
 
 
 def by_calls(net: lstm97.Network, X: Array, targets: Array | None) -> Callable[[int], None]:
-    """Return passes over the steps, a call for each."""
+    """Return a function that passes over the steps n times, with a call for each step."""
     y, step, learn = np.empty(net.topology.n_outputs, net.dtype), net.step, net.learn
 
     def run(passes: int) -> None:
@@ -99,7 +100,7 @@ def by_calls(net: lstm97.Network, X: Array, targets: Array | None) -> Callable[[
 
 
 def by_one_call(net: lstm97.Network, X: Array, targets: Array | None) -> Callable[[int], None]:
-    """Return passes over the steps, all in one call."""
+    """Return a function that passes over the steps n times, each time in one call."""
     Y = np.empty((len(X), net.topology.n_outputs), net.dtype)
 
     def run(passes: int) -> None:
@@ -138,7 +139,7 @@ def by_cython(net: lstm97.Network, X: Array, targets: Array | None, library: cty
 
 
 def by_exported(net: lstm97.Network, X: Array, targets: Array | None, library: ctypes.CDLL) -> Callable[[int], None]:
-    """Return passes in a compiled loop that calls the exported file."""
+    """Return a function that passes over the steps n times, in a compiled loop that calls the exported file."""
     y = np.empty(net.topology.n_outputs, net.dtype)
 
     def run(passes: int) -> None:
@@ -153,7 +154,7 @@ def by_exported(net: lstm97.Network, X: Array, targets: Array | None, library: c
 
 
 def compiled(net: lstm97.Network, level: str) -> ctypes.CDLL:
-    """Return the loops, compiled at a level of optimisation, with the network's exported file in them."""
+    """Return hosts.c compiled at a level of optimisation, together with the network's exported file."""
     with tempfile.TemporaryDirectory() as folder:
         lstm97.export_c(net, Path(folder, "hosted.c"), learn=True, name="hosted")
         return shared_library(SOURCE, level, f"-I{folder}", '-DEXPORTED="hosted.c"')
@@ -168,7 +169,7 @@ def _networks() -> Iterator[tuple[str, str, lstm97.Network]]:
 
 
 def costs(repeats: int, seconds: float) -> Iterator[Cost]:
-    """Measure all networks; the ways in take turns, each with a network of its own."""
+    """Measure all networks; the interfaces take turns, each with a network of its own."""
     for name, dtype, net in _networks():
         inputs, all_targets = problem(net.topology, SEQUENCE_STEPS, dtype, every_step=True)
         libraries = [compiled(net, level) for level in ("-O2", "-O3")]
@@ -186,7 +187,7 @@ def costs(repeats: int, seconds: float) -> Iterator[Cost]:
 
 
 def sizes() -> Iterator[Size]:
-    """Compile the exported files for size, with the compilers that are there, and ask how large they are."""
+    """Compile the exported files for size, with the compilers that are installed, and yield their sizes."""
     for name, dtype, net in _networks():
         with tempfile.TemporaryDirectory() as folder:
             file, thing = Path(folder, "hosted.c"), Path(folder, "hosted.o")
@@ -207,7 +208,7 @@ def sizes() -> Iterator[Size]:
 
 
 def _code_bytes(thing: Path, least: int) -> int:
-    """Return the bytes of code and of constants without the weights, which are `least` bytes of them."""
+    """Return the bytes of code and constants in an object file, without its weights, which take `least` bytes."""
     listed = subprocess.check_output(["size", "--format=sysv", str(thing)], text=True).splitlines()
     parts = {words[0]: int(words[1]) for words in map(str.split, listed) if words and words[0].startswith(".")}
     if parts[".rodata"] < least:
@@ -219,7 +220,7 @@ def _code_bytes(thing: Path, least: int) -> int:
 
 
 def markdown(figures: dict[str, Any]) -> str:
-    """Return where the figures were taken and the tables."""
+    """Return the tables, below the machine and the versions."""
     code = list(dict.fromkeys(target for row in figures["sizes"] for target in row["code"]))
     return "\n\n".join(
         [
@@ -249,7 +250,7 @@ def markdown(figures: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, or print what was measured."""
+    """Measure and print, or print the figures from a file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hosts", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="take little time: to see that it works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")

@@ -1,6 +1,6 @@
-"""What a program meets that has a network in it: ``python -m benchmarks.latency`` prints the tables as Markdown.
+"""Costs of a network inside a long-running program: ``python -m benchmarks.latency`` prints the tables as Markdown.
 
-Single calls with their worst cases, the memory of a long life, thousands of streams over one network, and threads.
+Single calls with their worst cases, growth of memory over many calls, thousands of streams over one network, threads.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ QUICK_CALLS, QUICK_STREAMS = 1_000, 50
 # Between resets. Without them the adding net's cell states would drift, as it has no forget gates.
 SEQUENCE_STEPS = 100
 CHUNK = 1_000
-TRACED = 1_000  # calls or states, as tracing takes its time
+TRACED = 1_000  # calls or states; few, as tracing is slow
 THREADS = (1, 2)
 
 PAGE = resource.getpagesize()
 
 Array = npt.NDArray[Any]
 Step = Callable[[Array, Array], object]
-"""A call for one step, given its inputs and its target."""
+"""A function that does one step, called with its inputs and its target."""
 Pairs = Sequence[tuple[Array, Array]]
 
 
 @dataclass(frozen=True)
 class Delays:
-    """How long single calls took, in microseconds: so many of them took no longer than that."""
+    """Quantiles of the durations of single calls, in microseconds."""
 
     median: float
     p99: float
@@ -74,7 +74,7 @@ class Delays:
 
 @dataclass(frozen=True)
 class Latency:
-    """One kind of call on one network; of nothing at all, there is no network."""
+    """One kind of call on one network; for the empty call, which times the clock, the network's name is empty."""
 
     network: str
     dtype: str
@@ -85,7 +85,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Memory:
-    """By how many bytes the process grew over so many calls of `learn`, and Python's part of it over fewer."""
+    """The bytes by which the process grew over n_calls of `learn`, and Python's part of it over n_traced calls."""
 
     network: str
     dtype: str
@@ -97,7 +97,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Streams:
-    """Many states over one network: bytes and microseconds to make each, nanoseconds of a call on one and on all."""
+    """Many states over one network: bytes and microseconds to make one; nanoseconds per call on one or on all."""
 
     network: str
     dtype: str
@@ -152,7 +152,7 @@ def _cases() -> Iterator[tuple[str, str, lstm97.Network, Pairs]]:
 
 
 def _calls(net: lstm97.Network) -> dict[str, Step]:
-    """Return the calls that are timed, by how they are written."""
+    """Return the calls that are timed, by their text in the table."""
     step, learn = net.step, net.learn
     y = np.empty(net.topology.n_outputs, net.dtype)
     return {
@@ -165,9 +165,9 @@ def _calls(net: lstm97.Network) -> dict[str, Step]:
 
 
 def delays(call: Step, pairs: Pairs, reset: Callable[[], object], n_calls: int) -> Delays:
-    """Time each of n_calls by itself, the first sequences not counted; resets come between the times."""
+    """Time each of n_calls by itself; the first two sequences are not counted, and resets are not timed."""
     clock = time.perf_counter_ns
-    taken = array("q", bytes(8 * n_calls))  # so that keeping a time takes no memory
+    taken = array("q", bytes(8 * n_calls))  # allocated once, so that storing a time allocates nothing
     i = -2 * len(pairs)
     while i < n_calls:
         reset()
@@ -182,7 +182,7 @@ def delays(call: Step, pairs: Pairs, reset: Callable[[], object], n_calls: int) 
 
 
 def latencies(size: Size) -> Iterator[Latency]:
-    """Measure a call that does nothing, for what is the clock's, and all calls on all networks."""
+    """Measure an empty call, which shows the clock's own part, and all calls on all networks."""
     n_calls = size.n_calls
     of_nothing = delays(lambda x, target: None, _pairs(ADDING, "float64"), lambda: None, n_calls)
     yield Latency("", "", "nothing: the clock's own", n_calls, of_nothing)
@@ -194,8 +194,8 @@ def latencies(size: Size) -> Iterator[Latency]:
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 
-def _live(net: lstm97.Network, pairs: Pairs, n_calls: int) -> None:
-    """Make n_calls, or the few more that a whole sequence takes."""
+def _learn(net: lstm97.Network, pairs: Pairs, n_calls: int) -> None:
+    """Call `learn` n_calls times, rounded up to whole sequences."""
     learn, y = net.learn, np.empty(net.topology.n_outputs, net.dtype)
     for _ in repeat(None, -(-n_calls // len(pairs))):
         net.reset()
@@ -204,10 +204,7 @@ def _live(net: lstm97.Network, pairs: Pairs, n_calls: int) -> None:
 
 
 def _traced(work: Callable[[], object]) -> int:
-    """Return how many bytes of what Python's and NumPy's allocators gave during some work are still in use after it.
-
-    The work's result is still alive then.
-    """
+    """Return the bytes that Python and NumPy allocated for some work and still use while its result is alive."""
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
@@ -220,14 +217,14 @@ def _traced(work: Callable[[], object]) -> int:
 
 
 def memory(size: Size) -> Iterator[Memory]:
-    """Measure all networks, each after a tenth as many calls that are not counted."""
+    """Measure all networks, each after a warm-up of a tenth as many calls."""
     for name, dtype, net, pairs in _cases():
-        _live(net, pairs, size.n_calls // 10)
+        _learn(net, pairs, size.n_calls // 10)
         before = resident()
-        _live(net, pairs, size.n_calls)
+        _learn(net, pairs, size.n_calls)
         grown = resident() - before
         n_traced = min(size.n_calls, 10 * TRACED)
-        traced = _traced(partial(_live, net, pairs, n_traced))
+        traced = _traced(partial(_learn, net, pairs, n_traced))
         yield Memory(name, dtype, size.n_calls, grown, n_traced, traced)
 
 
@@ -239,9 +236,9 @@ def _made(net: lstm97.Network, n_streams: int) -> list[lstm97.State]:
 
 
 def footprint(name: str, dtype: str, n_streams: int) -> tuple[float, float, float]:
-    """Return what a state takes: bytes of the process, bytes traced, microseconds to make it.
+    """Return what a state costs: bytes of the process, bytes traced, microseconds to make it.
 
-    In a process of its own: elsewhere memory that somebody has given back would be taken first.
+    Call it in a process of its own: otherwise memory that was freed earlier would be used first.
     """
     net = lstm97.Network(NETWORKS[name], dtype=dtype)
     net.new_state()
@@ -256,11 +253,11 @@ def footprint(name: str, dtype: str, n_streams: int) -> tuple[float, float, floa
 def _in_turn(
     net: lstm97.Network, states: Iterable[lstm97.State], n_steps: int, pair: tuple[Array, Array], *, learns: bool
 ) -> Workload:
-    """A pass over the states, a call for each."""
+    """A pass over the states, with one call for each."""
     x, target = pair
     y = np.empty(net.topology.n_outputs, net.dtype)
     step, learn = net.step, net.learn
-    # Cells of streams that are not reset for thousands of steps have large partials.
+    # Divided by n_steps, because partials get large in streams without a reset for thousands of steps.
     rate = LEARNING_RATE / n_steps
 
     def run(n_items: int) -> None:
@@ -296,7 +293,7 @@ def streams(size: Size) -> Iterator[Streams]:
 
 
 def _chunks(net: lstm97.Network, x: Array) -> Callable[[int], object]:
-    """Return what one thread does n times: a chunk in one call."""
+    """Return the work of one thread: n chunks, each in one call."""
     state, chunk = net.new_state(), np.tile(x, (CHUNK, 1))
     y = np.empty((CHUNK, net.topology.n_outputs), net.dtype)
 
@@ -309,7 +306,7 @@ def _chunks(net: lstm97.Network, x: Array) -> Callable[[int], object]:
 
 
 def _singles(net: lstm97.Network, x: Array) -> Callable[[int], object]:
-    """Return the same with a call for each step."""
+    """Return the work of one thread: n chunks, with a call for each step."""
     state, y = net.new_state(), np.empty(net.topology.n_outputs, net.dtype)
 
     def work(n_items: int) -> None:
@@ -326,7 +323,7 @@ KINDS = {f"`run` over {CHUNK} steps": _chunks, "`step`": _singles}
 
 
 def _at_once(pool: ThreadPoolExecutor, works: Sequence[Callable[[int], object]]) -> Workload:
-    """All of them, each in a thread."""
+    """All of the works at the same time, each in a thread."""
 
     def run(n_items: int) -> None:
         for running in [pool.submit(work, n_items) for work in works]:
@@ -351,7 +348,7 @@ def threads(size: Size) -> Iterator[Threads]:
 
 
 def where(figures: dict[str, Any]) -> str:
-    """Return where the figures were taken."""
+    """Return a line with the machine and the versions."""
     machine, build, versions = figures["machine"], figures["build"], figures["versions"]
     return (
         f"{machine['processor']}, {machine['cores']} cores; Python {versions['python']}, NumPy {versions['numpy']}; "
@@ -366,7 +363,7 @@ def markdown_table(title: str, names: Sequence[str], rows: Iterable[Sequence[str
 
 
 def latency_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the times of single calls."""
+    """Return the table of the times of single calls."""
     return markdown_table(
         f"Microseconds of a single call, {rows[0]['n_calls']:,} calls of each kind, every one timed by itself:",
         ("network", "call", *("median", "99 %", "99.9 %", "worst")),
@@ -375,7 +372,7 @@ def latency_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def memory_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the growth of memory."""
+    """Return the table of the growth of memory."""
     first = rows[0]
     return markdown_table(
         "Bytes of memory more after calls of `learn` than before them:",
@@ -385,7 +382,7 @@ def memory_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def streams_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return what many streams take."""
+    """Return the table of many streams."""
     n = f"{rows[0]['n_streams']:,}"
     return markdown_table(
         f"{n} states over one network; calls per second, all on one state or on each state in turn:",
@@ -405,7 +402,7 @@ def streams_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def threads_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return what threads bring."""
+    """Return the table of inference in threads."""
     numbers = list(rows[0]["rates"])
     return markdown_table(
         "Steps of inference per second in Python threads, each with its own state over the same network:",
@@ -419,7 +416,7 @@ def _network(row: dict[str, Any]) -> str:
 
 
 def _rate(per_second: float) -> str:
-    """Return a rate with three digits that count."""
+    """Return a rate rounded to three significant digits."""
     return f"{float(f'{per_second:.3g}'):,.0f}"
 
 
@@ -432,12 +429,12 @@ MEASURED: dict[str, tuple[Callable[[Size], Iterator[Any]], Callable[[Sequence[di
 
 
 def markdown(figures: dict[str, Any]) -> str:
-    """Return where the figures were taken and the tables."""
+    """Return the tables, below the machine and the versions."""
     return "\n\n".join([where(figures), *(table(figures[part]) for part, (_, table) in MEASURED.items())])
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure what the command line asks for, or print what was measured."""
+    """Measure and print, or print the figures from a file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
     parser.add_argument("--calls", type=int, metavar="N", help=f"calls of each kind; {N_CALLS:,} if not given")
     parser.add_argument("--quick", action="store_true", help="few calls and streams: to see that it works")

@@ -1,6 +1,6 @@
-/* What this machine can do at most, for one thread: multiply-adds without waiting for memory, reading without
- * computing, changing what was read, and squashing functions of which each waits for the one before. Compiled for the instruction set of the
- * lstm97 build in use, once per float type, with the vectors and the exponential of the package itself.
+/* The most that one thread of this machine can do: multiply-adds without waiting for memory, reading without computing,
+ * changing memory in place, and squashing functions of which each needs the result of the one before. Compiled for the
+ * instruction set of the lstm97 build in use, once per float type, with the package's own vectors and exponential.
  */
 #include <stddef.h>
 
@@ -9,7 +9,7 @@
 #define SIDE 3    /* SIDE x SIDE sums side by side: enough to hide the latency, few enough for 16 registers */
 #define STREAMS 8
 
-/* Make the compiler believe that x has changed, at no cost: else it would move the products out of the loop. */
+/* Make the compiler assume that x has changed, without any instruction: else it moves the products out of the loop. */
 #if defined(__x86_64__)
 #define REFRESH(x) __asm__ volatile("" : "+x"(x))
 #elif defined(__aarch64__)
@@ -63,7 +63,7 @@ double limits_read(const void *buffer, long n_bytes, long times)
                 sums[k] += from[m + k];
         for (; m < n; m++)
             sums[0] += from[m];
-        __asm__ volatile("" ::: "memory"); /* the next pass is to read again */
+        __asm__ volatile("" ::: "memory"); /* the next pass must read again */
     }
     return total(sums, STREAMS);
 }
@@ -82,7 +82,7 @@ void limits_change(void *buffer, long n_bytes, long times)
     }
 }
 
-/* n logistic functions, one of the other. */
+/* n logistic functions, each of the result of the one before. */
 double limits_squash(long n)
 {
     const lanes one = splat(1);

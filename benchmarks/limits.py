@@ -1,4 +1,4 @@
-"""What this machine can do at most, measured by ``limits.c`` for the instruction set of the build in use."""
+"""The most that this machine can do, measured by ``limits.c`` for the instruction set of the build in use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCE = Path(__file__).with_name("limits.c")
 PACKAGE_SOURCE = SOURCE.parents[1] / "src" / "lstm97"
 _C_TYPES = {"float64": "double", "float32": "float"}
 _ALIGNMENT = 64
-_STEPS = 1000  # to an item, so that starting the loop costs nothing beside it
+_STEPS = 1000  # per item, so that the cost of starting the loop does not count
 
 
 @cache
@@ -29,7 +29,7 @@ def _library(dtype: str) -> ctypes.CDLL:
         f"-I{PACKAGE_SOURCE}",
         f"-DLSTM97_REAL={_C_TYPES[dtype]}",
         f"-DLSTM97_REAL_IS_DOUBLE={is_double}",
-        # As the package is compiled
+        # The package is compiled with these too.
         "-fno-math-errno",
         "-fno-trapping-math",
         *level_flags(),
@@ -46,7 +46,7 @@ def _library(dtype: str) -> ctypes.CDLL:
 
 
 def computing(multiply_adds: float, dtype: str) -> Workload:
-    """So many multiply-adds per step, none of which waits for another or for memory."""
+    """A number of multiply-adds per step, none of which waits for another or for memory."""
     library = _library(dtype)
 
     def run(n_items: int) -> None:
@@ -56,16 +56,16 @@ def computing(multiply_adds: float, dtype: str) -> Workload:
 
 
 def _buffer(n_bytes: float) -> npt.NDArray[np.uint8]:
-    """At least so many bytes, aligned, whole vectors of small numbers."""
+    """At least n_bytes of aligned memory, rounded up to whole vectors, with small numbers in them."""
     n_whole = -(-round(n_bytes) // _ALIGNMENT) * _ALIGNMENT
-    # Ones, not zeros: the system maps untouched pages of zeros to one and the same page.
+    # Ones, not zeros: the system maps all untouched pages of zeros to the same page.
     room = np.ones(n_whole + _ALIGNMENT, np.uint8)
     begin = -room.ctypes.data % _ALIGNMENT
     return room[begin : begin + n_whole]
 
 
 def reading(n_bytes: float, dtype: str, *, steps: int = 1, place: str = "memory") -> Workload:
-    """So many bytes read once for a number of steps, always the same ones."""
+    """The same n_bytes read again and again, once for a number of steps."""
     library = _library(dtype)
     buffer = _buffer(n_bytes)
 
@@ -76,7 +76,7 @@ def reading(n_bytes: float, dtype: str, *, steps: int = 1, place: str = "memory"
 
 
 def waiting(n_in_turn: int, dtype: str) -> Workload:
-    """So many squashing functions per step, each of the one before."""
+    """A number of squashing functions per step, each of which needs the result of the one before."""
     library = _library(dtype)
 
     def run(n_items: int) -> None:
@@ -86,7 +86,7 @@ def waiting(n_in_turn: int, dtype: str) -> Workload:
 
 
 def changing(n_bytes: float, dtype: str, *, place: str) -> Workload:
-    """So many bytes loaded, added to and stored per step, always the same ones."""
+    """The same n_bytes loaded, added to and stored at every step."""
     library = _library(dtype)
     buffer = _buffer(n_bytes)
 
@@ -97,15 +97,15 @@ def changing(n_bytes: float, dtype: str, *, place: str) -> Workload:
 
 
 def place_of(n_bytes: float, caches: Mapping[str, int]) -> str:
-    """Return the smallest cache that holds so many bytes, or "memory"."""
+    """Return the smallest cache that holds n_bytes, or "memory"."""
     return next((name for name, size in sorted(caches.items()) if n_bytes <= size), "memory")
 
 
 def workloads(work: Work, dtype: str, caches: Mapping[str, int]) -> Iterator[Workload]:
-    """Yield the limits of a row: computing; waiting; reading the weights where the first cache does not hold them;
+    """Yield the limits of a row: computing; waiting; reading the weights, if the first cache does not hold them;
     changing weights and partials.
 
-    Where the caches are not known, neither of the last two.
+    The last two are left out where the sizes of the caches are not known.
     """
     yield computing(work.multiply_adds, dtype)
     if work.squashed_in_turn:
@@ -118,7 +118,7 @@ def workloads(work: Work, dtype: str, caches: Mapping[str, int]) -> Iterator[Wor
 
 
 def peaks(caches: Mapping[str, int], *, repeats: int, seconds: float) -> dict[str, float]:
-    """Measure the machine itself: the best of so many rounds, three digits.
+    """Measure the machine itself: the best of all rounds, to three digits.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a figure depends on besides the code: processor, build, versions."""
+"""Processor, build and versions, on which a figure depends besides the code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _version(package: str) -> str:
 
 
 def caches(folder: Path = _CACHES) -> dict[str, int]:
-    """Return the sizes in bytes of the caches that hold data, by name (L1, L2, ...); none where Linux does not tell."""
+    """Return the sizes in bytes of the data caches by name (L1, L2, ...); empty where Linux does not list them."""
     sizes = {}
     for index in sorted(folder.glob("index*")):
         level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))

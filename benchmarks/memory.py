@@ -1,8 +1,8 @@
 """How memory grows with the length of a sequence: the peak of a process that does nothing else.
 
-Each figure comes from a process of its own (``python -m benchmarks.memory SUBJECT DTYPE STEPS``), which makes the data
-of a short and of the long sequence, then goes over the short one and then over the long one. What the second raises
-the peak by is printed, in bytes: neither the data nor anything needed for a sequence of any length is in it.
+Each figure comes from a process of its own (``python -m benchmarks.memory SUBJECT DTYPE STEPS``). It makes the data of
+a short and of the long sequence, processes the short one, then the long one, and prints by how many bytes the long one
+raised the peak: neither the data nor memory that any sequence needs is included.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Memory:
-    """The curves, and why the peer is not in them where it is not."""
+    """The curves; if the peer could not be measured, `missing` says why."""
 
     points: tuple[Point, ...]
     missing: str = ""
 
 
 def peak() -> int:
-    """Return the most memory this process has had so far, in bytes.
+    """Return the peak memory of this process so far, in bytes.
 
-    From Linux's account of the process, as ``ru_maxrss`` starts with the peak of the process it was started by.
+    Read from /proc, because ``ru_maxrss`` starts with the peak of the parent process.
     """
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, value = line.partition(":")
@@ -73,7 +73,7 @@ def point(subject: str, dtype: str, n_steps: int) -> Point:
 
 
 def measure(lengths: Sequence[int], *, show: Callable[[str], object]) -> Memory:
-    """Measure all subjects over all lengths; ``show`` is given each line of text as soon as there is one."""
+    """Measure all subjects over all lengths; ``show`` is called with each line of text as soon as it is measured."""
     points = []
     missing = peer_missing()
     show(column_names())

@@ -42,7 +42,7 @@ def step_model(n_inputs: int, n_cells: int, n_outputs: int) -> bytes:
             numpy_helper.from_array(np.array([0]), "first_axis"),
         ],
     )
-    # Old enough for any runtime of the last years, new enough for these operators.
+    # Versions that all runtimes of the last years read, and that have these operators.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
 
@@ -62,7 +62,7 @@ def _steps(inputs: npt.NDArray[Any]) -> list[list[npt.NDArray[Any]]]:
 
 
 def run_calls(inputs: npt.NDArray[Any], *, n_cells: int, n_outputs: int) -> Workload:
-    """A ``session.run`` per step, the state handed back as arrays."""
+    """A ``session.run`` per step, the state passed as arrays."""
     _, n_steps, n_inputs = inputs.shape
     session = _session(n_inputs, n_cells, n_outputs)
     sequences = _steps(inputs)
@@ -81,13 +81,13 @@ def run_calls(inputs: npt.NDArray[Any], *, n_cells: int, n_outputs: int) -> Work
 
 
 def bound_calls(inputs: npt.NDArray[Any], *, n_cells: int, n_outputs: int) -> Workload:
-    """A run per step on buffers bound once: two of each half of the state, which change places at every step."""
+    """A run per step on buffers bound once: two for h and two for c, which change places at every step."""
     _, n_steps, n_inputs = inputs.shape
     session = _session(n_inputs, n_cells, n_outputs)
     values = import_module("onnxruntime").OrtValue
 
     def buffer(*shape: int) -> Any:
-        # A value on the CPU is not a copy of its array but the array itself, so each needs one of its own.
+        # A value on the CPU shares the memory of its array, so each value needs an array of its own.
         return values.ortvalue_from_numpy(np.zeros(shape, np.float32))
 
     sequences = _steps(inputs)

@@ -1,4 +1,4 @@
-"""What lstm97 does in the rows: its calls on random data."""
+"""The workloads of lstm97 in the rows: its calls on random data."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import lstm97
 from .timing import Workload
 
 # Small enough to keep weights and states away from saturation for as long as a measurement lasts: saturated
-# units would bring subnormal numbers, which cost more than others.
+# units lead to subnormal numbers, which are slower to compute with.
 LEARNING_RATE = 0.01
 
-# As many as fit into a level-2 cache at the smaller sizes: the algorithm is timed, not the memory. Also the size of
-# the batches.
+# Sequences in the data and in a batch: few enough that the smaller data fit into a level-2 cache, so that the algorithm
+# is timed and not the memory.
 N_SEQUENCES = 64
 
-# The change is the sum over the batch.
+# Divided by the batch size, because a batch changes weights by the sum over its sequences.
 BATCH_LEARNING_RATE = LEARNING_RATE / N_SEQUENCES
 
 
 def problem(
     topology: lstm97.Topology, n_steps: int, dtype: str, *, every_step: bool
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Random inputs, and random targets at every step or at the end; the content does not change the cost."""
+    """Random inputs, and random targets at every step or at the end; their values do not affect the time."""
     rng = np.random.default_rng(0)
     inputs = rng.uniform(-1.0, 1.0, (N_SEQUENCES, n_steps, topology.n_inputs))
     shape = (N_SEQUENCES, n_steps) if every_step else (N_SEQUENCES,)
@@ -53,13 +53,13 @@ def _in_turn(net: lstm97.Network, inputs: npt.NDArray[Any], targets: npt.NDArray
 
 
 def train(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
-    """A sequence at a time, with an error signal at the end of each."""
+    """One sequence after the other, with an error signal at the end of each."""
     net = lstm97.Network(topology, dtype=dtype, seed=0)
     return _in_turn(net, *problem(topology, n_steps, dtype, every_step=False))
 
 
 def train_symbols(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
-    """The same with symbols for inputs and classes for targets."""
+    """As `train`, with symbols as inputs and classes as targets."""
     net = lstm97.Network(topology, dtype=dtype, seed=0)
     workload = _in_turn(net, *symbol_problem(topology.n_inputs, n_steps))
     return Workload(f"{workload.name}, {topology.n_inputs} symbols", workload.run, workload.steps)

@@ -1,4 +1,4 @@
-"""Pictures of the figures that ``--json`` writes, each as PNG and SVG; readable without colour."""
+"""Charts of the figures that ``--json`` writes, each as PNG and SVG; readable without colour."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLOURS = {TRAIN: "#000000", LEARN_RUN: "#0072b2", PYTORCH: "#e69f00"}
 MARKERS = {TRAIN: "o", LEARN_RUN: "^", PYTORCH: "D"}
 DASHES = {"float64": "-", "float32": "--"}
 
-PAGE = mmap.PAGESIZE  # what memory grows by at least
+PAGE = mmap.PAGESIZE  # the least by which memory can grow
 
 
 def _series(points: Sequence[Plain]) -> dict[tuple[str, str], list[Plain]]:
@@ -127,7 +127,7 @@ def _times(value: float, _: object = None) -> str:
 
 
 def ratios(rows: Sequence[Plain]) -> Figure:
-    """Draw each row's ratio to each of its peers as a bar, and where there is a target, the target as a mark."""
+    """Draw each row's ratio to each of its peers as a bar, and the target, if there is one, as a mark."""
     bars = [(row, peer) for row in rows for peer in row["peers"] if peer["ratio"] is not None]
     figure, axes = _figure(11, 1.2 + 0.36 * len(bars))
     labels = []
@@ -160,14 +160,14 @@ def ratios(rows: Sequence[Plain]) -> Figure:
 
 
 def draw(figures: Plain, folder: Path) -> list[Path]:
-    """Draw what there are figures for and return the files written.
+    """Draw the charts that there are figures for and return the files written.
 
     Parameters
     ----------
     figures : dict
         Plain values as ``--json`` writes them: "rows", "growth" and "memory", as far as they were measured.
     folder : Path
-        Where the files go; made if need be.
+        Where the files go; created if it does not exist.
     """
     pictures: dict[str, Figure] = {}
     if figures.get("rows"):
@@ -179,7 +179,7 @@ def draw(figures: Plain, folder: Path) -> list[Path]:
         pictures["memory-by-steps"] = memory_by_steps(figures["memory"])
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    # The same figures give the same files.
+    # A fixed salt and no dates, so that the same figures give the same files.
     with matplotlib.rc_context({"svg.hashsalt": "lstm97"}):
         for name, figure in pictures.items():
             for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):

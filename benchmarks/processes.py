@@ -1,4 +1,4 @@
-"""Processes that do the same work side by side, one thread each: what this machine's cores give when all are busy."""
+"""Processes that do the same work side by side, one thread each: the machine's speed when several cores are busy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .timing import Workload
 
 
 def side_by_side(n: int, make: Callable[..., Workload], *arguments: Any, **options: Any) -> Workload:
-    """Return a workload of n processes, each with one that `make` makes there; an item is one of each."""
+    """Return a workload of n processes, each with its own that `make` builds there; an item is one item of each."""
     context = get_context("spawn")
     ours, steps = [], 0
     for _ in range(n):
         here, there = context.Pipe()
-        # They end with the pipes, which close when the workload goes.
+        # The processes end when the pipes close, which happens when the workload is deleted.
         context.Process(target=_work, args=(there, make, arguments, options), daemon=True).start()
         there.close()
         steps += here.recv()

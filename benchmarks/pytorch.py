@@ -1,4 +1,4 @@
-"""The PyTorch peers: what most people would use for the same job, on one CPU thread, in the dtype of the data."""
+"""The PyTorch peers: the usual modules for the same task, on one CPU thread, in the dtype of the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .timing import Workload
 
 
 def load() -> ModuleType:
-    """Import PyTorch, held to one thread as most rows are; ImportError where it is not installed."""
+    """Import PyTorch and limit it to one thread, as in most rows; ImportError where it is not installed."""
     import torch
 
     torch.set_num_threads(1)
@@ -29,7 +29,7 @@ def lstm_training(
     batch_size: int = 1,
     threads: int = 1,
 ) -> Workload:
-    """nn.LSTM and a linear output, trained batch by batch: forward, backward through all of it, SGD."""
+    """nn.LSTM and a linear output, trained batch by batch: forward, backward through all steps, SGD."""
     torch = load()
     n_sequences, n_steps, n_inputs = inputs.shape
     dtype = torch.from_numpy(inputs).dtype

@@ -1,4 +1,4 @@
-"""Runs rows and shows what came out: as text for people, as plain values for programs."""
+"""Runs rows and returns the results as text and as plain values for JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INSTANCES = 3
 
 @dataclass(frozen=True)
 class PeerResult:
-    """What a peer took, and how many times ours that is; where the target is a maximum, how many times it ours is."""
+    """A peer's time, and its ratio to ours; where the target is a maximum, the ratio of ours to the peer's."""
 
     name: str
     target: float | None
@@ -32,7 +32,7 @@ class PeerResult:
 
 @dataclass(frozen=True)
 class LimitResult:
-    """What the machine takes for a part of our work and nothing else, and what share of our time that is."""
+    """The machine's time for a part of our work and nothing else, and its share of our time."""
 
     name: str
     time: Summary
@@ -55,8 +55,8 @@ class Result:
 def measure(row: Row, caches: Mapping[str, int], *, repeats: int, seconds: float) -> Result:
     """Time a row: ours, the peers and the limits take turns; ratios are taken within each round.
 
-    Everything is built anew for every third of the rounds: where its memory happens to lie can move the time of a small
-    network by a fifth.
+    Everything is built again for each third of the rounds, because the addresses of its memory can change the time of a
+    small network by a fifth.
     """
     rounds = []
     for _ in range(INSTANCES):
@@ -70,7 +70,7 @@ def measure(row: Row, caches: Mapping[str, int], *, repeats: int, seconds: float
                 missing[peer.name] = str(error)
         bounds = []
         if row.work is not None:
-            with suppress(OSError, subprocess.CalledProcessError):  # no C compiler; the heading tells
+            with suppress(OSError, subprocess.CalledProcessError):  # no C compiler, as the heading says
                 bounds = list(limits.workloads(row.work, row.dtype, caches))
         workloads = [ours, *built.values(), *bounds]
         rounds.append(take_turns(workloads, repeats=-(-repeats // INSTANCES), seconds=seconds))
@@ -121,7 +121,7 @@ def number(value: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """Return a ratio as text; small ones with more digits, as they are held against bounds such as 1.2."""
+    """Return a ratio as text; small ones with more digits, as they are compared with targets such as 1.2."""
     return f"{ratio:.2f}x" if ratio < 10 else f"{number(ratio)}x"
 
 

@@ -34,12 +34,12 @@ class PeerMissingError(Exception):
 
 
 class DisagreementError(Exception):
-    """A peer that claims to run the same algorithm computes something else."""
+    """A peer that should run the same algorithm has other results."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Something to be held against, built only when the row is run.
+    """A workload that ours is compared with, built only when the row is run.
 
     Attributes
     ----------
@@ -48,9 +48,10 @@ class Peer:
     build : callable
         Makes its workload.
     target : float, optional
-        How many times our time it has to take at least.
+        The least ratio of its time to ours.
     is_ours : bool, default False
-        Another case of our own: the ratio is that of our time to this one's, and the target a maximum.
+        Whether it is another workload of lstm97: then the ratio is that of the row's time to its time, and the target a
+        maximum.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: our workload, its peers, and the work of a step where loops are timed and not single calls."""
+    """One row: our workload, its peers, and the work of a step, unless single calls are timed."""
 
     name: str
     dtype: str
@@ -85,7 +86,7 @@ def _textbook(topology: lstm97.Topology, n_steps: int, *flags: str, every_step: 
         peer = Textbook(topology, net.parameters, *flags)
     except (OSError, subprocess.CalledProcessError) as error:
         raise PeerMissingError(f"no working C compiler: {error}") from error
-    # Before anything is timed, both have to learn the same from the same sequences.
+    # Before anything is timed, both must learn the same weights from the same sequences.
     few = slice(0, 3)
     peer.train(inputs[few], targets[few], learning_rate=LEARNING_RATE)
     lstm97.train(net, inputs[few], targets[few], learning_rate=LEARNING_RATE)
@@ -102,7 +103,7 @@ def _textbook(topology: lstm97.Topology, n_steps: int, *flags: str, every_step: 
 def _textbooks(
     topology: lstm97.Topology, n_steps: int, *, every_step: bool, target: float | None = None
 ) -> Iterator[Peer]:
-    """As anybody would compile it; and for the instruction set of our build, if it has one of its own."""
+    """Compiled with ordinary flags; and also for the instruction set of our build, unless that is the baseline."""
     name = "textbook C loop"
     yield Peer(name, lambda: _textbook(topology, n_steps, every_step=every_step), target)
     if flags := level_flags():
@@ -192,7 +193,7 @@ def _on_threads(topology: lstm97.Topology, n_steps: int, *, batch_size: int, tar
 def _many_networks(
     title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, one_thread: float, torch: float
 ) -> Row:
-    """Networks trained side by side, beside the same in turn, and in processes, which have nothing in common."""
+    """Networks trained in threads; the peers train them in one thread, and in processes, which share nothing."""
 
     def workload(threads: int) -> Workload:
         return ours.train_many(topology, n_steps, dtype, n_networks=N_NETWORKS, threads=threads)
@@ -216,8 +217,8 @@ def _many_networks(
 def _shared_batch(
     title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, batch_size: int, one_thread: float, torch: float
 ) -> Row:
-    """Threads that share the sequences of batches, beside one that has them all, and beside processes that each train a
-    network of their own so: what the machine can do.
+    """Threads that share the sequences of a batch; the peers are one thread, and processes, each of which trains a
+    network of its own: the most that the machine can do.
     """
 
     def workload(threads: int) -> Workload:
@@ -239,7 +240,7 @@ def _shared_batch(
 
 
 def _symbols(n_symbols: int, few: int, n_steps: int, dtype: str, *, growth: float | None) -> Row:
-    """Training on symbols, beside ourselves with fewer symbols."""
+    """Training on symbols; the peer is lstm97 with fewer symbols."""
 
     def topology(n: int) -> lstm97.Topology:
         return lstm97.Topology(n, 2, blocks=(1, 1))
@@ -308,10 +309,10 @@ def _one_step(title: str, topology: lstm97.Topology, dtype: str, *, torch: float
 
 
 def _stream(title: str, topology: lstm97.Topology, dtype: str, *, deep_river: float) -> Row:
-    """Learning from one observation per call, beside a library made for streams."""
+    """Learning from one observation per call; the peer is a library for streams."""
     peer = Peer(
         "deep-river LSTMRegressor",
-        # Short sequences: it does not care, and a turn is never less than one of them.
+        # Sequences of 10 steps keep the turns short: the length does not affect this peer's time per step.
         lambda: deepriver.stream_learning(*problem(topology, 10, "float32", every_step=True)),
         deep_river,
     )
@@ -324,7 +325,7 @@ def _rows() -> Iterator[Row]:
     grammar = lstm97.Topology(7, 7, blocks=(2, 2, 2))
     cells_64 = lstm97.Topology(32, 1, blocks=(1,) * 64, gate_sources=False, output="identity")
     cells_256 = lstm97.Topology(128, 1, blocks=(1,) * 256, gate_sources=False, output="identity")
-    # The gates that the peer's LSTM has, and as many inputs as it has by default.
+    # The same gates as the peer's LSTM, and as many inputs as it has by default.
     streaming = lstm97.Topology(10, 1, blocks=(1,) * 32, forget_gates=True, gate_sources=False, output="identity")
     for dtype in DTYPES:
         yield _at_the_end("adding net", adding, 100, dtype, torch=100, textbook=2, with_numpy=True)
@@ -336,7 +337,7 @@ def _rows() -> Iterator[Row]:
         yield _one_learn("adding net", adding, dtype, torch=200)
     for dtype in DTYPES:
         yield _one_step("adding net", adding, dtype, torch=50, onnx=15)
-    # The targets of the larger networks are for the type of the peer.
+    # The larger networks have targets in float32 only, the peer's dtype.
     for title, topology, target in (("64 cells, 32 inputs", cells_64, 8), ("256 cells, 128 inputs", cells_256, 2.5)):
         yield _at_the_end(title, topology, 100, "float32", torch=target)
         yield _at_the_end(title, topology, 100, "float64", torch=None)
@@ -349,7 +350,7 @@ def _rows() -> Iterator[Row]:
         yield _symbols(1004, 54, 100, dtype, growth=1.2)
         yield _symbols(50004, 54, 100, dtype, growth=None)
     for dtype in DTYPES:
-        # PyTorch's targets are those of one thread
+        # The targets against PyTorch are the same as with one thread.
         for title, topology, alone, batches in (
             ("adding net", adding, 100, 4),
             ("256 cells, 128 inputs", cells_256, 2.5, 1.5),
@@ -357,7 +358,7 @@ def _rows() -> Iterator[Row]:
             yield _many_networks(title, topology, 100, dtype, one_thread=1.9, torch=alone)
             for size in (16, 64):
                 yield _shared_batch(title, topology, 100, dtype, batch_size=size, one_thread=1.7, torch=batches)
-        # So little work that more threads would not pay: they must cost nothing
+        # Too little work for more threads: asking for them must cost nothing.
         yield _shared_batch("adding net", adding, 2, dtype, batch_size=16, one_thread=0.97, torch=4)
     for dtype in DTYPES:
         yield _stream("32 cells, 10 inputs", streaming, dtype, deep_river=1000)

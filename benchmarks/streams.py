@@ -1,4 +1,4 @@
-"""One sequence of any number of steps with an error signal at its end: how we go over it, and the peer."""
+"""One sequence of any length with an error signal at its end, learned by lstm97 in two ways and by the peer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TRAIN = "lstm97.train"
 LEARN_RUN = "net.learn_run in chunks"
 PYTORCH = "PyTorch nn.LSTM"
 
-# Steps fed at once: what belongs to a call and not to a step is a hundredth of it, and the data stays in the caches.
+# Steps per call: so many that the call itself takes a hundredth of the time, few enough to stay in the caches.
 CHUNK = 10_000
 
 
 def _data(n_steps: int, dtype: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Inputs (n_steps, 2) and a target (1, 1), filled in place: nothing larger was there before or is left."""
+    """Inputs (n_steps, 2) and a target (1, 1), filled in place: temporary arrays would raise the peak of memory."""
     inputs = np.empty((n_steps, ADDING.n_inputs), dtype)
     np.random.default_rng(0).random(dtype=inputs.dtype.type, out=inputs)
     inputs -= 0.5
@@ -34,7 +34,7 @@ def _data(n_steps: int, dtype: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
 def _rate(n_steps: int) -> float:
-    """A learning rate that keeps weights from saturation: the partials may grow with every step."""
+    """A learning rate that prevents saturation: the partials may grow with every step."""
     return LEARNING_RATE / n_steps
 
 
@@ -51,7 +51,7 @@ def whole(n_steps: int, dtype: str) -> Workload:
 
 
 def chunked(n_steps: int, dtype: str) -> Workload:
-    """The sequence in chunks, by net.learn_run; the same chunk each time, as the content does not change the cost."""
+    """The sequence in chunks, by net.learn_run; the same chunk each time, as its values do not affect the time."""
     size = min(n_steps, CHUNK)
     if n_steps % size:
         raise ValueError(f"{n_steps} steps are not a number of chunks of {size}")
@@ -72,7 +72,7 @@ def chunked(n_steps: int, dtype: str) -> Workload:
 
 
 def unrolled(n_steps: int, dtype: str) -> Workload:
-    """The sequence in one piece, by nn.LSTM of as many cells."""
+    """The sequence in one piece, by nn.LSTM with as many cells."""
     inputs, target = _data(n_steps, dtype)
     return pytorch.lstm_training(inputs[np.newaxis], target, n_cells=ADDING.n_cells, learning_rate=_rate(n_steps))
 
@@ -81,5 +81,5 @@ WAYS: dict[str, Callable[[int, str], Workload]] = {TRAIN: whole, LEARN_RUN: chun
 
 
 def peer_missing() -> str:
-    """Return why the peer cannot run here, or nothing."""
+    """Return why the peer cannot run here; an empty string if it can."""
     return "" if importlib.util.find_spec("torch") else "torch is not installed"

@@ -1,11 +1,11 @@
-/* The peer: the 1997 learning rule the way a textbook would put it.
+/* The peer: the 1997 learning rule as a textbook would write it.
  *
  * One row of weights and of partials per unit, a dot product per net input, libm's exp, no padding, no blocking. All
  * net inputs come before all activations, which lets their sums overlap: a plain loop, but not a slow one. Double
  * precision, every non-input unit biased, gates among the sources, one sequence at a time, weights changed at each
  * error signal. Outputs are computed only at steps that have a target.
  *
- *   paper      here        shape                 meaning
+ *   paper      name        shape                 meaning
  *   z          z           n_sources             inputs, cells, input gates, output gates (t-1), 1
  *   w_c        w_c         n_cells x n_sources   weights of the cells; w_in, w_out: of the gates
  *   w_k        w_k         n_outputs x n_cells+1 weights of the outputs

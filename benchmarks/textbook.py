@@ -43,12 +43,11 @@ class Textbook:
     Parameters
     ----------
     topology : lstm97.Topology
-        Blocks of one size, outputs logistic or identity, and everything else as ``lstm97.Topology`` has it by
-        default.
+        Blocks of one size, outputs logistic or identity, and otherwise the defaults of ``lstm97.Topology``.
     parameters : array of shape (n_weights,)
         Initial weights in the order of ``lstm97.Network.parameters``.
     *flags : str
-        For the compiler, beside ``compiling.FLAGS``.
+        Further compiler flags, after ``compiling.FLAGS``.
 
     Raises
     ------
@@ -108,7 +107,7 @@ class Textbook:
         learning_rate : float
             The paper's alpha.
         n_items : int, optional
-            How many sequences; all of them, once, by default.
+            Number of sequences; by default each once.
         """
         n_sequences, n_steps, n_inputs = inputs.shape
         every_step = targets.ndim == 3

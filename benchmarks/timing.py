@@ -1,4 +1,4 @@
-"""Timing of workloads that take turns, so that whatever disturbs the machine disturbs all of them."""
+"""Timing of workloads that take turns, so that a disturbance of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 PAUSE = 0.02
-"""Seconds before a turn, in which the threads of whoever was last stop waiting for more work."""
+"""Seconds before a turn, in which the threads of the workload before stop waiting for more work."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def take_turns(workloads: Sequence[Workload], *, repeats: int, seconds: float) -
     """
     counts = [_calibrate(workload, seconds) for workload in workloads]
     taken = np.empty((repeats, len(workloads)))
-    # A collection in the middle of a turn would be charged to whoever happens to be running.
+    # A garbage collection in the middle of a turn would count for the workload of that turn.
     gc_was_enabled = gc.isenabled()
     gc.disable()
     try:
