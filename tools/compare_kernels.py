@@ -1,8 +1,8 @@
 """Compare the machine code of the loops in two commits: ``python tools/compare_kernels.py BEFORE [AFTER]``.
 
 Both are checked out into a temporary folder and compiled there for every type and instruction set; without AFTER the
-second is the working copy. Prints a line for each build and the functions that differ; exits with 1 if any does. Needs
-what setup.py needs, and objdump.
+second is the working copy. Prints a line for each build and for each function that differs; exits with 1 if there is
+one. Needs Cython, setuptools, a C compiler and objdump.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ FUNCTION = re.compile(r"^[0-9a-f]+ <(?P<name>.+)>:$")
 INSTRUCTION = re.compile(r"^\s+[0-9a-f]+:\t(?P<text>.*)$")
 PREFIX = re.compile(r"__pyx_f_\w*?(core(_f32)?(_v\d)?)_")
 ADDRESS = re.compile(r"\b[0-9a-f]+ <(?P<place>[^>]+)>")
-CONSTANT = re.compile(r"\.rodata\S*")  # where a constant happens to lie
+CONSTANT = re.compile(r"\.rodata\S*")  # a constant's address, which says nothing about the code
 
 
 def main(before: str, after: str | None = None) -> int:
-    """Compare the builds of two commits; the number of functions that differ."""
+    """Compare the builds of two commits and return the number of functions that differ."""
     with tempfile.TemporaryDirectory() as folder:
         old, new = (functions_of(commit, Path(folder, name)) for commit, name in ((before, "a"), (after, "b")))
     n_different = 0
@@ -40,7 +40,7 @@ def main(before: str, after: str | None = None) -> int:
 
 
 def functions_of(commit: str | None, folder: Path) -> dict[str, dict[str, list[str]]]:
-    """The instructions of every function in each build of the loops, as a commit or the working copy has them."""
+    """The instructions of every function in each build of the loops; of the working copy if the commit is None."""
     folder.mkdir()
     if commit is None:
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -63,12 +63,12 @@ def functions_of(commit: str | None, folder: Path) -> dict[str, dict[str, list[s
 
 
 def disassembled(file: Path) -> dict[str, list[str]]:
-    """The instructions of an object file's functions, without addresses and without what Cython makes of names."""
+    """The instructions of an object file's functions, without addresses and without the prefixes of Cython's names."""
     command = ["objdump", "--disassemble", "--reloc", "--no-show-raw-insn", str(file)]
-    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    listing = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     found: dict[str, list[str]] = {}
     current: list[str] = []
-    for line in told.splitlines():
+    for line in listing.splitlines():
         if match := FUNCTION.match(line):
             current = []
             if PREFIX.match(match["name"]):

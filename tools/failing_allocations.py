@@ -1,7 +1,7 @@
 """Let every allocation of every kind of call fail in turn: ``python tools/failing_allocations.py RECORD``.
 
-From the top of a checkout, with an environment active that has the package and NumPy's headers. The kinds of
-calls, and what they must keep to: tests/host/failing_allocations.py. A call that does not ends this with its traceback.
+From the top of a checkout, with an environment active that has the package and NumPy's headers. The calls and their
+checks are in tests/host/failing_allocations.py. If a call fails a check, this program ends with its traceback.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ MODES = {
 
 
 def main(record: str) -> None:
-    """Compile what makes allocations fail, run every mode, write the record."""
+    """Compile tests/failing.c, which makes allocations fail; run every mode; write the record."""
     with tempfile.TemporaryDirectory() as folder:
         library = str(Path(folder, "failing.so"))
         headers = [f"-I{each}" for each in (sysconfig.get_path("include"), np.get_include())]
         command = ["cc", "-O2", "-shared", "-fPIC", *headers, str(PROGRAMS / "failing.c"), "-o", library]
         subprocess.run(command, check=True)
         failed = {mode: failures(folder, *numbers) for mode, numbers in MODES.items()}
-    told = {
+    result = {
         "what": "calls made again and again, each time with the next allocation failing, until none fails",
         "command": f"python tools/failing_allocations.py {record}",
         "date": datetime.date.today().isoformat(),
@@ -46,15 +46,15 @@ def main(record: str) -> None:
         "versions": {"lstm97": lstm97.__version__, "python": platform.python_version(), "numpy": np.__version__},
         "kinds of calls": max(map(len, failed.values())),
         "failures": sum(sum(found.values()) for found in failed.values()),
-        "findings": 0,  # else this would not have come so far
+        "findings": 0,  # with a finding, the program has ended before
         "failures by what failed": failed,
     }
-    Path(record).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    print(told["failures"], "failures,", told["findings"], "findings")
+    Path(record).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(result["failures"], "failures,", result["findings"], "findings")
 
 
 def failures(folder: str, kinds: int, lasting: int) -> dict[str, int]:
-    """How many calls of each kind have failed."""
+    """How many calls of each kind had an allocation fail."""
     environment = {**os.environ, "PYTHONPATH": str(TESTS / "helpers")}
     program = [sys.executable, "-W", "error", str(PROGRAMS / "failing_allocations.py")]
     done = subprocess.run(

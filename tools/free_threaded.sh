@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Test the package on a CPython without a GIL, warnings being errors:
 #     tools/free_threaded.sh [ARGUMENTS FOR PYTEST]
-# From the top of a checkout. FREE_THREADED_PYTHON names such an interpreter; else CPython
-# 3.13t is built from Debian's sources (apt-get, tar, a C compiler; some minutes on two cores). It keeps to a folder of
-# its own, which is removed again. A quarter of an hour; exit code 1 if importing or training turns the GIL on or a test
+# From the top of a checkout. FREE_THREADED_PYTHON names such an interpreter; else CPython 3.13t is built from Debian's
+# sources, which needs apt-get, tar and a C compiler, and takes some minutes on two cores. Writes only to a temporary
+# folder, which it removes. Takes a quarter of an hour; exit code 1 if importing or training turns the GIL on, or a test
 # fails.
 set -euo pipefail
 
@@ -12,9 +12,9 @@ trap 'rm -rf "$scratch"' EXIT
 unset PYTHONPATH VIRTUAL_ENV
 python -m venv "$scratch/pip"
 pip=("$scratch/pip/bin/python" -m pip --disable-pip-version-check)
-"${pip[@]}" install --quiet --upgrade pip  # older ones take such an interpreter for one with a GIL
+"${pip[@]}" install --quiet --upgrade pip  # older versions take a free-threaded interpreter for one with a GIL
 
-# Debian's sources, whatever the system's own lists are.
+# Builds CPython 3.13t from Debian's sources; the system's own package lists are not used.
 build_python() {
     mkdir -p "$scratch/apt/lists/partial" "$scratch/apt/cache/archives/partial" && cd "$scratch/apt"
     printf 'deb-src http://deb.debian.org/debian trixie main\n' >sources.list
@@ -39,7 +39,7 @@ fi
 "$FREE_THREADED_PYTHON" -m venv --without-pip "$scratch/env"
 python=$scratch/env/bin/python
 
-# Without the extras, which have no wheels for it.
+# Without the package's extras, which have no wheels for free-threaded CPython.
 "${pip[@]}" --python "$python" install --quiet --only-binary=:all: \
     'numpy>=2.3' pytest hypothesis joblib cloudpickle 'cython>=3.3,<3.4' setuptools
 mkdir "$scratch/checkout"
@@ -67,7 +67,7 @@ assert not sys._is_gil_enabled()
 print("imported and trained by two threads, the GIL off:", sys.version)
 PYTHON
 
-# What needs neither an extra nor safetensors, which judges files and has no wheel for it.
+# The tests that need no extra and not safetensors, which has no wheel for free-threaded CPython.
 tests=()
 for name in threads parallel many network training kernel batches reference golden not_finite bad_input arguments \
     with_block learners recurrent_methods cascade chunker sequences peek advice history; do

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Call the API at random, and load and use mutated files, under the address and the undefined-behaviour sanitizer:
 #     tools/fuzz_api.sh RECORD [SECONDS]
-# Builds the package with them in an environment of its own, in a temporary folder, from what git tracks or would track.
-# Then seed after seed begins, the API's and the files' in turn, each for another build of the loops, until SECONDS (an
-# hour by default) are over; JOBS of them at a time. RECORD becomes JSON with what was done and found; exit code 1 if
-# anything was. FIRST_SEED is the seed to begin with, PYTHON the Python to use, COMMIT what the record says was built, if
-# the checkout does not. Needs GCC.
+# Builds the package with both in an environment of its own, in a temporary folder, from the files that git tracks or
+# would track. Then runs one seed after the other, for the API and for the files in turn, each seed with the next build
+# of the loops, until SECONDS (an hour by default) are over; JOBS of them at a time. Writes to RECORD, as JSON, what was
+# run and found; exit code 1 if there is a finding. FIRST_SEED is the seed to begin with, PYTHON the Python to use,
+# COMMIT the commit to name in RECORD if the checkout has no git. Needs GCC.
 set -euo pipefail
 
 record=$1 seconds=${2:-3600}
@@ -31,7 +31,7 @@ printf 'building\n' >&2
 LSTM97_SANITIZE=address,undefined "$python" -m pip install --quiet "$scratch/checkout"
 cd "$scratch/checkout/tests/fuzz"
 
-# Python's own allocator stays for small objects, at twice the speed: all arrays come from the one the sanitizer watches.
+# Small objects come from Python's own allocator, which doubles the speed; arrays come from the sanitizer's.
 settings=(
     "LD_PRELOAD=$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
     ASAN_OPTIONS=detect_leaks=0:max_allocation_size_mb=512:allocator_may_return_null=1:malloc_context_size=4:quarantine_size_mb=16
@@ -41,7 +41,7 @@ settings=(
 read -ra builds < <(env "${settings[@]}" "$python" -c 'from lstm97._kernel import builds; print(*builds.runnable())')
 ((${#builds[@]})) || { printf 'the package could not be imported\n' >&2; exit 1; }
 
-# one_seed KIND SEED SECONDS OPTIONS: results go to a file, and what is said of findings to stderr.
+# one_seed KIND SEED SECONDS OPTIONS: writes results to a file, and the log of findings to stderr.
 one_seed() {
     local kind=$1 seed=$2 left=$3 build
     build=${builds[seed % ${#builds[@]}]}
@@ -78,7 +78,7 @@ parts = [(pathlib.Path(path).stem.split("-")[0], json.loads(pathlib.Path(path).r
 
 
 def total(values):
-    """Numbers added up, in dicts by name; the largest of those that are peaks."""
+    """The sum of numbers, or of dicts of numbers by key; where the key has "peak" in it, the maximum."""
     if not isinstance(values[0], dict):
         return round(sum(values), 1)
     return {

@@ -1,7 +1,7 @@
 """Run every check that needs no test: lint, format, order of the modules, types, stubs.
 
 Run it as ``python tools/lint.py`` in an environment that has the project installed with its extra ``lint``.
-All checks run, whatever the first ones say; the exit status is 0 only if all pass.
+All checks run, even after one has failed; the exit status is 0 only if all pass.
 """
 
 from __future__ import annotations

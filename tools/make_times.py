@@ -26,7 +26,7 @@ TAIL = '''\
 
 
 def figures(trials: Sequence[Trial]) -> tuple[float, float, float]:
-    """The share of trials that ended before their cap, their mean sequences, and seconds per 1000 sequences of all."""
+    """The share of trials that ended before their cap, their mean sequences, and all trials' s per 1000 sequences."""
     ended = [trial.sequences for trial in trials if trial.solved or trial.diverged]
     n_sequences = sum(trial.sequences for trial in trials)
     mean = sum(ended) / len(ended) if ended else 0.0
@@ -34,7 +34,7 @@ def figures(trials: Sequence[Trial]) -> tuple[float, float, float]:
 
 
 def table(root: Path) -> str:
-    """The text of the module."""
+    """The text of paper/_times.py."""
     files = sorted((root / "docs" / "records").glob("*.jsonl.gz"))
     trials, runs = read_records(*files)
     (machine,) = {f"{run['processor']}, {run['cores']} cores, build {run['build']}" for run in runs}

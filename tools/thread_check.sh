@@ -2,17 +2,17 @@
 # Run the tests of threads under ThreadSanitizer:
 #     tools/thread_check.sh [ARGUMENTS FOR PYTEST]
 # From the top of a checkout, with an environment active that has the package as built with LSTM97_SANITIZE=thread
-# (CONTRIBUTING.md has the commands). Ten minutes or so on an idle core; exit code 1 if a test fails or a race was
-# found, in whatever process. The exceptions are in tools/tsan.supp; Hogwild's judges the check: without it races must be
-# found.
+# (CONTRIBUTING.md has the commands). Takes about ten minutes on an idle core; exit code 1 if a test fails or a race is
+# found in any process. tools/tsan.supp lists the exceptions. The script first tests itself: without the exceptions it
+# must find races of Hogwild.
 set -euo pipefail
 
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
 
-# under_tsan OPTIONS ARGUMENTS: pytest; what is found goes to files of the processes. GCC's libtsan can name functions
-# only of modules that are there when the first report comes, so that all loops are imported before any test. A step
-# takes dozens of times as long as without it: a tenth of the steps makes a call long enough.
+# under_tsan OPTIONS ARGUMENTS: runs pytest; reports go to one file per process. GCC's libtsan can only name functions
+# of modules that are loaded before the first report, so all loops are imported before any test. Steps take dozens of
+# times as long as without it, so tests that need long calls make them with a tenth of the steps.
 under_tsan() {
     local options=$1
     shift
@@ -33,7 +33,7 @@ sys.exit(pytest.main(sys.argv[1:], plugins=[Shorter()]))' -p no:cacheprovider --
 
 races() { cat "$reports"/found.* 2>/dev/null | grep -c '^WARNING: ThreadSanitizer' || true; }
 
-# What Hogwild does to the weights is seen, and nothing but that: its counts, say, are under a lock.
+# Without the exceptions, races of Hogwild on the weights must be found, and no others: its counts have a lock.
 under_tsan suppressions= -q tests/training/test_parallel.py::test_hogwild_counts_everything_once
 n_races=$(races)
 ((n_races)) || { printf 'thread check: Hogwild was not reported, so nothing would be\n' >&2; exit 1; }
@@ -44,8 +44,8 @@ awk 'BEGIN { RS = "==================\n" }
 printf 'without the exceptions: %d races, all of them in learn_step\n' "$n_races"
 rm "$reports"/found.*
 
-# Left out: programs that fork, as ThreadSanitizer allows no threads after that; those that are sent a Ctrl-C or start
-# processes, which it makes too slow for their time limits; Hogwild's 400,000 sequences; what is about the GIL alone.
+# Left out: tests of forks, as ThreadSanitizer allows no threads after a fork; tests with Ctrl-C or with processes, which
+# become too slow for their time limits; Hogwild's 400,000 sequences; tests that are only about the GIL.
 tests=(tests/training/test_threads.py tests/training/test_parallel.py tests/training/test_many.py)
 left_out='fork or ctrl_c or interrupt or processes or loky or workers or hogwild_learns'
 left_out+=' or goes_on_meanwhile or makes_progress'

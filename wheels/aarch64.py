@@ -1,8 +1,9 @@
 """Runs the tests against an aarch64 wheel on an x86-64 machine: ``python wheels/aarch64.py WHEEL [PYTEST OPTION]...``.
 
-A small Debian for aarch64 has the Python, pip installs NumPy's aarch64 wheel and the others beside ours, and qemu runs
-that Python's user code. No other kernel, no chroot: files, processes and the C compiler are this machine's, so tests
-that start programs work as well. Needs root once, for debootstrap. Slow: see `main` for running a part only.
+The Python comes from a small Debian for aarch64, in a folder called the root here; pip installs the wheel with NumPy's
+and the other aarch64 wheels that it needs; qemu emulates the Python process only. There is no chroot: files, processes
+and the C compiler are this machine's, so tests that start programs work too. Needs root rights once, for debootstrap.
+Slow: see `main` for running a part only.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ TOOLS = {  # program: Debian package
     "qemu-aarch64-static": "qemu-user-static",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
 }
-# Of the root's own, since the machine's are meant.
+# Removed from the root, so that programs use this machine's folders of these names.
 HOST_FOLDERS = ("dev", "proc", "sys", "run", "tmp", "home", "root")
-# What would lead the emulated Python to this machine's files.
+# Removed from the environment: they would make the emulated Python use this machine's packages or libraries.
 HOST_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_PRELOAD", "LD_LIBRARY_PATH", "LSTM97_KERNEL")
-# Tests that can't run under emulation: why.
+# Tests that cannot run under emulation, and why.
 DESELECTED = {
     "tests/core/test_cython_api.py::test_the_example_builds_against_what_is_installed_and_learns": "no headers",
 }
@@ -44,7 +45,7 @@ def run(wheel: Path, cache: Path, pytest_arguments: Sequence[str]) -> None:
     wheel : Path
         For aarch64 and the root's Python, 3.11.
     cache : Path
-        Folder that keeps the root for the next time.
+        Folder where the root is kept for later runs.
     pytest_arguments : sequence of str
         More arguments for pytest; it runs in a copy of the checkout.
 
@@ -67,14 +68,14 @@ def run(wheel: Path, cache: Path, pytest_arguments: Sequence[str]) -> None:
 
 
 def check_tools() -> None:
-    """Say what is missing on this machine, if anything is."""
+    """Exit with a message if a program is missing on this machine."""
     for program, package in TOOLS.items():
         if not shutil.which(program):
             sys.exit(f"aarch64.py needs {program}: apt-get install {package}")
 
 
 def ready_root(cache: Path) -> Path:
-    """The folder with an aarch64 Debian's files, made if it isn't there; only a complete one has this name."""
+    """The folder with the files of an aarch64 Debian, made if it does not exist; only a complete one has this name."""
     root = cache / f"aarch64-{SUITE}"
     if root.exists():
         return root
@@ -97,8 +98,8 @@ def ready_root(cache: Path) -> Path:
 def virtual_environment(root: Path, folder: Path, wheel: Path) -> Path:
     """Make a virtual environment with the wheel and what its tests need, and return its Python.
 
-    That is a script which starts qemu. Told its own name, the emulated Python takes it for ``sys.executable``, and so
-    starts further ones in the same way; the pyvenv.cfg beside it keeps this machine's packages out.
+    That Python is a script which starts qemu. The script passes its own path, which becomes ``sys.executable``, so that
+    Python processes started by the tests are emulated too. The pyvenv.cfg beside it keeps this machine's packages out.
     """
     python = folder / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -117,7 +118,7 @@ def virtual_environment(root: Path, folder: Path, wheel: Path) -> Path:
 
 
 def pytest_options() -> list[str]:
-    """All CPUs, few examples, and without the tests that can't run here."""
+    """Options for all CPUs, for few examples, and against the tests that cannot run under emulation."""
     return [
         f"--numprocesses={os.cpu_count()}",
         "--hypothesis-profile=emulated",
@@ -126,10 +127,10 @@ def pytest_options() -> list[str]:
 
 
 def main() -> None:
-    """What the command line asks for; ``tests/core/test_kernel.py -k softmax``, say, runs only these."""
+    """Run by the command line; further arguments such as ``tests/core/test_kernel.py -k softmax`` select tests."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("wheel", type=Path)
-    parser.add_argument("--root", type=Path, default=CACHE, help="folder that keeps the root (default: %(default)s)")
+    parser.add_argument("--root", type=Path, default=CACHE, help="folder for the small Debian (default: %(default)s)")
     asked, pytest_arguments = parser.parse_known_args()
     run(asked.wheel, asked.root, pytest_arguments)
 

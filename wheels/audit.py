@@ -1,4 +1,4 @@
-"""What a built wheel must be, whatever its code does: what it needs, what it holds, where it runs."""
+"""Checks of a built wheel without running it: its requirements, its contents, and the systems that it runs on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIBRARIES = {"libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-aarch64.so.1
 
 
 def audit(wheel: Path) -> None:
-    """Raise AssertionError or CalledProcessError if the wheel is not as it must be."""
+    """Check a wheel; AssertionError or CalledProcessError if it fails a check."""
     run("twine", "check", "--strict", wheel)
     run("check_wheel_contents", wheel)
     if "-abi3-" in wheel.name:
@@ -38,7 +38,7 @@ def audit(wheel: Path) -> None:
 
 
 def run(module: str, *arguments: str | Path) -> None:
-    """Run a tool; what it says matters only if it fails."""
+    """Run a tool; print its output only if it fails."""
     done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         print(done.stdout, done.stderr, sep="\n")
@@ -46,14 +46,14 @@ def run(module: str, *arguments: str | Path) -> None:
 
 
 def needs(archive: zipfile.ZipFile) -> set[str]:
-    """Names of what has to be installed beside it, extras left out."""
+    """Names of the packages that the wheel requires, without those of its extras."""
     (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
     lines = email.message_from_bytes(archive.read(metadata)).get_all("Requires-Dist", [])
     return {line.split(">")[0].strip() for line in lines if "extra ==" not in line}
 
 
 def suffix(wheel: Path) -> str:
-    """How the modules in it must end."""
+    """The suffix that the names of its compiled modules must have."""
     _, _, python, abi, platforms = wheel.stem.split("-")
     if abi == "abi3":
         return ".abi3.so"
@@ -62,21 +62,21 @@ def suffix(wheel: Path) -> str:
 
 
 def audit_module(content: bytes, what: str) -> None:
-    """No debug information, nothing of the machine that built it, no library that is not on every Linux.
+    """Check a compiled module: no debug information, no path of the build machine, only libraries of every Linux.
 
-    Loaded, it has no address that can still be changed, and no executable stack.
+    Once it is loaded, its table of addresses must be read-only, and its stack not executable.
     """
     with tempfile.NamedTemporaryFile(suffix=".so") as file:
         file.write(content)
         file.flush()
-        asked = ("--wide", "--sections", "--segments", "--dynamic")
-        told = subprocess.check_output(["readelf", *asked, file.name], text=True)
-    assert "(NEEDED)" in told, f"readelf tells nothing of {what}"
+        options = ("--wide", "--sections", "--segments", "--dynamic")
+        listing = subprocess.check_output(["readelf", *options, file.name], text=True)
+    assert "(NEEDED)" in listing, f"readelf lists nothing of {what}"
     for word in (".debug", ".symtab", "(RPATH)", "(RUNPATH)"):
-        assert word not in told, f"{what} has {word}"
-    needed = set(re.findall(r"\(NEEDED\) .*\[(.*)\]", told))
+        assert word not in listing, f"{what} has {word}"
+    needed = set(re.findall(r"\(NEEDED\) .*\[(.*)\]", listing))
     assert needed <= LIBRARIES, f"{what} needs {needed - LIBRARIES}"
-    assert re.search(r"\(FLAGS_1\).*\bNOW\b", told), f"{what} finds addresses when it is called"
-    assert "GNU_RELRO" in told, f"{what} has addresses that can be changed"
-    (stack,) = re.findall(r"GNU_STACK(?: +0x[0-9a-f]+){5} (...) ", told)
+    assert re.search(r"\(FLAGS_1\).*\bNOW\b", listing), f"{what} resolves addresses when functions are called"
+    assert "GNU_RELRO" in listing, f"{what} has a writable table of addresses"
+    (stack,) = re.findall(r"GNU_STACK(?: +0x[0-9a-f]+){5} (...) ", listing)
     assert stack == "RW ", f"{what} has an executable stack"

@@ -1,13 +1,14 @@
-"""Every wheel that this kind of machine can make and try, with one command: ``python wheels/build.py``.
+"""Make and test every wheel that a Linux machine on x86-64 can make: ``python wheels/build.py``.
 
-Makes the sdist, from it the wheels of glibc 2.17 and later for x86-64 and, cross-compiled, for aarch64, one for all
-CPythons (abi3) and one for each that this machine has; audits all; runs against the abi3 wheels, in fresh environments,
-what a CPython can change, thoroughly what a build of the loops can change for each that this CPU runs, and for aarch64
-both under qemu; and runs the project's own cibuildwheel settings in a container. Parts of that: ``python
-wheels/build.py x86_64`` (or ``aarch64``, ``container``).
+Makes the sdist. From it makes the wheels for glibc 2.17 and later, for x86-64 and, cross-compiled, for aarch64: one for
+all CPythons (abi3) and one for each of `TESTED`. Audits all of them. Tests the abi3 wheels in fresh environments: on
+every CPython the tests whose results may depend on it, then the tests of the loops, thoroughly, with each build that
+this CPU can run; for aarch64 the tests of the loops under qemu. Then runs the project's cibuildwheel settings in a
+container. ``python wheels/build.py x86_64`` (or ``aarch64``, ``container``) does one part.
 
-Needs Linux on x86-64 and CPython 3.11 to 3.13; for aarch64 and the container a Debian, root, and what they say they
-miss. Tools come from PyPI (`requirements.txt`) into `.cache/`; wheels and sdist land beside this file.
+Needs Linux on x86-64 and CPython 3.11 to 3.13; for aarch64 and the container a Debian, root, and programs that are
+named if they are missing. Tools come from PyPI (`requirements.txt`) into `.cache/`; wheels and sdist are written beside
+this file.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TOOLS = CACHE / "tools" / "bin" / "python"
 PARTS = ("x86_64", "aarch64", "container")
 TESTED = ("3.11", "3.12", "3.13")
 PYTEST = ("-m", "pytest", "-q", "-n", "auto")
-# What judges the compiled loops, and of the rest what another processor might do in its own way.
+# The tests of the compiled loops, and those whose results may depend on the processor.
 KERNEL_TESTS = (
     *("core/test_kernel", "core/test_network", "core/test_peek", "core/test_batches", "core/test_not_finite"),
     *("core/test_cython_api", "training/test_training", "judges/test_golden", "files/test_persistence"),
@@ -40,19 +41,19 @@ EMULATED_TESTS = (
     *KERNEL_TESTS,
     *("methods/test_recurrent_methods", "methods/test_cascade", "host/test_subnormals", "core/test_arguments"),
 )
-# Another CPython might change anything but these: experiments, reports, benchmarks, commands, exporters, and programs
-# with processes of their own. They are the same Python everywhere, and tested once.
+# These tests are run on one CPython only: experiments, reports, benchmarks, commands, exporters, and programs with
+# processes of their own do not depend on the version.
 THE_SAME_ON_EVERY_PYTHON = (
     *(f"tests/{folder}" for folder in ("benchmarks", "cli", "cluster", "demos", "export", "paper", "project")),
     *(f"tests/{name}.py" for name in ("core/test_builds", "host/test_hostile_folder", "host/test_soak")),
     *(f"tests/{name}.py" for name in ("judges/test_autograd", "judges/test_reference", "methods/test_chunker")),
 )
-# What each emulated CPU should choose; the emulator knows no AVX-512.
+# Emulated CPUs and the build that each must choose. None for v4: the emulator has no AVX-512.
 EMULATED = {"Nehalem": "baseline", "Haswell": "v3"}
 
 
 def main() -> None:
-    """Make and try the parts asked for."""
+    """Make and test the parts named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all if none is named")
     parts = parser.parse_args().parts or PARTS
@@ -91,26 +92,26 @@ def main() -> None:
 
 
 def section(title: str) -> None:
-    """Say what comes, and how long it took to come here."""
+    """Print a title and the seconds since the start."""
     print(f"\n=== {title} ({time.monotonic() - START:.0f} s)", flush=True)
 
 
 def go_on_with_tools() -> None:
-    """Start again with a Python that has the tools."""
+    """Run this program again with the Python that has the tools, which are installed if they are missing."""
     if not TOOLS.exists():
         run(sys.executable, "-m", "venv", TOOLS.parents[1])
     run(TOOLS, "-m", "pip", "install", "--quiet", "--requirement", WHEELS / "requirements.txt")
-    path = os.pathsep.join([str(TOOLS.parent), os.environ["PATH"]])  # where one tool looks for another
+    path = os.pathsep.join([str(TOOLS.parent), os.environ["PATH"]])  # the tools call each other by name
     os.execve(TOOLS, [str(TOOLS), *sys.argv], {**os.environ, "PATH": path})
 
 
 def run(*command: str | Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
-    """Run a command; end with its failure."""
+    """Run a command; CalledProcessError if it fails."""
     subprocess.run(command, cwd=cwd, env={**os.environ, **(environment or {})}, check=True)
 
 
 def make_sdist(folder: Path) -> tuple[Path, Path]:
-    """The sdist, and where it is unpacked."""
+    """Make the sdist; return its path and the folder where it is unpacked."""
     run(sys.executable, "-m", "build", "--sdist", "--outdir", folder, WHEELS.parent)
     (made,) = folder.glob("*.tar.gz")
     sdist = Path(shutil.copy(made, WHEELS))
@@ -121,7 +122,7 @@ def make_sdist(folder: Path) -> tuple[Path, Path]:
 
 
 def environment_with(python: Path, folder: Path, *requirements: str | Path) -> Path:
-    """The Python of a fresh virtual environment in which these are installed."""
+    """The Python of a fresh virtual environment in which these packages are installed."""
     run(python, "-m", "venv", folder)
     fresh = folder / "bin" / "python"
     run(fresh, "-m", "pip", "install", "--quiet", *requirements)
@@ -129,7 +130,7 @@ def environment_with(python: Path, folder: Path, *requirements: str | Path) -> P
 
 
 def try_sdist(sdist: Path, source: Path, python: Path, folder: Path) -> None:
-    """Install the sdist as pip does, its build requirements and all."""
+    """Install the sdist with pip, which also installs its build requirements, and run the smoke test."""
     run(environment_with(python, folder / "bare", sdist), source / "wheels" / "smoke_test.py")
 
 
@@ -141,14 +142,14 @@ def make_wheels(source: Path, architecture: str, pythons: Mapping[str, Path]) ->
     wheels = []
     for version, abi3 in ((oldest, True), *((version, False) for version in pythons)):
         environment = {**cross, "LSTM97_ABI3": "1" if abi3 else "0"}
-        if not abi3:  # what this machine's Python calls its modules has its own architecture in it
+        if not abi3:  # by default the suffix of modules names this machine's architecture
             environment["SETUPTOOLS_EXT_SUFFIX"] = own_suffix(version, architecture)
         shutil.rmtree(source / "build", ignore_errors=True)
         with tempfile.TemporaryDirectory() as made:
             command = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", made, source)
             run(pythons[version], *command, environment=environment)
             (wheel,) = Path(made).glob("*.whl")
-            # auditwheel names the oldest system on which it runs
+            # auditwheel renames the wheel after the oldest system on which it runs.
             run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", f"{made}/repaired", wheel)
             (repaired,) = Path(made, "repaired").glob("*.whl")
             if f"manylinux_2_17_{architecture}" not in repaired.name:
@@ -158,12 +159,12 @@ def make_wheels(source: Path, architecture: str, pythons: Mapping[str, Path]) ->
 
 
 def own_suffix(version: str, architecture: str) -> str:
-    """How the modules for one CPython end."""
+    """The suffix of the compiled modules for one CPython."""
     return f".cpython-{version.replace('.', '')}-{architecture}-linux-gnu.so"
 
 
 def try_wheels(wheels: list[Path], architecture: str, source: Path, pythons: Mapping[str, Path], folder: Path) -> None:
-    """Run the tests against the wheel for all CPythons, and the smoke test against those for one."""
+    """Run the tests against the wheel for all CPythons, and the smoke test against the wheels for one CPython."""
     (abi3,) = (wheel for wheel in wheels if "-abi3-" in wheel.name)
     if architecture == "aarch64":
         import aarch64
@@ -188,18 +189,18 @@ def try_wheels(wheels: list[Path], architecture: str, source: Path, pythons: Map
 
 
 def test_tools(source: Path) -> list[str]:
-    """What these tests need besides the package: what its extra `test` asks for, but for extras of its own."""
+    """The requirements of these tests: those of the extra `test`, without the extras that it includes."""
     project = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return [tool for tool in project["optional-dependencies"]["test"] if not tool.startswith(project["name"])]
 
 
 def test_files(names: Sequence[str]) -> list[str]:
-    """Where tests are, by their names."""
+    """The paths of test files."""
     return [f"tests/{name}.py" for name in names]
 
 
 def try_builds(python: Path, tests: Path) -> None:
-    """The loops' tests on every build that this CPU runs, and what emulated CPUs choose."""
+    """Run the tests of the loops on every build that this CPU can run; check which builds emulated CPUs choose."""
     show = "import json; from lstm97._kernel import builds as d; print(json.dumps([d.present(), d.runnable()]))"
     present, runnable = json.loads(subprocess.check_output([python, "-c", show], text=True))
     for build in present:

@@ -1,7 +1,7 @@
-"""What import and calls cost by the wheel: ``python wheels/call_cost.py WHEEL WHEEL`` prints a table as Markdown.
+"""Compare the cost of import and calls between wheels: ``python wheels/call_cost.py WHEEL WHEEL`` prints Markdown.
 
-The import once NumPy is imported, and the adding net's `step` and `learn` in float64, each the median over turns that
-the wheels take, in fresh environments of the Python that runs this: to tell whether the wheel for all CPythons is fast
+Times the import, after NumPy's, and the adding net's `step` and `learn` in float64, in fresh environments of the Python
+that runs this. The wheels take turns; the table has medians. It shows whether the wheel for all CPythons is fast
 enough.
 """
 
@@ -63,7 +63,7 @@ def python_with(wheel: Path, folder: Path) -> Path:
 
 
 def timed(python: Path) -> dict[str, float]:
-    """What import and calls take there, in microseconds."""
+    """The times of import and calls with this Python, in microseconds."""
     found: dict[str, float] = json.loads(subprocess.check_output([python, "-c", TIMED], text=True))
     return found
 

@@ -1,10 +1,10 @@
 """Wheels by the project's own cibuildwheel settings, without Docker and without an image registry.
 
-``python wheels/container.py SDIST [--out DIR] [--build "cp311-* cp312-*"]``, as root on a Debian machine. It proves
+``python wheels/container.py SDIST [--out DIR] [--build "cp311-* cp312-*"]``, as root on a Debian machine. It tests
 `[tool.cibuildwheel]` of pyproject.toml from the unpacking of the sdist to the test of the repaired wheels, in a
-container that looks to cibuildwheel as its manylinux image does: debootstrap's Debian with a compiler, the CPythons
-of this machine in /opt/python, auditwheel. It doesn't prove the official image, whose compiler and C library
-differ; a newer C library also means wheels for newer systems only, such as manylinux_2_31.
+container laid out as cibuildwheel's manylinux image: debootstrap's Debian with a compiler, the CPythons of this machine
+in /opt/python, auditwheel. It does not test the official image, whose compiler and C library differ; with a newer C
+library the wheels also run on newer systems only, such as manylinux_2_31.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CACHE = Path(__file__).parent / ".cache"
 TOOLS = {"debootstrap": "debootstrap", "podman": "podman", "runc": "runc"}  # program: Debian package
 PACKAGES = "gcc,libc6-dev,ca-certificates"
 
-# Ulimits of the machine above those that runc may set would stop every container.
+# Without these limits no container starts on a machine whose own limits are above those that runc may set.
 CONTAINERS = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -52,7 +52,8 @@ skip_mount_home = "true"
 """
 
 ASK = "import sys; print(sys.base_prefix)"
-# Inside: tools that the official image has. cibuildwheel takes any Python called cp39-cp39 for its own small programs.
+# Run in the container: installs the tools of the official image. cibuildwheel runs its own small programs with a Python
+# called cp39-cp39, whose version does not matter.
 SETUP = """
 ls -d /opt/python/*/lib > /etc/ld.so.conf.d/pythons.conf
 ldconfig
@@ -77,11 +78,11 @@ def run(sdist: Path, out: Path, builds: str, environment: Mapping[str, str], cac
     out : Path
         Folder for the wheels.
     builds : str
-        What to build, as cibuildwheel's ``build`` setting tells it.
+        What to build, in the syntax of cibuildwheel's ``build`` setting.
     environment : mapping
         Variables for cibuildwheel, such as ``{"LSTM97_ABI3": "1"}``.
     cache : Path
-        Folder that keeps the image for the next time.
+        Folder where the image is kept for later runs.
 
     Returns
     -------
@@ -99,7 +100,7 @@ def run(sdist: Path, out: Path, builds: str, environment: Mapping[str, str], cac
             "CIBW_SKIP": "*-musllinux_*",
             "CIBW_CONTAINER_ENGINE": f"podman; create_args: {shlex.join(mounts)}; disable_host_mount: true",
             f"CIBW_MANYLINUX_{platform.machine().upper()}_IMAGE": image,
-            "CIBW_AUDIT_COMMAND": "",  # the default one's tool looks for things on the network
+            "CIBW_AUDIT_COMMAND": "",  # the default command needs the network
             "CIBW_CACHE_PATH": str(folder / "cibuildwheel"),
         }
         command = [sys.executable, "-m", "cibuildwheel", "--platform=linux", f"--archs={platform.machine()}"]
@@ -112,7 +113,7 @@ def run(sdist: Path, out: Path, builds: str, environment: Mapping[str, str], cac
 
 
 def check_tools() -> None:
-    """Say what is missing on this machine, if anything is."""
+    """Exit with a message if a program or root rights are missing."""
     for program, package in TOOLS.items():
         if not shutil.which(program):
             sys.exit(f"container.py needs {program}: apt-get install {package}")
@@ -151,7 +152,7 @@ def pip_files(config: Path) -> list[tuple[Path, Path]]:
 
 
 def movable_pythons() -> dict[str, Path]:
-    """The prefixes of this machine's CPythons by version; Debian's own is spread over /usr and can't be taken out."""
+    """The prefixes of this machine's CPythons by version; not Debian's own, whose files are spread over /usr."""
     found = {}
     for version, executable in found_pythons().items():
         prefix = subprocess.check_output([executable, "-c", ASK], text=True).strip()
@@ -163,7 +164,7 @@ def movable_pythons() -> dict[str, Path]:
 
 
 def ready_image(pythons: Mapping[str, Path], mounts: Iterable[str], engine: Mapping[str, str], folder: Path) -> str:
-    """The name of the image with these Pythons, made if it isn't there."""
+    """The name of the image with these Pythons, which is made if it does not exist."""
     image = f"localhost/like-manylinux:{'_'.join(pythons)}"
     if subprocess.run(["podman", "image", "exists", image], env=engine, check=False).returncode == 0:
         return image
@@ -185,7 +186,7 @@ def ready_image(pythons: Mapping[str, Path], mounts: Iterable[str], engine: Mapp
 
 
 def codename() -> str:
-    """The name of this machine's Debian: its Pythons run with no older C library."""
+    """The name of this machine's Debian release, as its Pythons do not run with an older C library."""
     system = platform.freedesktop_os_release()
     if system.get("ID") != "debian":
         sys.exit(f"container.py needs Debian, this is {system['NAME']}")
@@ -193,13 +194,13 @@ def codename() -> str:
 
 
 def tag(version: str) -> str:
-    """The tag that wheels of a Python have: cp313-cp313t for 3.13t."""
+    """The tag of a Python's wheels: cp313-cp313t for 3.13t."""
     letters = version.replace(".", "")
     return f"cp{letters.rstrip('t')}-cp{letters}"
 
 
 def copy_python(prefix: Path, name: str, root: Path, place: str) -> None:
-    """Copy what a Python was installed with, and the shared libraries that it needs, into an image's root."""
+    """Copy a Python's installation, and the shared libraries that it needs, into an image's root."""
     target = root / "opt/python" / place
     for folder in ("lib", "include"):
         ignored = shutil.ignore_patterns("site-packages", "__pycache__", "test", "tests", "*.a")
@@ -212,7 +213,7 @@ def copy_python(prefix: Path, name: str, root: Path, place: str) -> None:
     for library in prefix.glob("lib/libpython*.so*"):
         shutil.copy(library, target / "lib", follow_symlinks=False)
     for file in (target / "lib" / name).glob("_sysconfigdata*.py"):
-        # The official image's Pythons link modules without the place of their own library, so should these.
+        # The official image's Pythons do not add the path of their own library to modules; these must not either.
         text = re.sub(r"-Wl,-rpath[=,][^\s'\"]+", "", file.read_text().replace(str(prefix), f"/opt/python/{place}"))
         file.write_text(text)
     for library in needed_libraries((prefix / "lib" / name).glob("lib-dynload/*.so")):
@@ -222,13 +223,13 @@ def copy_python(prefix: Path, name: str, root: Path, place: str) -> None:
 
 
 def needed_libraries(modules: Iterable[Path]) -> set[Path]:
-    """Shared libraries that these compiled modules need, as this machine finds them."""
+    """The paths of the shared libraries that these compiled modules need."""
     listed = subprocess.run(["ldd", *modules], capture_output=True, text=True, check=True).stdout
     return {Path(path) for path in re.findall(r"=> (/\S+)", listed)}
 
 
 def remove_images(cache: Path) -> None:
-    """Forget images, and what an interrupted run may have left running."""
+    """Remove the images, and containers that an interrupted run has left."""
     folder = cache.resolve() / "podman"
     engine = {**os.environ, **podman_settings(folder)}
     subprocess.run(["podman", "rm", "--force", "--all"], env=engine, check=True)
@@ -236,13 +237,13 @@ def remove_images(cache: Path) -> None:
 
 
 def main() -> None:
-    """What the command line asks for."""
+    """Run by the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sdist", type=Path)
     parser.add_argument("--out", type=Path, default=Path("dist"), help="folder for the wheels (default: dist)")
-    parser.add_argument("--build", default="cp311-* cp312-* cp313-*", help="what to build, in cibuildwheel's words")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="folder that keeps the image (default: %(default)s)")
-    parser.add_argument("--fresh", action="store_true", help="make the image anew")
+    parser.add_argument("--build", default="cp311-* cp312-* cp313-*", help="what to build, in cibuildwheel's syntax")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder for the image (default: %(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="remove the image first")
     asked = parser.parse_args()
     if asked.fresh:
         remove_images(asked.cache)

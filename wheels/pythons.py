@@ -11,7 +11,7 @@ ASK = "import sys; sys.exit(sys.implementation.name != 'cpython')"
 
 
 def found_pythons() -> dict[str, Path]:
-    """Their executables by version, such as 3.13 or 3.13t: pyenv's, which it may hide, and those on the path."""
+    """The executables of CPythons by version, such as 3.13 or 3.13t: pyenv's, also inactive ones, and the path's."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     found: dict[str, Path] = {}
     for version in (f"3.{minor}{letter}" for minor in range(11, 30) for letter in ("", "t")):

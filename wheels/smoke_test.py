@@ -1,7 +1,7 @@
-"""What every built wheel must pass, with nothing but its run-time needs installed: ``python wheels/smoke_test.py``.
+"""The test that every built wheel must pass, with only its requirements installed: ``python wheels/smoke_test.py``.
 
-It learns, for every build of the loops that this machine can run, what a result says that a person can check, and looks
-at what the import did to the process.
+Trains a network with every build of the loops that this machine can run, on a task whose success is obvious, and checks
+that the import does not change the process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import lstm97
 build, folder = sys.argv[1:]
 assert lstm97.show_config().build == build, lstm97.show_config()
 for dtype in ("float64", "float32"):
-    # Each sequence's first step tells what to answer at its last, ten steps later.
+    # The first of ten steps of a sequence is the answer that is wanted at the last one.
     rng = np.random.default_rng(0)
     targets = rng.choice([-1.0, 1.0], size=(3000, 1))
     inputs = rng.normal(scale=0.3, size=(3000, 10, 1))
@@ -32,7 +32,7 @@ for dtype in ("float64", "float32"):
     right = np.mean(np.sign(answers) == targets[2500:])
     assert right > 0.99, (build, dtype, right)
 
-    # The same steps, one call each, and with a file in between, come to the same bits.
+    # The same steps, with one call each and a file in between, give the same bits.
     steps, wanted = rng.normal(size=(40, 1)), rng.normal(size=(40, 1))
     twin = lstm97.Network(net.topology, dtype=dtype)
     twin.parameters = net.parameters
@@ -46,8 +46,8 @@ print(f"{build}: learned, {right:.3f} right in float32")
 """
 
 
-def look_at_import() -> None:
-    """Import the package and see what that changed: nothing but the modules there are."""
+def check_import() -> None:
+    """Import the package and check that this changes nothing in the process but its modules."""
     before = dict(os.environ), threading.active_count(), n_threads()
     import lstm97
 
@@ -60,16 +60,16 @@ def look_at_import() -> None:
 
 
 def n_threads() -> int:
-    """Threads of this process as Linux counts them; elsewhere Python's own."""
+    """The number of threads of this process; on other systems than Linux only Python's own."""
     tasks = Path("/proc/self/task")
     return len(list(tasks.iterdir())) if tasks.exists() else threading.active_count()
 
 
 def main() -> None:
     """Run all checks; the first that fails ends the program."""
-    import numpy as np  # so that its own import is not taken for ours
+    import numpy as np  # imported first, as its import changes the process
 
-    look_at_import()
+    check_import()
     from lstm97._kernel import builds
 
     print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}, builds {', '.join(builds.present())}")
