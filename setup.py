@@ -9,29 +9,29 @@ import sysconfig
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# The last -g wins: Python's own flags would put debug information, several times the code's size, into every wheel.
+# Python's own flags include -g, and debug information is several times the code's size; the last -g option counts.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"]
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-# One wheel for every CPython from 3.11 on, whose calls take some tenths of a microsecond longer than those into a wheel
-# for just one. (Free-threaded CPythons have no such ABI.)
+# LSTM97_ABI3=1 builds one wheel for every CPython from 3.11 on. Calls into it take some tenths of a microsecond longer
+# than into a wheel for one version. Free-threaded CPythons have no such ABI.
 ABI3 = os.environ.get("LSTM97_ABI3") == "1" and not FREE_THREADED
 LIMITED_API = {"Py_LIMITED_API": "0x030B0000"} if ABI3 else {}
-# What is declared inline is inlined, so that an argument that is constant in a call is a constant of its loops.
+# Functions declared inline are always inlined, so that an argument that is constant in a call is constant in its loops.
 INLINE = {"CYTHON_INLINE": "__inline__ __attribute__((always_inline))"}
-# For checking tools: LSTM97_SANITIZE=address,undefined builds all modules with these sanitizers.
+# LSTM97_SANITIZE=address,undefined, for example, builds all modules with these sanitizers.
 SANITIZERS = os.environ.get("LSTM97_SANITIZE")
 SANITIZE = [f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=undefined"] if SANITIZERS else []
 if SANITIZE:
     FLAGS += [*SANITIZE, "-g", "-fno-omit-frame-pointer"]
 ON_LINUX = sys.platform == "linux"
-# There: without the names of what is in the module; all addresses are found when it is loaded and then read-only, and
-# no stack is executable. (A protector of the stack would cost a `step` 2 %: its functions keep views of buffers there.)
+# On Linux, modules have no symbol names; addresses are resolved at loading and then read-only; no stack is executable.
+# -fstack-protector is left out: a `step` would take 2 % longer, as its functions keep views of buffers on the stack.
 LINKING = ["-s", "-Wl,-z,relro,-z,now,-z,noexecstack"] if ON_LINUX else []
 ON_WINDOWS = sys.platform == "win32"
-# There both kinds of Python share their headers, which therefore don't say it; elsewhere they do.
+# On Windows both kinds of CPython share their headers, so the macro must be given; elsewhere the headers define it.
 NO_GIL = {"Py_GIL_DISABLED": "1"} if ON_WINDOWS and FREE_THREADED else {}
 LIBRARIES = [] if ON_WINDOWS else ["m"]
-# The loops need the vectors of GCC and clang, which Windows' own compiler lacks.
+# The loops use vector types of GCC and clang, which Microsoft's compiler lacks.
 BUILD_EXT = {"parallel": os.cpu_count()} | ({"compiler": "mingw32"} if ON_WINDOWS else {})
 DEPENDS = [
     "_core.pyx",
@@ -40,7 +40,7 @@ DEPENDS = [
     *(f"_kernel/{name}.h" for name in ("lanes", "cpu", "claims", "crew")),
 ]
 
-# Suffix of the modules' names: instruction set. macOS gets the baseline only: there AVX code has crashed imports.
+# Suffix of the modules' names: instruction set. macOS gets the baseline only, as AVX code has crashed imports there.
 LEVELS = {"": None}
 if sysconfig.get_platform() in ("linux-x86_64", "mingw_x86_64", "mingw_x86_64_ucrt", "mingw_x86_64_clang"):
     LEVELS |= {"_v3": "x86-64-v3", "_v4": "x86-64-v4"}
