@@ -1,9 +1,9 @@
-/* A network learns, while it runs, to forecast the next value of a noisy sine. To build and run:
+/* A network learns to forecast the next value of a noisy sine while it runs. To build and run:
  *
  *     python make_network.py
  *     cc -O2 main.c forecast.c -o program -lm && ./program
  *
- * What it has learned is then in learned.bin; make_network.py's `net` takes it by
+ * The program writes the learned weights to learned.bin. To load them into `net` of make_network.py:
  * net.parameters = numpy.fromfile("learned.bin", dtype="float32")
  */
 #define FORECAST_DECLARATIONS_ONLY

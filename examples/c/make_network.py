@@ -1,4 +1,4 @@
-"""Write forecast.c: an untrained network, which main.c teaches."""
+"""Write forecast.c: an untrained network, which main.c trains."""
 
 import lstm97
 

@@ -1,10 +1,10 @@
 # cython: language_level=3
-"""A host program's own compiled loop with a network that learns in it: no Python between the steps.
+"""A host program whose own compiled loop trains a network, without Python between the steps.
 
     pip install cython setuptools
     cythonize -i host.pyx && python -c "import host; host.main()"
 
-The network sees one sample of a swaying signal at a time and learns to tell the next.
+The network sees one sample of an oscillating signal at a time and learns to predict the next.
 """
 
 from libc.math cimport sin
@@ -17,7 +17,7 @@ import lstm97
 
 
 cdef double sample(long t) noexcept nogil:
-    """The signal: two waves, so that one sample does not tell where it is going."""
+    """The signal: two waves, so that the next sample cannot be told from the last one alone."""
     return 0.5 * sin(0.2 * t) + 0.4 * sin(0.31 * t)
 
 
@@ -32,12 +32,12 @@ cdef int follow(lstm97_stream* stream, long begin, long end, double* error) noex
     error[0] = 0
     for t in range(begin, end):
         x = sample(t)
-        status = lstm97_learn(stream, &x, NULL, 0.02, &y)   # the prediction, while the next sample is unknown
+        status = lstm97_learn(stream, &x, NULL, 0.02, &y)   # predict the next sample, which is not known yet
         if status != LSTM97_OK:
             return status
         truth = sample(t + 1)
         error[0] += (truth - y) * (truth - y)
-        status = lstm97_correct(stream, &truth, 0.02)       # and now it is known
+        status = lstm97_correct(stream, &truth, 0.02)       # learn from it, now that it is known
         if status != LSTM97_OK:
             return status
     return LSTM97_OK

@@ -1,7 +1,7 @@
-"""Train a network, then serve it in ONNX Runtime: streams take turns, and each has a state that its calls hand on.
+"""Train a network, then serve it in ONNX Runtime: several streams, each with a state of its own.
 
-Beside lstm97 it needs ``pip install onnx onnxruntime``. A server needs nothing of lstm97 but the file: `Server` is all
-of it.
+Needs ``pip install onnx onnxruntime`` besides lstm97. `Server` alone is enough to serve the file, and does not use
+lstm97.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ Array = NDArray[Any]
 
 
 class Server:
-    """A model of one step, and where each of its streams stands."""
+    """A model of one step, and the state of each of its streams."""
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # a step is too short to be shared among threads
+        options.intra_op_num_threads = 1  # a step has too little work for several threads
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         _, *parts = self._session.get_inputs()  # x, and the parts of a state
         self._zero = {part.name: np.zeros((1, part.shape[1]), np.float32) for part in parts}
         self._states: dict[str, dict[str, Array]] = {}
 
     def step(self, stream: str, x: Array) -> Array:
-        """The outputs at the next step of a stream, which begins with its first call."""
+        """The outputs at the next step of a stream; its first call begins with a zero state."""
         state = self._states.get(stream, self._zero)
         y, *after = self._session.run(None, {"x": x[np.newaxis], **state})
-        self._states[stream] = dict(zip(state, after, strict=True))  # they come out in the order they go in
+        self._states[stream] = dict(zip(state, after, strict=True))  # outputs are in the order of the inputs
         return y[0]
 
     def end(self, stream: str) -> None:
-        """Forget a stream."""
+        """Delete the state of a stream."""
         self._states.pop(stream, None)
 
 
 def train(rng: np.random.Generator) -> lstm97.Network:
-    """A network that tells at the end of 20 noisy steps whether the first one was 1 or -1."""
+    """Train a network to output, at the last of 20 noisy steps, whether the first one was 1 or -1."""
     firsts = rng.choice([-1.0, 1.0], size=(20000, 1))
     net = lstm97.Network(lstm97.Topology(1, 1, output="identity"), dtype="float32", input_gate_bias=(-1, -3))
     lstm97.train(net, sequences(rng, firsts), firsts, learning_rate=0.1)
@@ -58,7 +58,7 @@ def sequences(rng: np.random.Generator, firsts: Array) -> Array:
 
 
 def main() -> None:
-    """Serve two streams, one step of either at a time, and compare with lstm97."""
+    """Serve two streams, one step of each in turn, and compare with lstm97."""
     rng = np.random.default_rng(0)
     net = train(rng)
     with tempfile.TemporaryDirectory() as folder:
