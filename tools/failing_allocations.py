@@ -31,7 +31,7 @@ MODES = {
 
 
 def main(record: str) -> None:
-    """Compile tests/failing.c, which makes allocations fail; run every mode; write the record."""
+    """Compile tests/host/failing.c, which makes allocations fail; run every mode; write the record."""
     with tempfile.TemporaryDirectory() as folder:
         library = str(Path(folder, "failing.so"))
         headers = [f"-I{each}" for each in (sysconfig.get_path("include"), np.get_include())]

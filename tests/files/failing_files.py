@@ -1,7 +1,7 @@
-"""Have every call on a file fail in turn, once: ``python failing_files.py LIBRARY FOLDER``.
+"""Let every system call on a file fail in turn, once: ``python failing_files.py LIBRARY FOLDER``.
 
-LIBRARY is failing_files.c, compiled and preloaded; what is written and read is in FOLDER. Prints for each case the
-names of the system's calls that made it fail. What is judged is said by the assertions of `judge`.
+LIBRARY is failing_files.c, compiled and preloaded; files are written to and read from FOLDER. Prints for each case the
+names of the system calls that made it fail. The checks are the assertions of `judge`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lstm97.methods import load as load_learner
 from lstm97.paper import Records, Trial, read_records
 
 PART_ONLY = 0
-"""Instead of an error: as much as half of what was to be written or read."""
+"""Instead of failing with an error, the call writes or reads only half of the data."""
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EINTR, PART_ONLY)
 RNG = np.random.default_rng(0)
@@ -38,13 +38,13 @@ TIMES = {"seconds": 1.0, "train_seconds": 1.0, "draw_seconds": 0.1, "steps_per_s
 
 @dataclass
 class Case:
-    """A call on what `make` makes and on a path; `read` reads what it leaves there, if that is whole."""
+    """A call with the object from `make` and a path; `read` reads the file that it leaves there, if it is complete."""
 
     make: Callable[[], Any]
     call: Callable[[Any, str], object]
     read: Callable[[str], object]
     begin: Callable[[str], object] = lambda path: None
-    """Writes the file that is there before."""
+    """Writes the file that exists before the call."""
 
 
 def network(seed=0):
@@ -68,13 +68,13 @@ def weights_of_learner(path):
 
 
 class Run:
-    """What a run of `train` goes on with from call to call."""
+    """The objects with which a run of `train` continues from call to call."""
 
     def __init__(self):
         self.net, self.generator, self.history = network(), np.random.default_rng(3), History()
 
     def train(self, path):
-        """Where it comes to."""
+        """Train, and return the weights, errors and counts."""
         options = {"order": self.generator, "history": self.history, "epochs": 2}
         train(self.net, SEQUENCES, TARGETS, checkpoint=Checkpoint(path, sequences=5), **options)
         counts = [self.history.sequences, self.history.steps, self.history.epochs]
@@ -87,7 +87,7 @@ def trial(seed):
 
 
 def add_records(_, path):
-    """Three trials, one of them by a writer of its own, but for those that are there."""
+    """Add three trials in two openings of the file, except those that are already there."""
     for seeds in ((0,), (1, 2)):
         with Records(path, {"command": "lstm97 reproduce"}) as records:
             there = {each.seed for each in records.trials.values()}
@@ -110,7 +110,7 @@ CASES = {
 
 
 def descriptors():
-    """Of open files."""
+    """The descriptors of this process's open files."""
     return set(os.listdir("/proc/self/fd"))
 
 
@@ -127,7 +127,7 @@ class Calls:
 
     @contextlib.contextmanager
     def failing(self, n, error):
-        """Have the n-th call on a file in the folder fail."""
+        """Let the n-th call on a file in the folder fail."""
         self._due.value, self._n_calls.value, self._error.value, self._failed.value = n, 0, error, b""
         self._folder.value = self._path
         try:
@@ -137,12 +137,12 @@ class Calls:
 
     @property
     def failed(self):
-        """The name of the call that has failed, if there were so many."""
+        """The name of the call that has failed; empty if there were fewer than n."""
         return self._failed.value.decode()
 
 
 def judge(case, calls, path, error):
-    """What made a case fail."""
+    """Call a case with one system call after the other failing and check each; returns those that made it fail."""
     open_files = descriptors()
 
     def prepared():
@@ -164,7 +164,7 @@ def judge(case, calls, path, error):
         if not calls.failed:
             return found
         place = f"{calls.failed}, call {n}, error {error}"
-        # No descriptor and no file is left, and nothing is told otherwise than by the error.
+        # No descriptor and no temporary file is left, and no exception is raised where it cannot be caught.
         assert descriptors() == open_files, place
         assert os.listdir(path.parent) in ([], [path.name]), (place, os.listdir(path.parent))
         assert not unraisable, (place, unraisable)
@@ -173,7 +173,7 @@ def judge(case, calls, path, error):
             continue
         assert raised.errno == error, place
         found.append(calls.failed)
-        # There is the old file or a new one, whole, and the same call comes to the same.
+        # There is the old file or a new one, complete, and the same call now gives the expected result.
         if path.exists():
             assert path.read_bytes() == old or case.read(str(path)) is not None, place
         else:
@@ -185,7 +185,7 @@ if __name__ == "__main__":
     path = Path(sys.argv[2], "file")
     calls = Calls(ctypes.CDLL(sys.argv[1]), path.parent)
     unraisable: list[object] = []
-    sys.unraisablehook = lambda told: unraisable.append(told.exc_value)
+    sys.unraisablehook = lambda caught: unraisable.append(caught.exc_value)
     found = {}
     for name, case in CASES.items():
         print(name, file=sys.stderr)

@@ -1,6 +1,6 @@
-"""Kill saves at random instants: ``python kill_saves.py PATH KILLS``; prints what was found, as JSON.
+"""Kill saves at random instants: ``python kill_saves.py PATH KILLS`` prints results as JSON.
 
-A child saves one network after the other until it is killed; then the file must be one of them, whole.
+A child saves one network after the other until it is killed; then the file must be one of them, complete.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Call the API at random: ``python tests/fuzz/fuzz_api.py --programs N --seed S``, or ``--round-trips N``.
 
-A program is a random network and some dozens of calls, whose arguments are as they should be, in disguise, or hostile
-(hostile.py). A call may raise what its documentation says. One that refuses its arguments has changed nothing, to the
-bit; whatever happens, calls change only what they are for, weights stay finite, and what was reached can be saved,
-loaded and copied, and goes on to the same bits. With ``--round-trips`` the programs do little else than that.
+A program is a random network and some dozens of calls. Their arguments are valid, valid but in another form, or hostile
+(hostile.py). A call may raise the exceptions in its documentation. A call that refuses its arguments changes no bit.
+Calls only change what they are documented to change; weights stay finite; networks and states can be saved, loaded and
+copied, and the copies continue with the same bits. With ``--round-trips`` programs mostly test the copies.
 
-How programs are numbered and findings repeated: see fuzzing.py. (Only what threads make of Hogwild is not repeated.)
+How programs are numbered and findings repeated: see fuzzing.py. (Results of Hogwild depend on the threads' timing and
+are not repeated.)
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ RATES = (0.1, 0.1, 0.5, 5.0, 1e3, 1e30, 1e300, 1e-8, 1e-40, 1e-310)
 
 
 def random_topology(rng, large=True):
-    """Any of them; if there may be large ones, now and then with more than 64 of something."""
+    """A random topology; with `large`, one or the other of its sizes is above 64 now and then."""
 
     def size(most, least=0):
         return int(one(rng, (65, 70)) if large and rng.random() < 0.02 else rng.integers(least, most + 1))
@@ -83,7 +84,7 @@ def random_topology(rng, large=True):
 
 
 def print_of(state):
-    """All that a state is, as bytes."""
+    """Everything in a state, as bytes."""
     numbers, arrays = state._parts()
     return b"|".join([repr(numbers).encode(), *(array.tobytes() for array in arrays.values())])
 
@@ -93,7 +94,7 @@ def str_of_generator(generator):
 
 
 def is_numpys(error):
-    """Whether it is NumPy that has raised this, whose settings should make no difference."""
+    """Whether NumPy raised this because of its error settings, which should make no difference."""
     return isinstance(error, FloatingPointError) and "encountered" in str(error)
 
 
@@ -121,22 +122,22 @@ class Program:
         self.net = Network(self.topology, self.dtype, int(rng.integers(2**32)), init_range)
         self.others = [self.net.new_state() for _ in range(rng.integers(3))]
         self.history = History()
-        self.errstate = one(rng, ({"all": "warn"}, {"all": "raise"}, {}))  # a user's own choice
+        self.errstate = one(rng, ({"all": "warn"}, {"all": "raise"}, {}))  # NumPy's error settings of the user
         self.said = []
         self.forget()
 
     def forget(self):
-        """Nothing is known of the next call's arguments."""
+        """Clear what is noted of a call's arguments, before the next call."""
         self.is_huge = self.is_meddled = self.is_over_weights = self.are_weights_read = False
         self.watched, self.outs = [], []
 
-    # ---- what is drawn ----
+    # ---- random arguments ----
 
     def chance(self, share):
         return bool(self.rng.random() < share)
 
     def given(self, array):
-        """An array as an argument: as it is, in disguise, or something else."""
+        """An array as an argument: as it is, in another form, or a hostile value instead."""
         array = np.asarray(array)
         if self.chance(self.hostility):
             return self.strange(array)
@@ -146,7 +147,7 @@ class Program:
         return array
 
     def disguised(self, array):
-        """The same numbers in another guise."""
+        """The same numbers in another form: masked, cast, or wrapped as in hostile.py."""
         way = self.rng.random()
         if way < 0.1 and array.ndim:
             return np.ma.masked_array(array, self.rng.random(array.shape) < one(self.rng, (0.2, 1)))
@@ -156,7 +157,7 @@ class Program:
         return wear(one(self.rng, list(WITH_ZERO_STRIDE)), array)
 
     def anything(self):
-        """No array."""
+        """A value that is no array."""
         if self.chance(0.2):
             return type("Raising", (), {one(self.rng, list(LIES)): raising})()
         if self.chance(0.1):
@@ -177,19 +178,19 @@ class Program:
             array = array.copy()
             array.reshape(-1)[self.rng.integers(array.size)] = one(self.rng, PLACES)
             return array
-        if way < 0.65 and array.dtype == self.net.dtype:  # over the weights, which may change under it
+        if way < 0.65 and array.dtype == self.net.dtype:  # a view of the weights, which the call may change
             self.are_weights_read = True
             view = one(self.rng, list(self.net.weights.values())).reshape(-1)
             return np.resize(view, array.shape) if view.size < array.size else view[: array.size].reshape(array.shape)
         return one(self.rng, STRANGE)(np.atleast_1d(array))
 
     def step_quietly(self):
-        """A step that whoever makes it does not care about."""
+        """A step whose result and overflow are ignored."""
         with suppress(FloatingPointError):
             self.net.step(np.zeros(self.net.topology.n_inputs))
 
     def number(self, value):
-        """A number as an argument, or something else."""
+        """A number as an argument, or a hostile value instead."""
         return self.anything() if self.chance(self.hostility) else value
 
     def inputs(self, n_steps, symbols=False):
@@ -221,7 +222,7 @@ class Program:
         return self.given(self.targets(1, self.chance(0.3), share)[0])
 
     def state(self):
-        """A state as an argument, and which one it is."""
+        """A state as an argument, and the state that the call will use."""
         if self.chance(self.hostility / 4):
             return one(self.rng, (Network(self.topology).state, self.net, 1, "own", b"")), None
         states = [None, self.net.state, *self.others]
@@ -229,7 +230,7 @@ class Program:
         return state, self.net.state if state is None else state
 
     def out(self, shape, over=None):
-        """Where to write outputs; possibly over the inputs, or over the weights."""
+        """An array for the argument `out`; possibly one that overlaps the inputs or the weights."""
         if not self.chance(0.3):
             return None
         dtype, n = self.net.dtype, int(np.prod(shape))
@@ -252,11 +253,11 @@ class Program:
         return found
 
     def shares_weights(self, array):
-        """Whether an array may be a part of the weights, as inputs and targets can be too."""
+        """Whether an array may overlap the weights."""
         return any(np.may_share_memory(array, view) for view in self.net.weights.values())
 
     def out_over_weights(self, n, shape):
-        """A part of the weights, which are what the user makes of them."""
+        """A part of the weights as `out`, which users may pass, as they may write any weights."""
         view = one(self.rng, list(self.net.weights.values()))
         if view.size < n:
             return np.zeros(0)
@@ -265,15 +266,15 @@ class Program:
     # ---- calls and what must hold of them ----
 
     def prints(self):
-        """Everything that a call might change."""
+        """The bits of everything that a call might change."""
         found = {"weights": self.net.parameters.tobytes(), "history": print_of_history(self.history)}
         return found | {f"state {i}": print_of(state) for i, state in enumerate([self.net.state, *self.others])}
 
     def attempt(self, name, call, *changes, may=(FloatingPointError,), refused=(TypeError, ValueError), more=None):
-        """Make a call that may change these: "weights", "history", states or, with True, everything.
+        """Make a call that may change `changes`: "weights", "history", states or, with True, everything.
 
-        Returns what it returned, or None if it raised. What it raises must be among `may` or `refused`; after the
-        latter, nothing at all has changed, nor what ``more()`` tells.
+        Returns the call's result, or None if it raised. The exception must be one of `may` or `refused`; after one of
+        `refused`, nothing may have changed, including the value of ``more()``.
         """
         self.tally.add(name)
         self.said.append(name)
@@ -297,9 +298,9 @@ class Program:
                 self.check(array.tobytes() == data, "refused, but has written to out", error)
         elif error is not None:
             self.check(isinstance(error, may) and not is_numpys(error), "raised what it must not", error)
-            if name in ("learn", "correct"):  # which failed, and then change no weight
+            if name in ("learn", "correct"):  # single steps that fail change no weight
                 changed.discard("weights")
-        if self.is_over_weights and not is_refused:  # outputs are written before a change of weights can fail
+        if self.is_over_weights and not is_refused:  # `out` is written even if the change of weights fails later
             changed.add("weights")
         if not self.is_meddled and True not in changes:
             after = self.prints()
@@ -323,7 +324,7 @@ class Program:
             raise AssertionError(f"{self.said[-1]}: {words}; {error!r}") from error
 
     def mend(self):
-        """Have finite weights again, where something else was written into them."""
+        """Make weights finite again after other numbers were written into them."""
         if not np.isfinite(parameters := self.net.parameters).all():
             self.net.parameters = np.nan_to_num(parameters, nan=0, posinf=1, neginf=-1)
 
@@ -393,7 +394,7 @@ class Program:
             self.check(print_of(own) == print_of(self.net.new_state()), "a state is not as new")
 
     def change_states(self):
-        """A state more or less, or one that takes another's place."""
+        """Add or drop a state, or assign one state to another."""
         way = self.rng.integers(5)
         if way == 0 and self.others:
             self.others.pop(int(self.rng.integers(len(self.others))))
@@ -407,10 +408,10 @@ class Program:
             to, of = to or self.net.state, of or self.net.state
             self.attempt("assign", lambda: to.assign(of), to, may=())
             if isinstance(of, State) and of._network_arrays is to._network_arrays:
-                self.check(print_of(to) == print_of(of), "a state assigned is another one")
+                self.check(print_of(to) == print_of(of), "an assigned state differs from its source")
 
     def look(self):
-        """What only reads."""
+        """Read a property or a repr, which must change nothing."""
         net, state = self.net, one(self.rng, [self.net.state, *self.others])
         ways = (
             *(lambda: state.cell_state, lambda: state.activations, lambda: state.partials, lambda: repr(state)),
@@ -444,7 +445,7 @@ class Program:
         self.attempt("set_weights", one(rng, ways), "weights", may=(), refused=refused)
 
     def spoil(self):
-        """Write into a view what no weight should be: calls refuse, or fail in words, and nothing else."""
+        """Write NaN, infinity or a huge number into a view of weights: calls may only raise documented exceptions."""
         net, rng, before = self.net, self.rng, self.net.parameters
         if not len(before):
             return
@@ -526,7 +527,7 @@ class Program:
             options["history"] = self.history
         if self.chance(self.hostility):
             name = one(rng, [*options, "threads", "order", "stop", "history", "callback", "checkpoint", "update"])
-            if name == "epochs":  # else it may go on for ever
+            if name == "epochs":  # only small numbers, or the training may never end
                 options["epochs"] = one(rng, ("1", None, 1.0, -1, True, 2**0, np.int8(1), [1]))
             else:
                 options[name] = self.anything()
@@ -535,7 +536,7 @@ class Program:
         return options
 
     def callback(self, also):
-        """What may be called after an epoch, and whether it may change anything."""
+        """A callback for `train`, and whether it may change anything."""
         net, rng = self.net, self.rng
         x = np.zeros(self.topology.n_inputs)
 
@@ -568,7 +569,7 @@ class Program:
             options["callback"], meddles = self.callback(True)
         many = self.chance(0.5)
         is_shared = options.get("parallel") == "hogwild"
-        # To the same bits with any number of threads, if nobody meddles and no data are the weights that change
+        # Any number of threads gives the same bits, unless a callback changes things or data overlap the weights.
         twin = None
         if many and not is_shared and "callback" not in options and self.chance(0.5) and not self.are_weights_read:
             twin = copy.deepcopy((self.net, options))
@@ -590,13 +591,13 @@ class Program:
             try:
                 return lstm97.train(self.net, inputs, targets, **options)
             finally:
-                if is_shared:  # after an overflow weights are as threads have left them
+                if is_shared:  # after an overflow Hogwild's threads may leave weights that are not finite
                     self.mend()
 
         return self.attempt("train", call, *changes, may=may, more=more)
 
     def train_on(self):
-        """A training that something ends, called again with its checkpoint, comes to the bits of one without."""
+        """A training that a callback interrupts and its checkpoint continues has the bits of an uninterrupted one."""
         n, length = int(self.rng.integers(1, 6)), int(self.rng.integers(1, 5))
         data = np.array([self.inputs(length) for _ in range(n)]), self.targets(n, share=0.8)
         options = {"epochs": 3, "learning_rate": self.rate, "stop": Stop(2, 9, 9) if self.chance(0.1) else None}
@@ -668,10 +669,10 @@ class Program:
     # ---- making things ----
 
     def make(self):
-        """Make what networks and trainings are made of, out of anything."""
+        """Call constructors with valid and with arbitrary arguments."""
         rng, t = self.rng, self.topology
 
-        def some(**right):
+        def mixed(**right):
             for name in right:
                 if self.chance(0.3):
                     right[name] = self.anything()
@@ -680,26 +681,26 @@ class Program:
         large = (2**31 - 1, 2**31, 2**40, 2**62)
         self.is_huge = True
         ways = (
-            lambda: Topology(**some(n_inputs=2, n_outputs=1, blocks=(1, 2), n_hidden=0, bias="all", recurrent=True)),
+            lambda: Topology(**mixed(n_inputs=2, n_outputs=1, blocks=(1, 2), n_hidden=0, bias="all", recurrent=True)),
             lambda: Topology(
                 one(rng, large), one(rng, (1, *large)), blocks=one(rng, ((), (1,), (2**40,), (2**62,) * 2))
             ),
             lambda: Network(Topology(one(rng, large), 1)),
             lambda: Network(
-                t, **some(dtype="float32", seed=1, init_range=0.1, input_gate_bias=-1.0, output_gate_bias=0)
+                t, **mixed(dtype="float32", seed=1, init_range=0.1, input_gate_bias=-1.0, output_gate_bias=0)
             ),
             lambda: Network(t, self.dtype, forget_gate_bias=self.given(np.ones(t.n_blocks))),
-            lambda: Stop(**some(window=3, tolerance=0.1, mean_error=0.1, max_wrong=0)),
-            lambda: Checkpoint(**some(path="x", sequences=1, seconds=1.0)),
+            lambda: Stop(**mixed(window=3, tolerance=0.1, mean_error=0.1, max_wrong=0)),
+            lambda: Checkpoint(**mixed(path="x", sequences=1, seconds=1.0)),
             lambda: self.net.with_block(
-                **some(size=1, seed=1, init_range=0.1, outgoing_range=0.1, input_gate_bias=0.1)
+                **mixed(size=1, seed=1, init_range=0.1, outgoing_range=0.1, input_gate_bias=0.1)
             ),
             lambda: t.has_bias(self.anything()),
         )
         self.attempt("make", one(rng, ways), may=())
 
     def grow(self):
-        """Go on with a larger network, as long as it is small."""
+        """Continue with a network of one block more, unless it has more than six."""
         if self.topology.n_blocks > 6:
             return
         grown = self.attempt("grow", lambda: self.net.with_block(int(self.rng.integers(1, 3)), seed=3), may=())
@@ -738,14 +739,14 @@ class Program:
         yield "copy", twin, twin.state
         yield "state copy", net, copy.copy(state)
         other = net.new_state()
-        if self.chance(0.5):  # it has been somewhere else before
+        if self.chance(0.5):  # with a history of its own before the assignment
             with suppress(FloatingPointError):
                 net.learn_run(np.clip(self.inputs(3), *limits(net.dtype)), None, state=other)
         other.assign(state)
         yield "assigned", net, other
 
     def round_trips(self):
-        """Copy what was reached, and see that the copies go on as it does."""
+        """Copy the network in every way, and check that the copies continue with the same bits."""
         self.said.append("round_trips")
         state = one(self.rng, [self.net.state, self.net.state, *self.others])
         parameters, print_before = self.net.parameters, print_of(state)
@@ -758,14 +759,14 @@ class Program:
             expected = go_on(self.net, state, actions)
             after = self.net.parameters
             for way, net, other in twins:
-                net.parameters = parameters  # those of this network have gone on
-                self.check(go_on(net, other, actions) == expected, f"{way} goes on in another way")
+                net.parameters = parameters  # some twins share this network, whose weights have changed
+                self.check(go_on(net, other, actions) == expected, f"{way} continues with other bits")
                 self.tally.add(way)
         self.net.parameters = after
         self.check(np.isfinite(after).all(), "weights are not finite")
 
     def action(self):
-        """A call that learns or steps, with arguments as they should be."""
+        """A call that learns or steps, with valid arguments."""
         x, symbol = self.inputs(1)[0], int(self.rng.integers(self.topology.n_inputs))
         x = symbol if self.topology.n_inputs > 1 and self.chance(0.3) else np.clip(x, *limits(self.net.dtype))
         target = self.targets(1, share=1)[0]
@@ -776,37 +777,37 @@ class Program:
     # ---- other learners ----
 
     def learner(self):
-        """A learner of another method, for a few calls, and a twin that gets only those which are not refused."""
+        """Make a few calls on a learner of another method; a twin gets only those that are not refused."""
         name = one(self.rng, [*LEARNERS, "rcc"])
         make = LEARNERS.get(name, lambda: methods.RCC(3, 3, max_units=2, output_epochs=2, candidate_epochs=2))
         net, twin = make(), make()
-        topology, self.topology = self.topology, net.topology  # whose data are to be drawn
+        topology, self.topology = self.topology, net.topology  # data are drawn for this topology
         try:
             for _ in range(6):
-                call, told = self.call_of_learner(len(net.parameters)), {}
+                call, outcome = self.call_of_learner(len(net.parameters)), {}
 
-                def keep(call=call, told=told):
+                def keep(call=call, outcome=outcome):
                     try:
-                        told["result"] = call(net)
+                        outcome["result"] = call(net)
                     except FloatingPointError:
-                        told["is of no use"] = True
+                        outcome["overflow"] = True
                         raise
 
                 may = (FloatingPointError, *([NotImplementedError] if name == "rcc" else []))
                 self.attempt("learner", keep, may=may, more=lambda: net.parameters.tobytes())
-                if "is of no use" in told:
+                if "overflow" in outcome:
                     break
-                if "result" in told:
-                    found, expected = told["result"], call(twin)
+                if "result" in outcome:
+                    found, expected = outcome["result"], call(twin)
                     same = found is None or found.tobytes() == expected.tobytes()
-                    self.check(same, "what was refused has changed what comes next")
+                    self.check(same, "a refused call has changed later results")
                     self.same_learner(net, twin)
         finally:
             self.topology = topology
             self.forget()
 
     def call_of_learner(self, n_weights):
-        """One call, a function of the learner; what it returns is the same for the same learner."""
+        """A random call, as a function of the learner; equal learners give equal results."""
         rng, n = self.rng, int(self.rng.integers(0, 6))
         X, T = self.given(self.inputs(n, self.chance(0.3))), self.given(self.targets(n, self.chance(0.3)))
         x, target, rate, data = self.x(), self.target(), self.number(self.rate), self.data()
@@ -828,11 +829,11 @@ class Program:
         return one(rng, ways)
 
     def same_learner(self, net, other):
-        self.check(net.parameters.tobytes() == other.parameters.tobytes(), "a learner's copy is another")
+        self.check(net.parameters.tobytes() == other.parameters.tobytes(), "a learner's copy has other weights")
 
 
 class EndedError(Exception):
-    """What a callback raises to end a training."""
+    """Raised by a callback to end a training."""
 
 
 RAISED = (HostileError, EndedError, FloatingPointError, MemoryError, NotImplementedError, RuntimeError, KeyError)
@@ -876,13 +877,13 @@ def by_pickle(thing):
 
 @contextmanager
 def threads_are_worth_it():
-    """Let little work be shared between threads, and let there be some."""
+    """Let three threads be used, even for little work."""
     with mock.patch.object(_run, "WORTH_THREADS", -1), mock.patch.object(options, "available_cpus", return_value=3):
         yield
 
 
 def go_on(net, state, actions):
-    """What comes of some calls: outputs or errors, weights, the state."""
+    """The results of some calls: outputs or errors, weights, the state."""
     found = []
     for what, x, target, rate in actions:
         try:
@@ -902,10 +903,10 @@ def go_on(net, state, actions):
 
 def main():
     parser = fuzzing.command_line(__doc__, "programs", 1000)
-    parser.add_argument("--round-trips", type=int, metavar="N", help="programs of little else, until there are so many")
+    parser.add_argument("--round-trips", type=int, metavar="N", help="test copies, until there were N of them")
     options = parser.parse_args()
     if options.round_trips:
-        options.n = options.round_trips  # programs, of which far fewer are needed
+        options.n = options.round_trips  # an upper bound of programs: each makes many round trips
     tally = fuzzing.Tally([*NAMES, *EXCEPTIONS, *WAYS], options.jobs)
 
     def make_work(folder):

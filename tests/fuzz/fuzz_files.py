@@ -1,8 +1,8 @@
 """Mutate files of networks and checkpoints and load them: ``python tests/fuzz/fuzz_files.py --files N --seed S``.
 
 Each file is one of a corpus, mutated once or several times: its tensors, its JSON (in its metadata too), its bytes.
-Loading it may raise ValueError and nothing else; so may `train`, which resumes from those that were checkpoints. A
-network that loads is then used hard, which may raise only what a user may expect, and its own file has to load again.
+Loading it may only raise ValueError; so may `train`, which resumes from files that were checkpoints. A network that
+loads is then used in many calls, which may only raise documented exceptions, and its own file must load again.
 
 How files are numbered and findings repeated: see fuzzing.py.
 """
@@ -43,7 +43,7 @@ class File:
 
     @property
     def tensors(self):
-        """Views of the tensors, as long as the header is as it was."""
+        """Views of the tensors, by name; valid until the header changes."""
         found = {}
         for name, entry in self.header.items():
             if name != "__metadata__":
@@ -53,7 +53,7 @@ class File:
         return found
 
     def replace(self, tensors):
-        """Have these tensors instead, in this order."""
+        """Replace the tensors by these, in this order."""
         self.header, self.body = {"__metadata__": self.metadata}, bytearray()
         codes = {np.dtype(dtype): code for code, dtype in NUMPY_TYPES.items()}
         for name, array in tensors.items():
@@ -62,7 +62,7 @@ class File:
             self.body += array.tobytes()
 
     def joined(self):
-        """The file of these parts."""
+        """The bytes of the file with these parts."""
         for name in JSON_IN_METADATA:
             if name in self.metadata and not isinstance(self.metadata[name], str):
                 self.metadata[name] = dumps(self.metadata[name])
@@ -70,13 +70,13 @@ class File:
 
 
 def split(data):
-    """The header and the body of a file, whose first 8 bytes may say anything."""
+    """The header and the body of a file; the length in its first 8 bytes may be wrong."""
     n = int.from_bytes(data[:8], "little")
     return data[8 : 8 + n], data[8 + n :]
 
 
 def join(header, body):
-    """The file that has these."""
+    """The bytes of a file with this header and body."""
     return struct.pack("<Q", len(header)) + header + bytes(body)
 
 
@@ -106,20 +106,20 @@ RUNS = (
 
 
 class Case(NamedTuple):
-    """A file of the corpus and, if it is a checkpoint, the run that it is of."""
+    """A file of the corpus and, if it is a checkpoint, the run that it belongs to."""
 
     data: bytes
     run: dict | None = None
 
 
 def corpus(folder):
-    """Networks in mid-stream, and checkpoints; the same ones every time."""
+    """Networks in the middle of a stream, and checkpoints; the same ones every time."""
     streams = [Case(canonical(stream(*network, kind))) for network in NETWORKS for kind in STREAMS]
     return streams, [Case(canonical(interrupted(folder / "corpus", run)), run) for run in RUNS]
 
 
 def canonical(data):
-    """The same file with its metadata in alphabetical order, for safetensors writes them in a random one; no times."""
+    """The same file with its metadata in alphabetical order, and a fixed time in checkpoints."""
     file = File(data)
     if "training" in file.metadata:
         file.metadata["training"]["seconds"] = 0.5
@@ -129,7 +129,7 @@ def canonical(data):
 
 
 def stream(topology, dtype, kind):
-    """A network with a state that has seen some steps."""
+    """The file of a network whose state has seen some steps."""
     net, rng, n_steps = Network(topology, dtype, seed=1, init_range=0.5), np.random.default_rng(2), STREAMS[kind]
     for i in range(n_steps):
         x = rng.uniform(-1, 1, topology.n_inputs)
@@ -143,7 +143,7 @@ def stream(topology, dtype, kind):
 
 
 def interrupted(path, run):
-    """A checkpoint of this run, if it has one with an epoch half done."""
+    """A checkpoint of this run, in the middle of an epoch if it has one there."""
     seen = []
     path.unlink(missing_ok=True)
     train(run, path, lambda history: path.exists() and seen.append(path.read_bytes()))
@@ -151,7 +151,7 @@ def interrupted(path, run):
 
 
 def train(run, path, callback=None):
-    """Train for at most two epochs, going on from the file at this path if there is one."""
+    """Train for at most two epochs, continuing from the file at this path if it exists."""
     rng = np.random.default_rng(3)
     net = Network(Topology(2, 1, blocks=(1, 1)), seed=4)
     data = rng.uniform(-1, 1, (8, 3, 2)), rng.uniform(0, 1, (8, 1))
@@ -225,7 +225,7 @@ def integers(rng, file):
 
 
 def rows(rng, file):
-    """Another number of rows, of one tensor or of all that tell of pending steps."""
+    """Another number of rows, of one tensor or of all tensors of pending steps."""
     tensors = file.tensors
     names = [name for name in tensors if name.startswith(("state.pending", "state.inputs", "training"))]
     names = [one(rng, names or list(tensors))]
@@ -236,7 +236,7 @@ def rows(rng, file):
 
 
 def possible(rng, file):
-    """What may pass the checks: other functions of the same units; a state as it could have come to be, or nearly."""
+    """A file that may pass the checks: other squashing functions, or a state that is possible or almost possible."""
     topology, state, tensors = file.metadata["topology"], file.metadata.get("state"), file.tensors
     if state is None or rng.random() < 0.3:
         topology["input_squash"], topology["output_squash"] = one(rng, SQUASHES), one(rng, SQUASHES)
@@ -284,7 +284,7 @@ def metadata(rng, file):
 
 
 def entry(rng, file):
-    """What the header tells of a tensor."""
+    """The header's entry for a tensor."""
     name = one(rng, [name for name in file.header if name != "__metadata__"])
     change(rng, file.header[name] if rng.random() < 0.8 else file.header)
 
@@ -296,7 +296,7 @@ OF_PARTS = (floats, integers, rows, possible, order, version, topology, state, t
 
 
 def place_in(rng, data):
-    """Somewhere in a file, as often in its body as in all of it."""
+    """A random place in a file; half of them are in its body."""
     return rng.integers(one(rng, (0, len(data) - len(split(data)[1]))), len(data) + 1)
 
 
@@ -332,7 +332,7 @@ def header_length(rng, data, other):
 
 
 def header_text(rng, data, other):
-    """The same header in other words, or nearly: padded, in another encoding, with a key twice."""
+    """The header in another form: padded, in another encoding, with a key twice."""
     text, body = split(data)
     key = one(rng, re.findall(rb'"([\w.]+)": ', text) or [b"x"])
     again = b'"%s": %s' % (key, one(rng, (b"null", b"{}", b"[1]", b'"1"', b"0")))
@@ -376,7 +376,7 @@ def mutated(seed, index, cases):
 
 
 def load(case, path, data, in_file):
-    """Load a file, and resume from it if that is what it was for; the network, or None if it is refused."""
+    """Load a file, and resume from it if it was a checkpoint; the network, or None if it is refused."""
     if case.run is not None:
         path.write_bytes(data)
         with suppress(ValueError, FloatingPointError):
@@ -390,7 +390,7 @@ def load(case, path, data, in_file):
 
 
 def use(net, rng):
-    """Some of what may be done with a network, in some order."""
+    """Make some calls on a network, in random order."""
     topology, rate = net.topology, one(rng, (0.1, 5.0))
     n = max(2, min(20, 10**5 // (topology.n_inputs + topology.n_outputs)))
     inputs, targets = rng.uniform(-1, 1, (n, topology.n_inputs)), rng.uniform(0, 1, (n, topology.n_outputs))
@@ -418,7 +418,7 @@ def use(net, rng):
 
 
 def save_and_load(net):
-    """What was saved loads again."""
+    """Check that a network can be saved and loaded again."""
     try:
         again = network_from_bytes(network_to_bytes(net, True))
     except ValueError as error:

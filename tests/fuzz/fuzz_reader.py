@@ -1,9 +1,9 @@
-"""Let coverage lead mutated files through the readers of files: ``python fuzz_reader.py FOUND corpus``.
+"""Fuzz the readers of files, guided by coverage: ``python fuzz_reader.py FOUND corpus``, from this folder.
 
-Needs atheris (``pip install atheris``), which runs until it is stopped or finds something, and adds to the folder FOUND
-what reaches new code; libFuzzer's options, such as ``-max_total_time=600``, go to it. Any file loads, or is refused by
-a ValueError. ``python fuzz_reader.py --minimise FOUND corpus`` then keeps of both folders, in the latter,
-the smallest files that reach as much. The tests read all of these (test_fuzz.py).
+Needs atheris (``pip install atheris``), which runs until it is stopped or has a finding, and adds files that reach new
+code to the folder FOUND; it takes libFuzzer's options, such as ``-max_total_time=600``. Every file must load or raise
+ValueError. ``python fuzz_reader.py --minimise FOUND corpus`` then puts into the last folder the smallest
+files of both that reach the same code. The tests read all of these (test_fuzz.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_BYTES = 8192
 
 
 def read(data, path):
-    """Read a file's bytes by way of this path as all that reads files would; what is read, or None."""
+    """Write data to a path and read it with every reader of files; the learner or network, or None if it is refused."""
     import fuzz_files
     import numpy as np
 
@@ -63,7 +63,7 @@ def first_files(path):
 
 
 def steps_of(data, path):
-    """From which line to which the package went to read this, as a set."""
+    """The steps from line to line of the package's code while it reads a file, as a set."""
     found, last = set(), {}
 
     def trace(frame, event, argument):
@@ -84,7 +84,7 @@ def steps_of(data, path):
 
 
 def minimise(folders, path):
-    """Keep in the last folder, of the files in all, the smallest that reach as much as all do."""
+    """Keep in the last folder the smallest files of all folders that together make the same steps as all files."""
     files = {each.read_bytes() for folder in folders if folder.is_dir() for each in folder.iterdir()}
     reached, kept = set(), {}
     for data in sorted(files, key=lambda data: (len(data), data)):
@@ -118,7 +118,7 @@ def mutator(cases):
         elif way == 2:
             data = fuzz_files.one(rng, fuzz_files.OF_BYTES)(rng, data, fuzz_files.one(rng, cases))
         elif way > 2:
-            with suppress(Exception):  # what is no file has no parts
+            with suppress(Exception):  # damaged data cannot be split into parts
                 file = fuzz_files.File(data)
                 fuzz_files.one(rng, fuzz_files.OF_PARTS)(rng, file)
                 data = file.joined()
@@ -130,7 +130,7 @@ def mutator(cases):
 
 
 def fuzz(arguments, path):
-    """Fuzz until it ends, or find something."""
+    """Fuzz until the time is over or there is a finding."""
     import atheris
 
     with atheris.instrument_imports(include=["lstm97"]):

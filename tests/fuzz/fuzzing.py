@@ -1,8 +1,8 @@
-"""What the fuzzing programs of this folder have in common: work in children, counts, findings, the command line.
+"""Common parts of the fuzzing programs in this folder: work in child processes, counts, findings, the command line.
 
-Work comes as items with numbers. Item INDEX depends on seed and index alone: ``--only INDEX`` repeats it in this
-process and shows the traceback. Otherwise the work is done in a child, so that a crash, a hang or a sanitizer's verdict
-is a finding too; the next child goes on behind it.
+Work is divided into numbered items. Item INDEX depends on seed and index alone: ``--only INDEX`` repeats it in this
+process and shows the traceback. Otherwise the work is done in a child process, so that a crash, a hang or an error of a
+sanitizer is a finding too; the next child continues after that item.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ import lstm97
 
 MAX_CRASHES = 20
 SECONDS_PER_ITEM = 60
-MEMORY = 2**29  # more than any item may take
+MEMORY = 2**29  # bytes beyond those in use; an item that needs more gets a MemoryError
 
 
 def one(rng, items):
-    """One of these."""
+    """A random one of the items."""
     return items[rng.integers(len(items))]
 
 
 class Tally:
-    """Counts by name, which a child makes and its parent sees, whatever becomes of the child.
+    """Counts by name in shared memory, which survive the child process that counts.
 
-    Each of the children that work side by side has a row of its own, that of its `job`.
+    Each of the processes that work side by side has a row of its own, that of its `job`.
     """
 
     def __init__(self, names, n_jobs):
@@ -51,16 +51,16 @@ class Tally:
         self.job = 0
 
     def add(self, name):
-        """One more of these."""
+        """Increase a count by one."""
         self._rows[self.job, 3 + self._places[name]] += 1
 
     def begin(self, index):
-        """Say that this job begins an item."""
+        """Note that this job begins an item."""
         self._rows[self.job, 0] = index
         self._rows[self.job, 1] += 1
 
     def grow(self, kilobytes):
-        """Say how far this job's memory has grown."""
+        """Note by how much this job's memory has grown."""
         self._rows[self.job, 2] = max(self._rows[self.job, 2], kilobytes)
 
     @property
@@ -70,37 +70,37 @@ class Tally:
 
     @property
     def begun(self):
-        """How many items all jobs have begun."""
+        """The number of items that all jobs have begun."""
         return int(self._rows[:, 1].sum())
 
     @property
     def growth(self):
-        """How far the memory of one of them has grown, in kilobytes."""
+        """The largest growth of memory of a job, in kilobytes."""
         return int(self._rows[:, 2].max())
 
     def __getitem__(self, name):
         return int(self._rows[:, 3 + self._places[name]].sum())
 
     def counts(self, names):
-        """Those of these names, by name."""
+        """The counts of these names, by name."""
         return {name: self[name] for name in names}
 
 
 def note(folder, index, error, **more):
-    """Keep a finding."""
+    """Write a finding to the folder."""
     with (folder / "findings").open("a") as file:
         print(json.dumps({"index": index, "error": error, **more}), file=file)
 
 
 def limit_memory():
-    """Make a large allocation a MemoryError. (The address sanitizer needs far more; it has an option for that.)"""
+    """Make large allocations raise MemoryError. (Not under the address sanitizer, which has an option for that.)"""
     if "libasan" not in os.environ.get("LD_PRELOAD", "") and os.path.exists("/proc/self/statm"):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
 
 
 def work_through(indices, work, folder, tally, enough):
-    """Do these items until it is enough; what `work` raises is a finding, which it may describe by `found`."""
+    """Do these items until `enough()`; exceptions of `work` are findings, which their attribute `found` describes."""
     begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for index in indices:
         if enough():
@@ -117,7 +117,7 @@ def work_through(indices, work, folder, tally, enough):
 
 
 def work_in_children(indices, work, folder, tally, enough):
-    """Do these items, or as many as come before it is enough; where a child dies of one, the next goes on behind it."""
+    """Do these items in a child process until `enough()`; if the child dies, the next one continues after its item."""
     crashes = 0
     while indices and crashes < MAX_CRASHES and not enough():
         child = os.fork()
@@ -137,7 +137,7 @@ def work_in_children(indices, work, folder, tally, enough):
 
 
 def work_side_by_side(options, make_work, folder, tally, enough):
-    """Do options.n items in as many processes as options.jobs, each of them every options.jobs-th."""
+    """Do options.n items in options.jobs processes; each does every options.jobs-th item."""
     processes = []
     for job in range(options.jobs):
         processes.append(os.fork())
@@ -153,23 +153,23 @@ def work_side_by_side(options, make_work, folder, tally, enough):
                 os._exit(1)
     for process in processes:
         if os.waitpid(process, 0)[1] != 0:
-            raise RuntimeError("a process that watches over others has failed")
+            raise RuntimeError("a process that supervises children has failed")
 
 
 def command_line(doc, what, n):
-    """The options that all the programs have."""
+    """The command-line options that all the programs have."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument(f"--{what}", dest="n", type=int, default=n)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="in so many processes side by side")
-    parser.add_argument("--seconds", type=float, help="begin no further one after so many seconds")
-    parser.add_argument("--only", type=int, metavar="INDEX", help="just this one, in this process")
-    parser.add_argument("--json", metavar="FILE", help="write the result there too")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="number of processes that share the work")
+    parser.add_argument("--seconds", type=float, help="begin no further item after this time")
+    parser.add_argument("--only", type=int, metavar="INDEX", help="do only this item, in this process")
+    parser.add_argument("--json", metavar="FILE", help="write the result to this file too")
     return parser
 
 
 def about():
-    """What a record must tell, to be worth anything later."""
+    """Command, commit, date, machine and versions, for the record."""
     cpus = Path("/proc/cpuinfo")
     names = [line for line in cpus.read_text().splitlines() if line.startswith("model name")] if cpus.exists() else []
     describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
@@ -185,7 +185,7 @@ def about():
 
 
 def main(options, what, tally, make_work, describe, is_complete=lambda: False):
-    """Do the work that ``make_work(folder)`` makes; print what ``describe()`` tells and exit by what was found."""
+    """Do the work that ``make_work(folder)`` returns; print the result with ``describe()``; exit 1 with findings."""
     warnings.simplefilter("error")
     begin = time.perf_counter()
 

@@ -1,4 +1,4 @@
-"""Arguments that a user may pass: right ones in many guises, and wrong ones of every kind."""
+"""Arguments that a user may pass: valid ones in many forms (guises), and wrong ones of every kind."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy as np
 from lstm97 import Network
 
 HUGE = 2**40
-"""Of a length: more than there is memory for."""
+"""A length for which there is not enough memory."""
 
 
 # ---- the same elements in many guises ----
 
 
 class Subclass(np.ndarray):
-    """Arrays of a kind of their own."""
+    """A subclass of NumPy's array."""
 
 
 class Wrapped:
-    """Nothing but an ``__array__``."""
+    """An object with ``__array__`` and nothing else."""
 
     def __init__(self, elements):
         self.elements = elements
@@ -35,14 +35,14 @@ class Wrapped:
 
 
 def misaligned(elements):
-    """At an odd address."""
+    """The elements at an odd address."""
     view = np.ndarray(elements.shape, elements.dtype, np.zeros(elements.nbytes + 1, np.uint8), offset=1)
     view[...] = elements
     return view
 
 
 def mapped(elements):
-    """In a file."""
+    """The elements in a file mapped into memory."""
     with tempfile.TemporaryFile() as file:
         view = np.memmap(file, elements.dtype, "w+", shape=elements.shape)
     view[...] = elements
@@ -72,11 +72,11 @@ WITH_ZERO_STRIDE = GUISES | {"repeated": lambda elements: np.broadcast_to(elemen
 
 
 def wear(guise, elements):
-    """Elements in this guise; as they are where there is no such guise."""
+    """Elements in this guise; unchanged if they cannot have it."""
     try:
         with np.errstate(all="ignore"):
             return WITH_ZERO_STRIDE[guise](elements) if elements.ndim else elements
-    except (TypeError, ValueError):  # nothing to map, no buffer of dates
+    except (TypeError, ValueError):  # for example, empty arrays cannot be mapped, dates have no buffers
         return elements
 
 
@@ -84,7 +84,7 @@ def wear(guise, elements):
 
 
 class HostileError(Exception):
-    """What an argument raises itself; it may pass through."""
+    """Raised by an argument itself; calls may pass it on."""
 
 
 def raising(*_, **__):
@@ -107,7 +107,7 @@ SCALARS = (
 # fmt: on
 
 
-# ---- wrong ones, made of right ones ----
+# ---- wrong arguments, made from valid ones ----
 
 
 class Meddling(Wrapped):
@@ -123,14 +123,14 @@ class Meddling(Wrapped):
 
 
 def read_only(elements):
-    """A copy that nothing can be written into."""
+    """A read-only copy."""
     elements = elements.copy()
     elements.flags.writeable = False
     return elements
 
 
 def cast(elements, dtype):
-    """In another dtype, whatever becomes of the numbers."""
+    """The elements in another dtype, even if the numbers change."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return elements.astype(dtype)
@@ -144,13 +144,13 @@ PLACES = (np.nan, np.inf, -np.inf, 1e300, -1e300, 3.4e38, 1e-40, 5e-324, -0.0)
 
 
 def recursive():
-    """A list that is in itself."""
+    """A list that contains itself."""
     found = []
     found.append(found)
     return found
 
 
-# Of another shape, of another dtype, of another kind
+# Functions of a valid array that give a value of another shape, dtype or type.
 STRANGE = (
     lambda a: a[None],
     lambda a: a[..., None],
@@ -171,7 +171,7 @@ STRANGE = (
     lambda a: dict(enumerate(a.ravel())),
     lambda a: np.ma.masked_all(a.shape),
 )
-# Arrays without end, which take no memory as they are: functions of the array.
+# Functions of an array that give huge arrays, which take no memory themselves.
 ENDLESS = (
     lambda a: np.broadcast_to(a[:1], (HUGE, *a.shape[1:])) if a.ndim and a.size else np.zeros((HUGE, 0)),
     lambda a: np.broadcast_to(np.float32(0.1), (HUGE, HUGE // 2**20)),

@@ -1,4 +1,4 @@
-"""One small learner of every kind, for tests of what all have in common."""
+"""One small learner of every kind, for tests that all must pass."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEARNERS = {
 }
 
 PER_SEQUENCE = [name for name in LEARNERS if "chunker" not in name]
-"""Those whose weights can change once per sequence."""
+"""Learners whose weights can change once per sequence."""
 
 
 def stream(n_steps, seed=0, share=0.7):

@@ -34,7 +34,7 @@ def c_function(name):
 
 
 def signatures():
-    """What each function's C type is called; Cython compares it when it imports the function."""
+    """The text of each function's C type, which Cython compares when it imports the function."""
     return {name: c_function(name)[1] for name in cython_api.__pyx_capi__}
 
 
@@ -62,7 +62,7 @@ class Bound:
 
     def release(self):
         _unbind(self.stream)
-        self.stream = None  # to unbind nothing is allowed
+        self.stream = None  # unbinding NULL again is allowed
 
     def _numbers(self, values):
         return None if values is None else np.ascontiguousarray(values, self.dtype)

@@ -1,4 +1,4 @@
-"""How many examples a property is tried with: a share of what the profile of `conftest.py` gives."""
+"""The number of examples of expensive properties: a share of that of the profile in `conftest.py`."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from hypothesis import settings
 
 
 def examples(share):
-    """Settings for a property whose examples cost so much that this share of the profile's has to do."""
+    """Settings for a property with expensive examples: this share of the profile's number."""
     return settings(max_examples=max(1, math.ceil(share * settings.default.max_examples)))

@@ -11,7 +11,7 @@ KEEPING_ALIVE, METHODS, EMBEDDING, ALL_CORES = (
     (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     for name in ("keeping-alive", "methods", "embedding", "all-cores")
 )
-# The example for a cluster, which tests/test_averaging.py runs on one
+# The example for a cluster, which tests/cluster/test_averaging.py runs on one
 FOR_A_CLUSTER = "from distributed import Client"
 
 

@@ -1,18 +1,18 @@
-"""How long tests wait for what has to come. A loaded machine is no failure: these are for what would never come."""
+"""How long tests wait for an event. The times are so long that only an event that never comes makes a test fail."""
 
 from __future__ import annotations
 
 import time
 
 HANGS = 600
-"""Seconds after which a program is taken for one that hangs."""
+"""Seconds after which a program counts as hanging."""
 
 SOON = 60
-"""Seconds within which an interrupt ends what would go on for minutes, on an idle machine too."""
+"""Seconds within which an interrupt must end a call that takes minutes even on an idle machine."""
 
 
 def until(condition, process=None):
-    """Wait for a condition, which must come before a process ends; what it found."""
+    """Wait until a condition is true, and return its value; fail if the process ends before."""
     end = time.monotonic() + HANGS
     while not (found := condition()):
         assert time.monotonic() < end

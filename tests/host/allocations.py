@@ -1,6 +1,6 @@
 """Count the allocations of calls and print them as JSON: ``python allocations.py LIBRARY``, LIBRARY preloaded.
 
-LIBRARY is `allocations.c`, compiled. Each count is a pair: how often memory was taken, how often it was given back.
+LIBRARY is `allocations.c`, compiled. Each count is a pair: how often memory was allocated, how often it was freed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ taken, given = (ctypes.c_long.in_dll(counter, name) for name in ("taken", "given
 
 
 def during(call, n):
-    """What n calls and the counting itself take and give, as most of the last ten of twenty times have it.
+    """The counts of n calls and of the counting itself: the most frequent ones of the last ten of twenty measurements.
 
-    The first times make what is kept for reuse, and at any time Python may take memory for reasons of its own.
+    The first calls allocate memory that is kept for reuse, and Python may allocate at any time for its own purposes.
     """
     counts = [(0, 0)] * 20
     for i in range(20):
@@ -40,13 +40,13 @@ def during(call, n):
 
 
 def per_call(call):
-    """What a call takes and gives: the counting, which costs the same for few calls and for many, drops out."""
+    """The counts of one call; those of the counting itself cancel, as they do not depend on the number of calls."""
     few, many = during(call, FEW), during(call, MANY)
     return [(b - a) / (MANY - FEW) for a, b in zip(few, many, strict=True)]
 
 
 def single_steps(blocks, dtype):
-    """Per call, with arrays as the loops want them."""
+    """Counts per call, with arrays that the loops take without conversion."""
     net = Network(Topology(2, 1, blocks=blocks, output="identity"), dtype=dtype)
     x, target, out = np.array([0.1, 0.2], dtype), np.array([0.3], dtype), np.empty(1, dtype)
     return {
@@ -57,7 +57,7 @@ def single_steps(blocks, dtype):
 
 
 def bound_steps(blocks, dtype):
-    """Per call of lstm97.cython_api, made from Python: what that takes is objects."""
+    """Counts per call of lstm97.cython_api, made from Python, which itself allocates objects only."""
     net = Network(Topology(2, 1, blocks=blocks, output="identity"), dtype=dtype)
     x, target = np.array([0.1, 0.2], dtype), np.array([0.3], dtype)
     with Bound(net.state) as bound:
@@ -69,7 +69,7 @@ def bound_steps(blocks, dtype):
 
 
 def runs(n_steps):
-    """One call over n_steps."""
+    """Counts of one call over n_steps."""
     net = Network(Topology(2, 1, output="identity"))
     rng = np.random.default_rng(0)
     X, targets, out = rng.uniform(-1, 1, (n_steps, 2)), rng.uniform(0, 1, (n_steps, 1)), np.empty((n_steps, 1))
@@ -81,7 +81,7 @@ def runs(n_steps):
 
 
 def training(n_sequences):
-    """One call over n_sequences of 3 steps each."""
+    """Counts of one call over n_sequences of 3 steps each."""
     net = Network(Topology(2, 1, output="identity"))
     rng = np.random.default_rng(0)
     inputs = Sequences.pack(rng.uniform(-1, 1, (n_sequences, 3, 2)))

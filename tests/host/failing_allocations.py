@@ -1,11 +1,11 @@
-"""Have every allocation of calls fail in turn: ``python failing_allocations.py FOLDER KINDS STRIDE LASTING CASE...``.
+"""Let every allocation of calls fail in turn: ``python failing_allocations.py FOLDER KINDS STRIDE LASTING CASE...``.
 
-FOLDER has the module `failing`, built of failing.c, and is for files too. Each case is called with its n-th allocation
-of these KINDS (a sum of those in failing.c) failing, n = 1, 2, 3, ..., each STRIDE-th once it is past the first FIRST;
-if LASTING is 1, every later one fails too. It ends when a call has fewer than n. Prints for each case how many calls
-failed.
+FOLDER has the module `failing`, compiled from failing.c; files are written there too. Each case is called with its n-th
+allocation of these KINDS (a sum of those in failing.c) failing, for n = 1, 2, 3, ... up to FIRST, then each STRIDE-th;
+if LASTING is 1, every later allocation fails too. A case ends when a call has fewer than n allocations. Prints how many
+calls failed, by case.
 
-What is judged after each call is said by the assertions of `judge`.
+The checks after each call are the assertions of `judge`.
 """
 
 from __future__ import annotations
@@ -41,40 +41,40 @@ FEW = slice(20)
 SEQUENCES, TARGETS = (
     RNG.uniform(-1, 1, (60, 5, 2)),
     RNG.uniform(0, 1, (60, 2)),
-)  # more steps than CPython keeps ints for
+)  # 300 steps: CPython has preallocated ints for smaller numbers only
 LONG = X[np.newaxis]
 STOP = Stop(10, 0.5, 2.0, max_wrong=3)
 
 
 @dataclass
 class Case:
-    """What is called, on what, and how it is called once more after a failure."""
+    """A call, the object that it is made on, and what to do before it is repeated after a failure."""
 
     make: Callable[[], Any]
     call: Callable[[Any, Path], Any]
     prepare: Callable[[Any, Path], object] = lambda made, path: None
     renew: Callable[[Any, Any], object] = lambda made, weights: None
-    """Makes of what a failed call leaves what it was before, from the weights it had."""
+    """Restores the object after a failed call, given the weights it had before."""
     keeps: bool = True
-    """Whether a failed call leaves everything as it was, or as a call that succeeds would."""
+    """Whether a failed call leaves the object as it was before, or as it is after a call that succeeds."""
     repeats: bool = True
-    """Whether the same call comes to the same bits."""
+    """Whether the same call gives the same bits."""
 
 
 def network(**how):
-    """One that is in the middle of a stream."""
+    """A network in the middle of a stream."""
     net = Network(TOPOLOGY, seed=1, **how)
     net.learn_run(X[:5], T[:5])
     return net
 
 
 def new_network():
-    """One whose cells are still being looked at."""
+    """A network that has not been trained, so that its first training will check its cells for saturation."""
     return Network(TOPOLOGY, seed=1)
 
 
 def awaiting():
-    """One that awaits a target."""
+    """A network that awaits a late target."""
     net = network()
     net.learn(X[5], None)
     return net
@@ -94,7 +94,7 @@ def set_weights(net, weights):
 
 
 def learners():
-    """What makes one of each kind of loops, by name."""
+    """Functions that make a learner, by name: one for each kind of loops."""
     chunks = ChunkerTopology(n_inputs=2, n_outputs=2, n_hidden=2)
     yield "bptt", partial(BPTT, RECURRENT, seed=1)
     yield "rtrl", partial(RTRL, RECURRENT, seed=1)
@@ -166,7 +166,7 @@ CASES["rcc: train"] = Case(
 
 
 def leave_bound(net, path):
-    """A fault: without memory for the array, the network stays bound."""
+    """A deliberate fault: if there is no memory for the array, the network stays bound."""
     net._engine.bind(learns=True)
     np.empty(100)
     net._engine.unbind(learns=True)
@@ -176,7 +176,7 @@ FAULTS = {"a fault": Case(network, leave_bound, renew=set_weights)}
 
 
 def bits(value):
-    """Everything that a call has returned or changed, as something that can be compared."""
+    """A result or an object as a value that can be compared with ==."""
     if isinstance(value, (list, tuple)):
         return [bits(each) for each in value]
     if isinstance(value, dict):
@@ -190,12 +190,12 @@ def bits(value):
 
 
 def threads():
-    """How many this process has."""
+    """The number of threads of this process."""
     return len(os.listdir("/proc/self/task"))
 
 
 def descriptors():
-    """Of open files."""
+    """The descriptors of this process's open files."""
     return set(os.listdir("/proc/self/fd"))
 
 
@@ -213,7 +213,7 @@ def attempt(failing, kinds, n, lasting, call):
 
 
 def judge(case, failing, path, kinds, stride, lasting):
-    """Call a case again and again, with one allocation after the other failing; how many calls failed."""
+    """Call a case with one allocation after the other failing and check each call; returns how many calls failed."""
     n_threads, open_files = threads(), descriptors()
 
     def prepared():
@@ -225,7 +225,7 @@ def judge(case, failing, path, kinds, stride, lasting):
     made = prepared()
     weights = None if made is None else made.parameters
     before = bits(made)
-    expected, after = bits(case.call(made, path)), bits(made)  # what is made once is made now
+    expected, after = bits(case.call(made, path)), bits(made)  # also allocates what later calls reuse
     n = n_failed = 0
     has_failed = True
     while has_failed:
@@ -233,12 +233,12 @@ def judge(case, failing, path, kinds, stride, lasting):
         made, unraisable[:] = prepared(), []
         has_failed, error, result = attempt(failing, kinds, n, lasting, lambda made=made: case.call(made, path))
         place = f"allocation {n}"
-        # Nothing but MemoryError, be it in a thread or a destructor, and no thread, descriptor or file is left.
+        # Only MemoryError is raised, also in threads and destructors; no thread, descriptor or file is left behind.
         assert all(kind is MemoryError for kind in unraisable), (place, unraisable)
         until(lambda: threads() == n_threads)
         assert descriptors() == open_files, place
         assert not list(path.parent.glob("*.tmp")) + list(path.parent.glob(".*.tmp")), place
-        if error is None:  # what failed was no loss
+        if error is None:  # the call did without the allocation that failed
             assert not case.repeats or (bits(result), bits(made)) == (expected, after), place
             continue
         n_failed += 1
@@ -248,10 +248,10 @@ def judge(case, failing, path, kinds, stride, lasting):
         del error
         if made is None:
             continue
-        # The weights are whole; if the call is none that goes on for long, it has happened or not.
+        # The weights are finite; the call is done completely or not at all, unless it is a long one.
         assert np.isfinite(made.parameters).all(), place
         assert not case.keeps or bits(made) in (before, after), place
-        # Nothing is locked: the weights can be set, and the same call comes to what it should have come to.
+        # Nothing is locked: the weights can be set, and the same call now gives the expected result.
         if case.keeps and bits(made) == after != before:
             continue
         case.renew(made, weights)
@@ -271,10 +271,10 @@ if __name__ == "__main__":
     faulthandler.enable()
     faulthandler.dump_traceback_later(HANGS / 2, exit=True)
     unraisable: list[type] = []
-    sys.unraisablehook = lambda told: unraisable.append(told.exc_type)
-    crew.WORTH_SHARING = _run.WORTH_THREADS = -1  # threads for as little work as this
+    sys.unraisablehook = lambda caught: unraisable.append(caught.exc_type)
+    crew.WORTH_SHARING = _run.WORTH_THREADS = -1  # use threads even for this little work
     gc.disable()
-    os.fsync = lambda file: None  # takes most of the time, and no memory
+    os.fsync = lambda file: None  # it would take most of the time, and allocates nothing
     found = {}
     for name in sys.argv[5:] or CASES:
         print(name, file=sys.stderr)

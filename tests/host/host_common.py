@@ -1,4 +1,4 @@
-"""What the programs `host_*.py` share: a network whose single steps hand the GIL over, and whether it is learning."""
+"""Common parts of `host_*.py`: a network so large that its single steps release the GIL, and whether it is learning."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ NO_STEPS = np.empty((0, 2))
 
 
 def constant(n_steps):
-    """Inputs and targets: what is learned does not matter."""
+    """Constant inputs and targets, for tests where it does not matter what is learned."""
     return np.full((n_steps, 2), 0.5), np.full((n_steps, 1), 0.25)
 
 
 def is_learning(net):
-    """Whether another thread is in a call that learns; asking changes nothing."""
+    """Whether another thread is in a call that learns; this check changes nothing."""
     try:
         net.learn_run(NO_STEPS, None, state=net.new_state())
     except RuntimeError:
@@ -27,5 +27,5 @@ def is_learning(net):
 
 
 def fork_without_warning():
-    """From Python 3.12 on a fork comes with a warning where there are threads, which is what some of these test."""
+    """Ignore the warning that a fork gives from Python 3.12 on if there are threads: some programs test just that."""
     warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)

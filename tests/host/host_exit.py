@@ -1,7 +1,7 @@
 """A host that ends while a network is in use: ``python host_exit.py HOW``.
 
 HOW is the call that a daemon thread is in when the main thread ends (learn, small learn, learn_run, train, crew,
-hogwild), or where the end comes from: callback, callback, at once, or atexit.
+hogwild), or what ends the program: callback (by sys.exit), "callback, at once" (by os._exit), or atexit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ begun = threading.Event()
 
 
 def keep_learning():
-    """Call after call, from before the main thread ends until there is no process any more."""
+    """Make one call after the other until the process ends."""
     while True:
         for x, target in zip(X, TARGETS, strict=True):
             net.learn(x, target, 1e-4)
@@ -32,14 +32,14 @@ def keep_learning():
 
 
 def forever(call):
-    """Long calls: the first has begun, or is about to, when the main thread hears of it."""
+    """Make long calls until the process ends; `begun` is set right before the first one."""
     while True:
         begun.set()
         call()
 
 
 def in_a_thread(work, *arguments):
-    """Begin, and come back in the midst of it: not before a large network is in a call with the GIL handed over."""
+    """Start work in a thread; return when it has begun, with a large network when it is in a call without the GIL."""
     threading.Thread(target=work, args=arguments, daemon=True).start()
     begun.wait()
     while net.topology == LARGE and not is_learning(net):
@@ -47,7 +47,7 @@ def in_a_thread(work, *arguments):
 
 
 def use_the_bystander():
-    """At exit, whatever else goes on."""
+    """Learn with another network at exit, while the thread still works."""
     print("used" if np.isfinite(bystander.learn([0.1, 0.2], [0.3])).all() else "broken")
 
 

@@ -1,6 +1,6 @@
-"""The floating-point unit of a host before and after calls: ``python host_floats.py LIBRARY MODE``, told as JSON.
+"""The floating-point settings of a host before and after calls: ``python host_floats.py LIBRARY MODE`` prints JSON.
 
-LIBRARY is `register.c`, compiled; MODE is one of its functions that set something, or nothing. With ``trap`` the first
+LIBRARY is `register.c`, compiled; MODE is one of its functions that change settings, or empty. With ``trap`` the first
 operation that is invalid, divides by zero or overflows ends the process with SIGFPE.
 """
 
@@ -22,7 +22,7 @@ register.divide.argtypes = [ctypes.c_double, ctypes.c_double]
 
 
 def every_call(net, rng):
-    """What a host does with a network, by name, on ordinary data."""
+    """The calls that a host makes on a network, by name, with ordinary data."""
     n = 40
     n_inputs, n_outputs = net.topology.n_inputs, net.topology.n_outputs
     X = rng.uniform(-1, 1, (n, n_inputs)).astype(net.dtype)
@@ -39,7 +39,7 @@ def every_call(net, rng):
             net.correct(target, 0.1)
 
     def resumed():
-        """A loaded state's partials come without what is known of those that were made here."""
+        """Learn with copies: unlike the original's, their partials come without the bounds that the loops know."""
         twin = pickle.loads(pickle.dumps(net))
         twin.learn(np.zeros(n_inputs, net.dtype), targets[0], 0.1)
         net.learn(X[0], targets[0], 0.1, state=copy.copy(net.state))
@@ -75,7 +75,7 @@ found, outputs, learned = [], [], []
 if mode:
     getattr(register, mode)()
 found.append(register.control())
-import lstm97  # noqa: E402 - the import is one of the things that are watched
+import lstm97  # noqa: E402 - the import is tested too
 
 found.append(register.control())
 for dtype in ("float64", "float32"):
@@ -90,7 +90,7 @@ for dtype in ("float64", "float32"):
     found.append(register.control())
 if mode == "trap":
     register.trap_no_more()
-register.round_nearest()  # or the numbers below would be printed in that mode
+register.round_nearest()  # so that the numbers below are printed as usual
 answer = {
     "build": lstm97.show_config().build,
     "control": found,

@@ -1,7 +1,7 @@
-"""Fork while another thread is inside of a call that learns: ``python host_fork.py CALL``, told as JSON.
+"""Fork while another thread is in a call that learns: ``python host_fork.py CALL`` prints JSON.
 
-CALL is learn, learn_run or train. Told is what the child saw, how it ended, and whether the parent's training came to
-the bits of a training that nothing happened to.
+CALL is learn, learn_run or train. The output has what the child saw, its exit code, and whether the parent's training
+gave the same bits as one without a fork.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ call = CALLS[sys.argv[1]]
 
 
 def refused(attempt):
-    """The words with which it is refused."""
+    """The message of the RuntimeError with which a call is refused."""
     try:
         attempt()
     except RuntimeError as error:
@@ -38,7 +38,7 @@ def refused(attempt):
 
 
 def look(trained, busy, bystander):
-    """What a child sees of a network that was being trained, and of one that nobody was using."""
+    """What a child process can do with a network that was being trained, and with one that was not in use."""
     before = bystander.parameters
     y = bystander.learn([0.1, 0.2], [0.3], 0.5)
     return {
@@ -53,7 +53,7 @@ def look(trained, busy, bystander):
 
 
 def main():
-    """Train in a thread, fork, and let both come to their ends."""
+    """Train in a thread, fork, and let both processes end."""
     fork_without_warning()
     trained, bystander = lstm97.Network(LARGE), lstm97.Network(lstm97.Topology(2, 1), seed=1)
     expected = pickle.loads(pickle.dumps(bystander))
@@ -66,7 +66,7 @@ def main():
 
     trainer = threading.Thread(target=keep_training)
     trainer.start()
-    # Until the fork this thread gives the GIL away only where it sleeps: the trainer then can't end a call in between.
+    # Until the fork this thread releases the GIL only when it sleeps, so that the trainer cannot end a call in between.
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1000)
     while not is_learning(trained):
@@ -75,7 +75,7 @@ def main():
     child = os.fork()
     if child == 0:
         os.write(writing, json.dumps(look(trained, state, bystander)).encode())
-        sys.exit(0)  # and not os._exit: the interpreter's own end has to work as well
+        sys.exit(0)  # not os._exit: the normal end of the interpreter must work too
     sys.setswitchinterval(usual)
     os.close(writing)
     with open(reading, encoding="utf-8") as pipe:
@@ -90,14 +90,14 @@ def main():
     state = alone.new_state()
     for _ in done:
         call(alone, state)
-    told = {
+    outcome = {
         "seen": seen,
         "expected": [before.sum(), *y, expected.parameters.sum()],
         "child": os.waitstatus_to_exitcode(status),
         "calls": len(done),
         "same bits": bool(np.array_equal(trained.parameters, alone.parameters)),
     }
-    print(json.dumps(told))
+    print(json.dumps(outcome))
 
 
 if __name__ == "__main__":

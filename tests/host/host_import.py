@@ -1,4 +1,4 @@
-"""What ``import lstm97`` does to its host: ``python host_import.py``, what changed is told as JSON."""
+"""What ``import lstm97`` changes in its host: ``python host_import.py`` prints the changes as JSON."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import numpy.random  # NumPy's own, which the import needs; made here, so that it is not counted
+import numpy.random  # imported first, so that its own effects are not counted
 
 UNWANTED = ("safetensors", "click", "tqdm", "matplotlib", "onnx", "importlib.metadata", "email")
 
 
 def surroundings():
-    """What a library has no business changing, by name, as text."""
+    """The global settings of the process that a library must not change, by name, as text."""
     alive = {
         "threads": (threading.active_count(), len(list(Path("/proc/self/task").iterdir()))),
         "environment": dict(os.environ),
@@ -47,7 +47,7 @@ def surroundings():
 
 
 before, modules = surroundings(), set(sys.modules)
-import lstm97  # noqa: E402, F401 - what this is about
+import lstm97  # noqa: E402, F401 - the import that is tested
 
 after = surroundings()
 print(

@@ -1,4 +1,4 @@
-"""Networks and states that go to other processes and come back: ``python host_processes.py METHOD``, told as JSON."""
+"""Send networks and states to other processes and back: ``python host_processes.py METHOD`` prints results as JSON."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ X, TARGETS = np.random.default_rng(0).uniform(-1, 1, (2, 30, 2))
 
 
 def learn(stream):
-    """A network and one of its states, further on; called in another process."""
+    """Learn a stream with a network and one of its states; called in other processes too."""
     net, state = stream
     y = net.learn_run(X, TARGETS[:, :1], 0.1, state=state)
     return net, state, y
 
 
 def main():
-    """Let two processes do what this one does too, and compare."""
+    """Let two processes learn the same as this one, and compare."""
     fork_without_warning()
     streams = []
     for seed in range(4):

@@ -1,6 +1,6 @@
-"""A host whose signal handler runs every millisecond: ``python host_signals.py CALL``, told as JSON.
+"""A host whose signal handler runs every millisecond: ``python host_signals.py CALL`` prints results as JSON.
 
-Once the handler counts, and once it raises, as one that ends a program by an exception does.
+In one run the handler counts; in another it raises, as handlers that end a program by an exception do.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from host_common import LARGE, constant
 
 import lstm97
 
-X, TARGETS = constant(3000)  # several slices, between which signals are seen to
+X, TARGETS = constant(3000)  # so long that a call handles signals several times
 LISTS = X.tolist(), TARGETS.tolist()
 ENOUGH = 20
 
 
 class EndedError(Exception):
-    """What the handler raises; it comes out as it is, also where a list is being converted."""
+    """Raised by the handler; calls must pass it on unchanged, also while they convert a list."""
 
 
 def learn(net):
-    """Calls that a signal can come between, and some that it can come into: lists are converted in Python."""
+    """Calls with arrays, between which signals are handled, and with lists, which signals can also interrupt."""
     for i in range(50):
         net.learn(X[i], TARGETS[i], 1e-3)
         net.learn(LISTS[0][i], LISTS[1][i], 1e-3)
@@ -42,7 +42,7 @@ INSIDE = {"learn": {"learn", "as_input", "as_target"}, "learn_run": {"learn_run"
 
 
 def counted(call, inside):
-    """Call until enough signals came into calls: how many calls, how many signals, whether the bits are as without."""
+    """Call until enough signals came during calls; counts of calls and signals, and whether the bits are the usual."""
     inside_calls = 0
 
     def count(_, frame):
@@ -67,7 +67,7 @@ def counted(call, inside):
 
 
 def ended(call, inside):
-    """A handler that raises inside of a call: whether its exception came out and left a network that goes on."""
+    """Raise in a handler during a call: whether the exception came out, and whether the network still works."""
 
     def end(_, frame):
         if frame.f_code.co_name in inside:
@@ -95,7 +95,7 @@ def ended(call, inside):
 
 
 def whole_calls():
-    """A handler that raises in a loop of `learn` calls: each was made whole or not at all."""
+    """Raise in a handler during a loop of `learn` calls: whether each was done completely or not at all."""
     net, alone = lstm97.Network(LARGE), lstm97.Network(LARGE)
     done = 0
 
@@ -119,13 +119,13 @@ def whole_calls():
 
 
 def main():
-    """Do both, and tell."""
+    """Run with both handlers and print the results."""
     name = sys.argv[1]
     inside = INSIDE.get(name, {"_portion"})
-    told = {"counted": counted(CALLS[name], inside), "ended": ended(CALLS[name], inside)}
+    results = {"counted": counted(CALLS[name], inside), "ended": ended(CALLS[name], inside)}
     if name == "learn":
-        told["whole calls"] = [whole_calls() for _ in range(20)]
-    print(json.dumps(told))
+        results["whole calls"] = [whole_calls() for _ in range(20)]
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A long life: ``python tests/host/soak.py --calls N [--json FILE]`` makes N `learn` calls on one stream, never reset.
+"""A long run: ``python tests/host/soak.py --calls N [--json FILE]`` makes N `learn` calls on a stream without resets.
 
 The stream is a decaying sum of the inputs with noise; the network has forget gates. Printed, for every slice of calls:
 nanoseconds per call, resident memory, mean error, largest weight and cell state. At the end, and in the JSON: memory
@@ -19,7 +19,7 @@ import numpy as np
 
 import lstm97
 
-CHUNK = 50_000  # calls between looks at the clock; also how much of the stream is made at a time
+CHUNK = 50_000  # calls that are timed together; also the steps of the stream that are made at a time
 PAGE = resource.getpagesize()
 GROWTH_LIMIT = 2**20
 
@@ -40,7 +40,7 @@ def refill(X, targets, rng):
 
 
 def live(n_calls, n_slices, dtype, seed=0):
-    """Yield what there is to say of each slice."""
+    """Make the calls and yield the figures of each slice."""
     rng = np.random.default_rng(seed)
     topology = lstm97.Topology(2, 1, blocks=(2, 2), forget_gates=True, output="identity")
     net = lstm97.Network(topology, dtype=dtype, seed=seed, forget_gate_bias=2.0)
@@ -68,7 +68,7 @@ def live(n_calls, n_slices, dtype, seed=0):
 
 
 def main():
-    """Live, tell, judge."""
+    """Run, print, and exit with 1 if a check fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--slices", type=int, default=20)

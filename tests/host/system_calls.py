@@ -1,6 +1,6 @@
-"""Step and learn where every system call but a write and the end is death: ``python system_calls.py [getpid]``.
+"""Step and learn while every system call except write and exit kills the process: ``python system_calls.py [getpid]``.
 
-Prints the name of each kind of call once thousands of it are done. With `getpid`, a system call comes before them.
+Prints the name of each kind of call after it was made thousands of times. With `getpid`, makes that system call first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ C = ctypes.CDLL(None, use_errno=True)
 
 
 def calls(net, dtype, rng):
-    """What is made thousands of times, by name."""
+    """The calls that are made thousands of times, by name."""
     x, target, out = rng.uniform(-1, 1, 2).astype(dtype), np.array([0.3], dtype), np.empty(1, dtype)
     X, T, Y = rng.uniform(-1, 1, (10, 2)).astype(dtype), np.full((10, 1), 0.3, dtype), np.empty((10, 1), dtype)
     late = np.array([0.4], dtype)
@@ -54,7 +54,7 @@ def main():
             n = 2000 if size == "small" else 50
             for name, call in calls(net, dtype, rng).items():
                 todo[f"{size}, {dtype}: {name}\n".encode()] = call, n
-    for call, _ in todo.values():  # what is made once, and what is kept for reuse
+    for call, _ in todo.values():  # warm up: the first calls allocate memory that later ones reuse
         for _ in repeat(None, 200):
             call()
     gc.collect()
@@ -67,7 +67,7 @@ def main():
         for _ in repeat(None, n):
             call()
         os.write(1, name)
-    C.syscall(SYS_EXIT, 0)  # of this thread, which is the only one
+    C.syscall(SYS_EXIT, 0)  # ends this thread, the only one
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Write ``golden/trajectories.json``: what the reference does on a few networks, to be kept.
+"""Write ``golden/trajectories.json``: results of the reference on a few networks, which must not change by accident.
 
-Run ``python tests/judges/make_golden.py`` when results change on purpose. Only ``reference.py`` and NumPy take part.
+Run ``python tests/judges/make_golden.py`` when results change on purpose. Only ``reference.py`` and NumPy are used.
 Weights, inputs and targets are sines rounded to four decimals, so that they depend on no random generator and on no
 machine.
 
-Of each case the file holds the arguments of ``lstm97.Topology``, the learning rate, the initial weights and the
-sequences (each from a zero state; a target is a row, a class number or null), and then what came of them: outputs
-and cell states at each step and the final weights for update="step", the final weights for update="sequence".
+For each case the file holds the arguments of ``lstm97.Topology``, the learning rate, the initial weights and the
+sequences (each from a zero state; a target is a row, a class number or null), and the results: outputs and cell states
+at each step and the final weights for update="step", the final weights for update="sequence".
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def reber():
 
 
 def text():
-    """A stream of symbols, forget gates, softmax; the class is there at two steps of three."""
+    """A stream of symbols, forget gates, softmax; two of three steps have a class."""
     symbol = symbols(46, 5, 0.4)
     targets = [None if t % 3 == 1 else symbol[t + 1] for t in range(45)]
     arguments = topology(5, 5, blocks=(3,), forget_gates=True, output="softmax", output_squash="tanh")
@@ -102,7 +102,7 @@ def mixed():
 
 
 def no_recurrence():
-    """Task 2a made small: connectivity B, one cell without output gate, h the identity, the next symbol as class."""
+    """A small task 2a: connectivity B, one cell without output gate, h the identity, the next symbol as class."""
     cycle = [[4, 0, 1, 2, 3, 4], [5, 0, 1, 2, 3, 5]]
     sequences = [{"inputs": cycle[n][:-1], "targets": cycle[n][1:]} for n in (0, 1, 1, 0)]
     arguments = topology(
@@ -149,12 +149,12 @@ def trajectory(case):
 
 
 def trajectories():
-    """All of the file, as JSON knows it."""
+    """The contents of the file as values that JSON has."""
     return {case.__name__: _plain(trajectory(case)) for case in CASES}
 
 
 def load():
-    """What the file holds."""
+    """Read the file."""
     return json.loads(PATH.read_text(encoding="utf-8"))
 
 

@@ -1,7 +1,7 @@
-"""Write ``golden/format-N-*.safetensors``, files of the present format that must load forever, and what comes of them.
+"""Write ``golden/format-N-*.safetensors``, files of the present format that must load forever, and expected results.
 
 Run ``python tests/judges/make_golden_files.py`` when the format gets a new number, never to make an old file load
-again. Beside each file, as JSON, what the loaded network does with a few more steps: outputs, and its weights then.
+again. A JSON file beside each has the results of a few more steps with the loaded network: outputs, and its weights afterwards.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def stream(n_steps, n_inputs, n_outputs):
 
 
 def write(name, net, inputs, targets, *, seen, state):
-    """Learn from the first `seen` steps, save, and write down what comes of the others."""
+    """Learn from the first `seen` steps, save, and write the results of the others to JSON."""
     net.parameters = numbers(net.topology.n_weights, 2.2) / 2
     for x, target in zip(inputs[:seen], targets[:seen], strict=True):
         net.learn(x, target, LEARNING_RATE)
@@ -40,7 +40,7 @@ def write(name, net, inputs, targets, *, seen, state):
 
 
 def tell(path, net, inputs, targets):
-    """Write down what the network in a file does next."""
+    """Load the network in a file and write the results of further steps to JSON."""
     rest = {"inputs": inputs, "targets": targets}
     outputs = [net.learn(x, target, LEARNING_RATE).tolist() for x, target in zip(*rest.values(), strict=True)]
     told = {"dtype": net.dtype.name, "blocks": net.topology.blocks, **rest}

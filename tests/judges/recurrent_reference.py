@@ -1,10 +1,10 @@
 """A slow and obvious NumPy version of simple recurrent nets and of the chunker, the judge of lstm97.methods.
 
-It shares nothing with the package: topologies are read for their settings only. Weights are given as matrices of shape
-(units, sources): sources of the recurrent layer are the inputs, its own units at the step before, the bias; those of
-outputs that are a layer of their own are the inputs (or not), the recurrent units, the bias.
+It uses no code of the package, only the settings of its topologies. Weights are given as matrices of shape (units,
+sources): sources of the recurrent layer are the inputs, its own units at the step before, the bias; those of outputs
+that are a layer of their own are the inputs (or not), the recurrent units, the bias.
 
-`gradient` is automatic differentiation by complex steps and knows neither RTRL nor BPTT.
+`gradient` is automatic differentiation by complex steps and uses neither RTRL nor BPTT.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def weight_shapes(topology):
 
 
 def existing(topology):
-    """Which weights there are, by layer."""
+    """Which weights exist, by layer."""
     exists = {layer: np.ones(shape, bool) for layer, shape in weight_shapes(topology).items()}
     n_units = len(exists["recurrent"])
     for unit in range(n_units):
@@ -59,7 +59,7 @@ def forward(topology, weights, x, fed):
 
 
 def output_sources(topology, x, y):
-    """What outputs that are a layer of their own see."""
+    """The sources of outputs that are a layer of their own."""
     return np.concatenate([x if topology.input_to_output else [], y, [1.0] if topology.bias else []])
 
 
@@ -85,7 +85,7 @@ def loss(topology, weights, X, T, forcing=False):
 
 
 def truncated_loss(topology, weights, past_weights, X, T, depth):
-    """As `loss`, but by ``weights`` only in the latest ``depth`` steps of each error, before by ``past_weights``."""
+    """As `loss`, but only the latest ``depth`` steps of each error use ``weights``; earlier ones ``past_weights``."""
     start = [np.zeros(len(weights["recurrent"]))]
     for x in X:
         start.append(forward(topology, past_weights, x, start[-1])[0])
@@ -121,7 +121,7 @@ def gradient(topology, weights, X, T, depth=None, forcing=False):
 
 
 class Rule:
-    """A net that steps, and learns at any time before the next step; weights change then, or at ``settle``."""
+    """A net that steps, and may learn after each step; weights change at once, or at ``settle``."""
 
     def __init__(self, topology, weights, at_once=True):
         self.topology = topology
@@ -145,7 +145,7 @@ class Rule:
         return self.o
 
     def learn(self, target, rate):
-        """A target's NaN mean no error."""
+        """Learn from a target; where it is NaN there is no error."""
         target = np.asarray(target, float)
         if np.isnan(target).all():
             return
@@ -157,7 +157,7 @@ class Rule:
             error = error * SLOPES[self.topology.output](self.o)
             changes["output"] = np.outer(error, output_sources(self.topology, self.x, self.y))
             first = self.topology.n_inputs if self.topology.input_to_output else 0
-            # RTRL and BPTT take the errors by the output weights the outputs were made with.
+            # RTRL and BPTT use the output weights from before this change.
             error_of_units = self.weights["output"][:, first : first + len(self.y)].T @ error
         changes["recurrent"] = self.through_time(error_of_units) * self.exists["recurrent"]
         for layer, change in changes.items():
@@ -176,7 +176,7 @@ class Rule:
 
 
 class RTRL(Rule):
-    """Sensitivities dy_k / dw_im as an array of three indices, carried on across weight changes."""
+    """Sensitivities dy_k / dw_im as an array of three indices, which weight changes do not affect."""
 
     def reset(self):
         super().reset()
@@ -195,14 +195,14 @@ class RTRL(Rule):
         return sum(error * dy_dw for error, dy_dw in zip(error_of_units, self.dy_dw, strict=True))
 
     def force(self, target):
-        """Replace what the next step sees of the outputs by targets, which no weight has an influence on."""
+        """Let the next step see targets instead of outputs; their derivatives by the weights are 0."""
         if not np.isnan(target).any():
             self.fed = forced(self.topology, self.y, target)
             self.dy_dw[self.topology.n_hidden :] = 0
 
 
 class BPTT(Rule):
-    """Each error goes back by itself over kept activations, by present weights, ``depth`` steps or all."""
+    """Each error goes back by itself over stored activations, with the present weights, ``depth`` steps or all."""
 
     def __init__(self, topology, weights, at_once=True, depth=None):
         self.depth = depth
@@ -280,7 +280,7 @@ class Chunker:
                 ("chunker", self.n_inputs + topology.time, n_predictions),
             )
         )
-        # Where both nets have their prediction of the next input.
+        # The places of the prediction of the next input among the outputs, in both nets.
         self.next_input = slice(n_predictions - self.n_inputs, n_predictions)
         self.reset()
 
@@ -294,10 +294,10 @@ class Chunker:
         self.chunker.reset()
         self.time = 0
         self.passed_on = []
-        self.judged = False  # whether a target has told the next input, so that its prediction has been judged
+        self.judged = False  # whether a target was the next input, so that its prediction has been judged
 
     def step(self, x):
-        """Inference: the chunker sleeps."""
+        """Inference: the chunker does not step."""
         self.time += 1
         self.judged = False
         return self.automatizer.step(x)[: self.n_task]

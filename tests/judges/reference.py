@@ -55,7 +55,7 @@ def each(function, values):
 
 
 def count_units(topology):
-    """How many units of each kind, for the kinds there are."""
+    """The number of units of each kind that the topology has."""
     n_blocks = len(topology.blocks)
     counts = {
         "cell": sum(topology.blocks),
@@ -181,7 +181,7 @@ class ReferenceNetwork:
         return self._now.y_k
 
     def correct(self, target, learning_rate=0.1):
-        """The error signal of the last step of ``learn``, if that one had none."""
+        """Learn from a late target of the last step of ``learn``, which had none."""
         if not self._may_correct:
             raise RuntimeError("no step of learn without a target to correct")
         self._may_correct = False
@@ -199,12 +199,12 @@ class ReferenceNetwork:
         return np.array(outputs).reshape(-1, self.topology.n_outputs)
 
     def change_weights(self, changes, learning_rate):
-        """The alpha of eqs. 22, 26 and 28."""
+        """Add the changes, times the alpha of eqs. 22, 26 and 28, to the weights."""
         for kind, w in self.weights.items():
             w += learning_rate * changes[kind]
 
     def weight_changes(self, target):
-        """What the error at the last step of ``learn`` asks of every weight, per unit of learning rate: -dE/dw."""
+        """The changes of all weights by the error at the last step of ``learn``, without learning rate: -dE/dw."""
         topology, weights, now = self.topology, self.weights, self._now
         units = count_units(topology)
         t_k = target_vector(topology, target)
@@ -260,7 +260,7 @@ class ReferenceNetwork:
         return changes
 
     def _forward(self, x):
-        """Hidden layer, then outputs; ``_now`` keeps what the learning rule needs of this step."""
+        """Hidden layer, then outputs; ``_now`` keeps the values of this step that the learning rule needs."""
         topology, weights, before = self.topology, self.weights, self.activations
         units = count_units(topology)
         now = SimpleNamespace(s_before=self.cell_state, z={}, net={})
@@ -380,12 +380,12 @@ def train(reference, inputs, targets, learning_rate, update="step", batch_size=1
 
 
 def targets_at_end(inputs, targets):
-    """One target per sequence as ``train`` wants it: a target per step, None before the last one."""
+    """One target per sequence in the form that ``train`` takes: a target per step, None before the last one."""
     return [[None] * (len(x) - 1) + [target] for x, target in zip(inputs, targets, strict=True)]
 
 
 def mean_errors(topology, outputs, targets):
-    """What ``History.errors`` holds: per sequence the mean |t - y| over error signals and outputs, else NaN."""
+    """The values of ``History.errors``: per sequence the mean |t - y| over error signals and outputs, else NaN."""
     means = []
     for sequence, wanted in zip(outputs, targets, strict=True):
         rows = [(y, target_vector(topology, target)) for y, target in zip(sequence, wanted, strict=True)]

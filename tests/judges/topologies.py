@@ -16,7 +16,7 @@ from reference import weight_shapes
 import lstm97
 
 may_lack_targets = pytest.mark.filterwarnings("ignore:no target was found")
-"""For tests of cases that may have no target at all, of which a training warns."""
+"""For tests whose cases may have no target at all, of which `train` would warn."""
 
 BIASES = ("all", "hidden", "gates", "gates_and_output", "none")
 SQUASHES = ("logistic", "centered", "centered2", "tanh", "identity")
@@ -25,7 +25,7 @@ WHEN = ("end", "every", "some", "never")
 
 
 def _now_and_then(most, rare):
-    """Draws of ``most``, about one in ten of ``rare`` instead; shrinks to the former."""
+    """Draws from ``most``, one in ten from ``rare``; shrinks towards ``most``."""
     if not rare:
         return most
     return st.sampled_from([False] * 9 + [True]).flatmap(lambda now: st.sampled_from(rare) if now else most)
@@ -38,9 +38,9 @@ def topologies(draw, *, large=True, **fixed):
     Parameters
     ----------
     large : bool
-        Whether now and then there are more than 64 of something.
+        Whether some sizes are above 64 now and then.
     **fixed
-        Arguments of ``lstm97.Topology`` that are not left to chance.
+        Arguments of ``lstm97.Topology`` that are not drawn.
     """
     sizes = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
     drawn = {
@@ -59,7 +59,7 @@ def topologies(draw, *, large=True, **fixed):
         "output": draw(st.sampled_from(OUTPUTS)),
     }
     drawn |= fixed
-    if drawn["output"] == "softmax" and drawn["n_outputs"] == 1:  # which there is not
+    if drawn["output"] == "softmax" and drawn["n_outputs"] == 1:  # Topology refuses this
         drawn |= {"output": "logistic"} if fixed.get("n_outputs") == 1 else {"n_outputs": 2}
     return lstm97.Topology(**drawn)
 
@@ -101,12 +101,12 @@ def random_targets(topology, rng, n_steps, when="every", classes=False):
 
 
 def packed(steps, numbers):
-    """Sequences as a training takes them. Lists of numbers, one per step, could be rows of zeros and ones as well."""
+    """Sequences as `train` takes them; packed, as lists of integers could also be rows of zeros and ones."""
     return lstm97.Sequences.pack(steps) if numbers else steps
 
 
 def _steepness(topology):
-    """How readily cells excite each other, and rounding errors with them: steep nets get small weights and rates."""
+    """How much cells amplify each other's activations, and rounding errors: steep nets get small weights and rates."""
     steepness = {"identity": 4.0, "centered2": 2.0, "tanh": 2.0}.get(topology.output_squash, 1.0)
     return steepness if topology.output_gates else 2 * steepness
 
@@ -146,7 +146,7 @@ class Case:
 def cases(draw, *, min_steps=1, max_steps=60, large=True, symbols=None, classes=None, when=None, **fixed):
     """A random Case; ``symbols``, ``classes``, ``when`` and the arguments of the topology are drawn unless given."""
     topology = draw(topologies(large=large, **fixed))
-    if classes and topology.n_outputs == 1:  # where there are none
+    if classes and topology.n_outputs == 1:  # one output has no classes
         topology = replace(topology, n_outputs=2)
     if symbols is None:
         symbols = topology.n_inputs > 1 and draw(st.booleans())  # one input cannot be a symbol

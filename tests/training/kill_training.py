@@ -1,4 +1,4 @@
-"""Kill a training run at random instants and resume it: ``python kill_training.py FOLDER KILLS``, found as JSON."""
+"""Kill a training run at random instants and resume it: ``python kill_training.py FOLDER KILLS`` prints JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INPUTS, TARGETS = rng.uniform(-1, 1, (500, 20, 2)), rng.uniform(0, 1, (500, 1))
 
 
 def run(path, *, checkpointed):
-    """A network trained in an order that a generator draws anew for every epoch."""
+    """A network trained in an order that a generator draws for every epoch."""
     net = lstm97.Network(lstm97.Topology(2, 1), seed=1)
     checkpoint = lstm97.Checkpoint(path, sequences=97) if checkpointed else None
     history = lstm97.train(net, INPUTS, TARGETS, 0.5, epochs=60, order=np.random.default_rng(2), checkpoint=checkpoint)
