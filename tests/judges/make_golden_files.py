@@ -1,7 +1,8 @@
 """Write ``golden/format-N-*.safetensors``, files of the present format that must load forever, and expected results.
 
 Run ``python tests/judges/make_golden_files.py`` when the format gets a new number, never to make an old file load
-again. A JSON file beside each has the results of a few more steps with the loaded network: outputs, and its weights afterwards.
+again. A JSON file beside each has the results of a few more steps with the loaded network: outputs, and
+its weights afterwards.
 """
 
 from __future__ import annotations
