@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 import lstm97
-from lstm97.adapters.dask_averaging import FAN_IN, Round, train_averaged
+from lstm97.cluster.averaging import FAN_IN, Round, train_averaged
 from lstm97.paper import experiment, initial_network, tasks
 from lstm97.paper.experiments import lstm_topology
 

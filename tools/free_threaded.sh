@@ -53,7 +53,7 @@ import numpy as np
 import lstm97
 from lstm97 import options
 
-for name in ("methods", "paper", "executors", "cython_api"):
+for name in ("methods", "paper", "cluster.executors", "cython_api"):
     importlib.import_module("lstm97." + name)
 options.available_cpus = lambda: 2
 rng = np.random.default_rng(0)

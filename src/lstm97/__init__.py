@@ -31,20 +31,22 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from lstm97 import executors as executors
+    from lstm97 import cluster as cluster
+    from lstm97 import export as export
     from lstm97 import methods as methods
     from lstm97 import paper as paper
-    from lstm97.adapters.c_source import export_c
-    from lstm97.adapters.onnx_model import export_onnx
+    from lstm97.cluster import executors as executors
+    from lstm97.export.c import export_c
+    from lstm97.export.onnx import export_onnx
     from lstm97.many import train_many
 else:
     # These are imported at first use, so that `import lstm97` stays quick.
-    _FUNCTIONS = {"export_c": "adapters.c_source", "export_onnx": "adapters.onnx_model", "train_many": "many"}
-    _MODULES = ("executors", "methods", "paper")
+    _FUNCTIONS = {"export_c": "export.c", "export_onnx": "export.onnx", "train_many": "many"}
+    _MODULES = {name: name for name in ("cluster", "export", "methods", "paper")} | {"executors": "cluster.executors"}
 
     def __getattr__(name):
         if name in _MODULES:
-            return import_module(f"lstm97.{name}")
+            return import_module(f"lstm97.{_MODULES[name]}")
         if name in _FUNCTIONS:
             found = getattr(import_module(f"lstm97.{_FUNCTIONS[name]}"), name)
             globals()[name] = found

@@ -23,9 +23,10 @@ from typing import Any, BinaryIO, NoReturn, TypeVar
 import click
 from tqdm import tqdm
 
-from lstm97 import executors, paper
+from lstm97 import paper
 from lstm97._extras import missing
-from lstm97.adapters import c_source, onnx_model
+from lstm97.cluster import executors
+from lstm97.export import c, onnx
 from lstm97.extend import thread_count, usable_cpus, write_whole
 from lstm97.network import Network, load
 from lstm97.paper.costs import Cost
@@ -631,10 +632,10 @@ def export_c(file: Path, learn: bool, dtype: str | None, name: str, out: Path | 
         raise click.UsageError(f"'{out}' holds the network; name another file by --out.")
     try:
         net = load(file)
-        c_source.export_c(net, out, learn=learn, dtype=dtype, name=name)
+        c.export_c(net, out, learn=learn, dtype=dtype, name=name)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    weights, state = c_source.struct_bytes(net.topology, learn, dtype or net.dtype)
+    weights, state = c.struct_bytes(net.topology, learn, dtype or net.dtype)
     click.echo(f"{out} written: {weights:,} bytes of weights, {state:,} bytes of state for each stream.")
 
 
@@ -658,7 +659,7 @@ def export_onnx(file: Path, sequence: bool, dtype: str | None, out: Path | None)
         raise click.UsageError(f"'{out}' holds the network; name another file by --out.")
     try:
         net = load(file)
-        onnx_model.export_onnx(net, out, sequence=sequence, dtype=dtype)
+        onnx.export_onnx(net, out, sequence=sequence, dtype=dtype)
     except (ModuleNotFoundError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     what = "whole sequences" if sequence else "one step"

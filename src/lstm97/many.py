@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm97.executors import check_build, give_up, this_build
+from lstm97.cluster.executors import check_build, give_up, this_build
 from lstm97.extend import (
     available_cpus,
     choose_cpu,

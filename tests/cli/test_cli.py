@@ -80,10 +80,13 @@ def test_a_number_of_threads_that_is_none_is_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["executors", "methods", "paper"])
-def test_parts_of_the_package_are_found_without_an_import_of_their_own(name):
-    code = f"import sys, lstm97; assert 'lstm97.{name}' not in sys.modules; print(lstm97.{name}.__name__)"
-    assert run(command=[sys.executable, "-W", "error", "-c", code]).stdout == f"lstm97.{name}\n"
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [*((name, name) for name in ("cluster", "export", "methods", "paper")), ("executors", "cluster.executors")],
+)
+def test_parts_of_the_package_are_found_without_an_import_of_their_own(name, place):
+    code = f"import sys, lstm97; assert 'lstm97.{place}' not in sys.modules; print(lstm97.{name}.__name__)"
+    assert run(command=[sys.executable, "-W", "error", "-c", code]).stdout == f"lstm97.{place}\n"
     with pytest.raises(AttributeError, match="module 'lstm97' has no attribute 'nothing'"):
         _ = lstm97.nothing
 

@@ -21,8 +21,8 @@ from topologies import may_lack_targets
 
 import lstm97
 from lstm97 import Network, Topology
-from lstm97.adapters import dask_averaging
-from lstm97.adapters.dask_averaging import Round, train_averaged
+from lstm97.cluster import averaging
+from lstm97.cluster.averaging import Round, train_averaged
 from lstm97.network import network_from_bytes
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # worker processes can't import this file
@@ -147,8 +147,8 @@ def test_one_part_is_plain_training(client, dtype):
 
 def test_equal_results_have_themselves_as_their_mean():
     weights = np.array([0.1, -0.7, 1e300, 5e-324])
-    results = [dask_averaging._Result(weights, n, 0.5, n) for n in (3, 0, 7, 1)]
-    mean, *rest = dask_averaging._mean(results)
+    results = [averaging._Result(weights, n, 0.5, n) for n in (3, 0, 7, 1)]
+    mean, *rest = averaging._mean(results)
     assert mean.tobytes() == weights.tobytes()
     assert rest == [11, 2.0, 11]
 
@@ -232,21 +232,21 @@ def test_only_bytes_and_plain_values_travel(client, monkeypatch):
         watch(name)
     train_averaged(client, net, parts, rounds=1)
     functions = [args[0] for _, args, _ in calls]
-    assert functions == [bytes, dask_averaging._train_part, dask_averaging._mean, dask_averaging._mean]
+    assert functions == [bytes, averaging._train_part, averaging._mean, averaging._mean]
     for _, (_, *args), options in calls:
         assert all(map(plain, args))
         assert all(map(plain, options.values()))
     (_, (_, sent), _), *_ = calls
     assert type(sent) is bytes
     assert np.array_equal(network_from_bytes(sent).parameters, network().parameters)
-    assert len(SIZES) > dask_averaging.FAN_IN  # so there are two levels of means
+    assert len(SIZES) > averaging.FAN_IN  # so there are two levels of means
     ((result,),) = gathered  # one vector of weights and three numbers come to the client
     assert [type(value) for value in result] == [np.ndarray, int, float, int]
     assert result[0].nbytes == 8 * TOPOLOGY.n_weights
 
 
 def test_importing_the_module_imports_no_dask():
-    code = "import sys, lstm97.adapters.dask_averaging; print({'dask', 'distributed'} & sys.modules.keys())"
+    code = "import sys, lstm97.cluster.averaging; print({'dask', 'distributed'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 

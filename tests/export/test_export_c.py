@@ -22,7 +22,7 @@ from hypothesis import given
 from topologies import cases, random_inputs, random_targets, random_weights
 
 from lstm97 import Network, Topology
-from lstm97.adapters.c_source import export_c, struct_bytes
+from lstm97.export.c import export_c, struct_bytes
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "c"
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")

@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecu
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from lstm97.executors import check_build, give_up, this_build
+from lstm97.cluster.executors import check_build, give_up, this_build
 from lstm97.extend import thread_count, usable_cpus
 from lstm97.history import Stop
 from lstm97.methods import CascadeTopology, ChunkerTopology, RecurrentTopology
