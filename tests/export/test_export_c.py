@@ -21,7 +21,9 @@ from examples import examples
 from hypothesis import given
 from topologies import cases, random_inputs, random_targets, random_weights
 
+import lstm97
 from lstm97 import Network, Topology
+from lstm97.export import c
 from lstm97.export.c import export_c, struct_bytes
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "c"
@@ -710,6 +712,30 @@ def test_other_arguments_are_checked(tmp_path):
     with pytest.raises(ValueError, match="must be finite in float32"):
         export_c(net, path, dtype="float32")
     assert not path.exists()
+
+
+# ---- the template ----
+
+TEMPLATE = Path(c.__file__).with_name("network.c")
+SAMPLE = Topology(2, 1, blocks=(2, 1), n_hidden=1, forget_gates=True, input_to_output=True, bias="gates_and_output")
+
+
+@pytest.mark.parametrize("standard", ["c99", "c11"])
+@pytest.mark.parametrize("target", NATIVE, ids=name_of)
+def test_the_template_compiles_as_it_stands(target, standard, tmp_path):
+    flags = (f"-std={standard}", *WARNINGS[1:])
+    subprocess.run([*target.compiler, *flags, "-c", TEMPLATE, "-o", tmp_path / "network.o"], check=True)
+
+
+def test_the_template_is_the_network_that_it_names(tmp_path):
+    template = TEMPLATE.read_text(encoding="utf-8")
+    defined = dict(re.findall(r"^#define (\w+) ([01])$", template, re.MULTILINE))
+    assert {name: value == "1" for name, value in defined.items()} == c._features(SAMPLE, learn=True)
+    export_c(Network(SAMPLE), tmp_path / "network.c", learn=True)
+    exported = (tmp_path / "network.c").read_text().replace(f", written by lstm97 {lstm97.__version__}", "")
+    exported = re.sub(r"(lstm97_initial = \{).*?(^\};)", r"\1\n\2", exported, flags=re.DOTALL | re.MULTILINE)
+    rest = iter(template.splitlines())
+    assert [line for line in exported.splitlines() if line not in rest] == []  # all its lines, in this order
 
 
 # ---- the command ----

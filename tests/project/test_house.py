@@ -92,7 +92,8 @@ def test_import_loads_no_random_numbers_and_nothing_but_the_network():
     loaded = subprocess.run(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
     ).stdout.split()
-    for name in ("numpy.random", "concurrent", "multiprocessing", "logging", "lstm97.many", "lstm97.paper"):
+    wings = (f"lstm97.{name}" for name in ("cluster", "export", "many", "paper"))
+    for name in ("numpy.random", "concurrent", "multiprocessing", "logging", *wings):
         assert not any(module == name or module.startswith(name + ".") for module in loaded)
 
 

@@ -1,0 +1,805 @@
+// begin template
+/* The template of the files that `lstm97.export_c` writes; c.py makes them. As it stands it is a network of the
+ * topology that the next comment names, whose weights are all 0.
+ *
+ * Conditions on the macros of this section are decided when a network is exported, inside comments too: its file has
+ * neither these macros nor their directives. What stands between "begin" and "end" is written anew for each network,
+ * and this section is left out. lstm97_ and LSTM97_ become the network's name; for float32, double becomes float.
+ */
+#define LEARNS 1
+#define HAS_UNITS 1
+#define HAS_HIDDEN 1
+#define HAS_CELLS 1
+#define HAS_OUTPUT_GATES 1
+#define HAS_FORGET_GATES 1
+#define HAS_RECURRENT 1
+#define HAS_BIAS 1
+#define HAS_UNBIASED 1
+#define HAS_OUTPUT_SOURCES 1
+#define HAS_INPUT_TO_OUTPUT 1
+#define HAS_OUTPUT_BIAS 1
+#define LOGISTIC_OUTPUTS 1
+#define SOFTMAX_OUTPUTS 0
+#define IDENTITY_OUTPUTS 0
+// end
+// begin head
+/* An LSTM of 133 weights:
+ *
+ *     Topology(n_inputs=2, n_outputs=1, blocks=(2, 1), n_hidden=1, output_gates=True, forget_gates=True,
+ *         recurrent=True, gate_sources=True, input_to_output=True, bias='gates_and_output',
+ *         input_squash='centered2', output_squash='centered', output='logistic')
+// end
+ *
+#if LEARNS
+ *     lstm97_weights w = lstm97_initial;                      // weights that may change
+#endif
+ *     lstm97_state s = {0};                                   // a stream, where it begins
+#if LEARNS
+ *     status = lstm97_step(&w, &s, x, y);                     // a step: inputs x, outputs y
+ *     status = lstm97_learn(&w, &s, x, target, 0.1, y);       // a step, then the weights change
+ *     status = lstm97_learn(&w, &s, x, NULL, 0, y);           // a step whose target is not known yet ...
+ *     status = lstm97_correct(&w, &s, target, 0.1);           // ... and now it is
+#else
+ *     status = lstm97_step(&lstm97_initial, &s, x, y);        // a step: inputs x, outputs y
+#endif
+ *     lstm97_reset(&s);                                       // another stream begins
+#if LEARNS
+ *     lstm97_get_parameters(&w, p);                           // the weights as Python has them, and back:
+ *     status = lstm97_set_parameters(&w, p);
+#endif
+ *
+ * Inside C++, where this file compiles as well, a state begins with {} instead of {0}.
+ * A status of 0 means that all is well; the enum below has the others. Any number of states share the same weights.
+ * Nothing is allocated, and there are no variables but those of the caller: different states may step in different
+#if LEARNS
+ * threads at once, but learn and correct change the weights, so that then nobody else may use them.
+#else
+ * threads at once.
+#endif
+ *
+ * To have the declarations only, define LSTM97_DECLARATIONS_ONLY before including this file.
+ */
+
+#ifndef LSTM97_DECLARED
+#define LSTM97_DECLARED
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef double lstm97_real;
+
+enum {
+    LSTM97_OK,
+    LSTM97_CELL_STATE_NOT_FINITE, /* the weights are those of before; reset the state */
+    LSTM97_OUTPUT_NOT_FINITE,     /* likewise */
+    LSTM97_CHANGE_NOT_FINITE,     /* likewise; try a smaller learning rate */
+    LSTM97_INPUT_NOT_FINITE,      /* x, target or a parameter is infinite or not a number; nothing has changed */
+    LSTM97_BAD_LEARNING_RATE,     /* it is not positive and finite; nothing has changed */
+    LSTM97_NOT_AWAITING           /* correct without a learn without target before; nothing has changed */
+};
+
+enum {
+// begin sizes
+    LSTM97_N_INPUTS = 2,
+    LSTM97_N_OUTPUTS = 1,
+    LSTM97_N_HIDDEN = 1,
+    LSTM97_N_CELLS = 3,
+    LSTM97_N_BLOCKS = 2,
+    LSTM97_N_UNITS = 10,
+    LSTM97_N_RECURRENT = 10,
+    LSTM97_N_SOURCES = 13,
+    LSTM97_N_OUTPUT_SOURCES = 7,
+    LSTM97_N_PARTIALS = 9,
+    LSTM97_N_PARAMETERS = 133
+// end
+};
+
+/* Where the kinds of units begin among the units y, and where other things are among the sources z and z_k. */
+enum {
+// begin places
+    LSTM97_HIDDEN = 0,
+    LSTM97_CELL = 1,
+    LSTM97_INPUT_GATE = 4,
+    LSTM97_OUTPUT_GATE = 6,
+    LSTM97_FORGET_GATE = 8,
+    LSTM97_BIAS = 12,
+    LSTM97_FIRST_BIASED = 4,
+    LSTM97_HIDDEN_SOURCE = 2,
+    LSTM97_OUTPUT_BIAS = 6
+// end
+};
+
+typedef struct {
+#if HAS_UNITS
+    lstm97_real to_units[LSTM97_N_SOURCES][LSTM97_N_UNITS]; /* from each source of the hidden layer to each unit */
+#endif
+#if HAS_OUTPUT_SOURCES
+    lstm97_real to_outputs[LSTM97_N_OUTPUT_SOURCES][LSTM97_N_OUTPUTS]; /* from each source of the outputs */
+#endif
+#if !HAS_UNITS && !HAS_OUTPUT_SOURCES
+    unsigned char nothing; /* C has no struct without members */
+#endif
+} lstm97_weights;
+
+typedef struct {
+#if HAS_UNITS
+    lstm97_real z[LSTM97_N_SOURCES]; /* sources of the hidden layer: inputs, units one step before, 1 */
+    lstm97_real y[LSTM97_N_UNITS]; /* activations: hidden units, cells, input, output, forget gates */
+#endif
+#if HAS_CELLS
+    lstm97_real s_c[LSTM97_N_CELLS]; /* cell states */
+#endif
+#if HAS_OUTPUT_SOURCES
+    lstm97_real z_k[LSTM97_N_OUTPUT_SOURCES]; /* sources of the outputs: inputs, hidden units, cells, 1 */
+#endif
+    lstm97_real y_k[LSTM97_N_OUTPUTS]; /* outputs */
+#if LEARNS
+#if HAS_FORGET_GATES
+    lstm97_real s_before[LSTM97_N_CELLS]; /* cell states one step before */
+#endif
+#if HAS_CELLS
+    lstm97_real g[LSTM97_N_CELLS]; /* squashed net inputs of the cells */
+    lstm97_real h[LSTM97_N_CELLS]; /* squashed cell states */
+    lstm97_real ds_dw[LSTM97_N_SOURCES][LSTM97_N_PARTIALS]; /* of s_c, by weights to cells, input, forget gates */
+    lstm97_real partials_bound; /* nothing in ds_dw is larger */
+#endif
+    lstm97_real e_k[LSTM97_N_OUTPUTS]; /* errors times the learning rate, of the outputs */
+#if HAS_HIDDEN
+    lstm97_real e_i[LSTM97_N_HIDDEN]; /* of the hidden units */
+#endif
+#if HAS_OUTPUT_GATES
+    lstm97_real e_out[LSTM97_N_BLOCKS]; /* of the output gates */
+#endif
+#if HAS_CELLS
+    lstm97_real e_s[LSTM97_N_CELLS]; /* of the cell states */
+    int has_partials; /* whether ds_dw may be other than 0 */
+#endif
+    int is_awaiting; /* whether the last step waits for its target */
+#endif
+} lstm97_state;
+
+extern const lstm97_weights lstm97_initial;
+
+void lstm97_reset(lstm97_state *state);
+
+/* y may be x. It is written if the outputs are finite. */
+int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
+                lstm97_real y[LSTM97_N_OUTPUTS]);
+
+#if LEARNS
+/* target may be NULL: no error signal at this step, or one by correct before the next step. */
+int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
+                 const lstm97_real *target, lstm97_real learning_rate, lstm97_real y[LSTM97_N_OUTPUTS]);
+
+int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
+                   lstm97_real learning_rate);
+#endif
+
+#if HAS_OUTPUT_SOURCES
+/* The weights in the order of Network.parameters in Python: what is learned here goes on there,
+ * and the other way round. numpy.fromfile reads what fwrite has written, and ndarray.tofile writes
+ * what fread reads. */
+void lstm97_get_parameters(const lstm97_weights *weights, lstm97_real p[LSTM97_N_PARAMETERS]);
+
+int lstm97_set_parameters(lstm97_weights *weights, const lstm97_real p[LSTM97_N_PARAMETERS]);
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
+
+#ifndef LSTM97_DECLARATIONS_ONLY
+
+/* Numbers in brackets are the equations of S. Hochreiter and J. Schmidhuber, "Long Short-Term Memory", 1997.
+ * Indices: k outputs, i hidden units, j blocks, c cells, m sources, u units of the hidden layer. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+#define LSTM97_RESTRICT __restrict
+#else
+#define LSTM97_RESTRICT restrict
+#endif
+
+const lstm97_weights lstm97_initial = {
+// begin weights
+    {{0}},
+    {{0}},
+// end
+};
+
+typedef uint64_t lstm97_bits; /* of a lstm97_real; if this array has -1 elements, export the network in float32 */
+typedef char lstm97_bits_fit[sizeof(lstm97_bits) == sizeof(lstm97_real) ? 1 : -1];
+static const lstm97_bits lstm97_bits_of_infinity = UINT64_C(0x7FF0000000000000);
+
+/* Compares the numbers as integers: with -Ofast or -ffast-math a compiler takes it for granted that floats are finite,
+ * and by volatile it cannot follow where the integer comes from. */
+static int lstm97_all_finite(const lstm97_real *a, int n)
+{
+    lstm97_bits largest = 0;
+    for (int i = 0; i < n; i++) {
+        lstm97_bits bits;
+        memcpy(&bits, a + i, sizeof bits);
+        bits <<= 1; /* away with the sign */
+        largest = bits > largest ? bits : largest;
+    }
+    volatile lstm97_bits seen = largest;
+    return seen < lstm97_bits_of_infinity << 1;
+}
+
+static void lstm97_fill(lstm97_real *to, lstm97_real value, int n)
+{
+    for (int i = 0; i < n; i++)
+        to[i] = value;
+}
+
+static void lstm97_copy(lstm97_real *to, const lstm97_real *from, int n)
+{
+    for (int i = 0; i < n; i++)
+        to[i] = from[i];
+}
+
+#if HAS_OUTPUT_SOURCES
+static void lstm97_add_scaled(lstm97_real *LSTM97_RESTRICT to, const lstm97_real *LSTM97_RESTRICT from,
+                              lstm97_real factor, int n)
+{
+    for (int i = 0; i < n; i++)
+        to[i] += factor * from[i];
+}
+#endif
+
+#if HAS_UNITS || LOGISTIC_OUTPUTS
+/* 1 / (1 + exp(-a)), (3). The exponential stops before it overflows: with -Ofast, 1 / infinity may be NaN. */
+static lstm97_real lstm97_logistic(lstm97_real a) { return 1 / (1 + exp(a < -700.0 ? 700.0 : -a)); }
+#endif
+
+#if HAS_CELLS
+
+#if LEARNS
+/* On a cell's net input, and its slope in terms of its value. */
+#else
+/* On a cell's net input. */
+#endif
+static lstm97_real lstm97_g(lstm97_real a)
+{
+// begin g
+    return 4 * lstm97_logistic(a) - 2;
+// end
+}
+
+#if LEARNS
+static lstm97_real lstm97_g_slope(lstm97_real y)
+{
+// begin g_slope
+    return 1 - y * y / 4;
+// end
+}
+
+/* On a cell's state, likewise. */
+#else
+/* On a cell's state. */
+#endif
+static lstm97_real lstm97_h(lstm97_real a)
+{
+// begin h
+    return 2 * lstm97_logistic(a) - 1;
+// end
+}
+
+#if LEARNS
+static lstm97_real lstm97_h_slope(lstm97_real y)
+{
+// begin h_slope
+    return (1 - y * y) / 2;
+// end
+}
+#endif
+
+/* The block of a cell, whose gates it shares. */
+static int lstm97_block_of(int c)
+{
+// begin block_of
+    static const int blocks[LSTM97_N_CELLS] =
+        {0, 0, 1};
+    return blocks[c];
+// end
+}
+
+#endif
+
+#if HAS_UNITS
+/* Net inputs (7)-(9) of all units by the sources of now, then hidden units and gates. */
+static void lstm97_squash_units(const lstm97_weights *w, lstm97_state *s, const lstm97_real *x)
+{
+    lstm97_copy(s->z, x, LSTM97_N_INPUTS);
+#if HAS_RECURRENT
+    lstm97_copy(s->z + LSTM97_N_INPUTS, s->y, LSTM97_N_RECURRENT);
+#endif
+#if HAS_BIAS
+    s->z[LSTM97_BIAS] = 1;
+#endif
+    lstm97_fill(s->y, 0, LSTM97_N_UNITS);
+    for (int m = 0; m < LSTM97_N_SOURCES; m++)
+        lstm97_add_scaled(s->y, w->to_units[m], s->z[m], LSTM97_N_UNITS);
+#if HAS_HIDDEN
+    for (int i = 0; i < LSTM97_N_HIDDEN; i++)
+        s->y[i] = lstm97_logistic(s->y[i]);
+#endif
+#if HAS_CELLS
+    for (int u = LSTM97_INPUT_GATE; u < LSTM97_N_UNITS; u++)
+        s->y[u] = lstm97_logistic(s->y[u]);
+#endif
+}
+#endif
+
+#if HAS_CELLS
+/* The cells' states and what they put out. Returns whether the states are finite. */
+static int lstm97_update_cells(lstm97_state *s)
+{
+    for (int c = 0; c < LSTM97_N_CELLS; c++) {
+        int j = lstm97_block_of(c);
+        lstm97_real g = lstm97_g(s->y[LSTM97_CELL + c]);
+#if HAS_FORGET_GATES
+        lstm97_real s_c = s->y[LSTM97_FORGET_GATE + j] * s->s_c[c] + s->y[LSTM97_INPUT_GATE + j] * g;
+#else
+        lstm97_real s_c = s->s_c[c] + s->y[LSTM97_INPUT_GATE + j] * g;
+#endif
+        lstm97_real h = lstm97_h(s_c);
+#if LEARNS
+#if HAS_FORGET_GATES
+        s->s_before[c] = s->s_c[c];
+#endif
+        s->g[c] = g;
+        s->h[c] = h;
+#endif
+        s->s_c[c] = s_c;
+#if HAS_OUTPUT_GATES
+        s->y[LSTM97_CELL + c] = s->y[LSTM97_OUTPUT_GATE + j] * h;
+#else
+        s->y[LSTM97_CELL + c] = h;
+#endif
+    }
+    return lstm97_all_finite(s->s_c, LSTM97_N_CELLS);
+}
+#endif
+
+#if LOGISTIC_OUTPUTS
+static void lstm97_squash_outputs(lstm97_real y[LSTM97_N_OUTPUTS])
+{
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        y[k] = lstm97_logistic(y[k]);
+}
+#endif
+
+#if SOFTMAX_OUTPUTS
+static void lstm97_squash_outputs(lstm97_real y[LSTM97_N_OUTPUTS])
+{
+    lstm97_real most = y[0], sum = 0;
+    for (int k = 1; k < LSTM97_N_OUTPUTS; k++)
+        most = y[k] > most ? y[k] : most;
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        sum += y[k] = exp(y[k] - most);
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        y[k] /= sum;
+}
+#endif
+
+/* The outputs, by the hidden layer of now. Returns whether they are finite. */
+static int lstm97_compute_outputs(const lstm97_weights *w, lstm97_state *s)
+{
+#if !HAS_OUTPUT_SOURCES
+    (void)w;
+#endif
+#if HAS_UNITS
+    lstm97_copy(s->z_k + LSTM97_HIDDEN_SOURCE, s->y, LSTM97_N_HIDDEN + LSTM97_N_CELLS);
+#endif
+#if HAS_OUTPUT_BIAS
+    s->z_k[LSTM97_OUTPUT_BIAS] = 1;
+#endif
+    lstm97_fill(s->y_k, 0, LSTM97_N_OUTPUTS);
+#if HAS_OUTPUT_SOURCES
+    for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++)
+        lstm97_add_scaled(s->y_k, w->to_outputs[m], s->z_k[m], LSTM97_N_OUTPUTS);
+#endif
+#if !IDENTITY_OUTPUTS
+    lstm97_squash_outputs(s->y_k);
+#endif
+    return lstm97_all_finite(s->y_k, LSTM97_N_OUTPUTS);
+}
+
+static int lstm97_advance(const lstm97_weights *w, lstm97_state *s, const lstm97_real *x)
+{
+#if !HAS_UNITS && !HAS_INPUT_TO_OUTPUT
+    (void)x;
+#endif
+#if HAS_INPUT_TO_OUTPUT
+    lstm97_copy(s->z_k, x, LSTM97_N_INPUTS);
+#endif
+#if HAS_UNITS
+    lstm97_squash_units(w, s, x);
+#endif
+#if HAS_CELLS
+    if (!lstm97_update_cells(s))
+        return LSTM97_CELL_STATE_NOT_FINITE;
+#endif
+    return lstm97_compute_outputs(w, s) ? LSTM97_OK : LSTM97_OUTPUT_NOT_FINITE;
+}
+
+#if LEARNS
+static lstm97_real lstm97_magnitude(const lstm97_real *a, int n)
+{
+    lstm97_real sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += fabs(a[i]);
+    return sum;
+}
+#endif
+
+#if LEARNS && HAS_CELLS
+
+#if HAS_FORGET_GATES
+/* ds/dw = y_f ds/dw + coefficient z, where y_f is the forget gate. */
+#else
+/* ds/dw = ds/dw + coefficient z. */
+#endif
+static void lstm97_update_partials(lstm97_state *s)
+{
+    lstm97_real coefficient[LSTM97_N_PARTIALS];
+#if HAS_FORGET_GATES
+    lstm97_real decay[LSTM97_N_PARTIALS];
+#endif
+    for (int c = 0; c < LSTM97_N_CELLS; c++) {
+        int j = lstm97_block_of(c);
+        lstm97_real y_in = s->y[LSTM97_INPUT_GATE + j];
+#if HAS_FORGET_GATES
+        lstm97_real y_f = s->y[LSTM97_FORGET_GATE + j];
+#endif
+        coefficient[c] = y_in * lstm97_g_slope(s->g[c]); /* (27) */
+        coefficient[LSTM97_N_CELLS + c] = s->g[c] * y_in * (1 - y_in); /* (25) */
+#if HAS_FORGET_GATES
+        coefficient[2 * LSTM97_N_CELLS + c] = s->s_before[c] * y_f * (1 - y_f);
+        decay[c] = decay[LSTM97_N_CELLS + c] = decay[2 * LSTM97_N_CELLS + c] = y_f;
+#endif
+    }
+#if HAS_FORGET_GATES
+    for (int m = 0; m < LSTM97_N_SOURCES; m++) {
+        for (int i = 0; i < LSTM97_N_PARTIALS; i++)
+            s->ds_dw[m][i] *= decay[i];
+        lstm97_add_scaled(s->ds_dw[m], coefficient, s->z[m], LSTM97_N_PARTIALS);
+    }
+#else
+    for (int m = 0; m < LSTM97_N_SOURCES; m++)
+        lstm97_add_scaled(s->ds_dw[m], coefficient, s->z[m], LSTM97_N_PARTIALS);
+#endif
+    s->has_partials = 1;
+    s->partials_bound += 2 * lstm97_magnitude(coefficient, LSTM97_N_PARTIALS) * /* twice: whatever is rounded */
+                         lstm97_magnitude(s->z, LSTM97_N_SOURCES);
+}
+
+static void lstm97_drop_partials(lstm97_state *s)
+{
+    for (int m = 0; m < LSTM97_N_SOURCES; m++)
+        lstm97_fill(s->ds_dw[m], 0, LSTM97_N_PARTIALS);
+    s->partials_bound = 0;
+    s->has_partials = 0;
+}
+
+#endif
+
+#if LEARNS && HAS_UNITS
+/* The error that reaches a source of the outputs, by the weights from there. */
+static lstm97_real lstm97_error_at(const lstm97_state *s, const lstm97_real *weights)
+{
+    lstm97_real sum = 0;
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        sum += weights[k] * s->e_k[k];
+    return sum;
+}
+#endif
+
+#if LEARNS
+
+/* The error signals, times the learning rate. */
+static void lstm97_set_errors(const lstm97_weights *w, lstm97_state *s, const lstm97_real *target, lstm97_real rate)
+{
+#if !HAS_UNITS
+    (void)w;
+#endif
+#if LOGISTIC_OUTPUTS
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++) { /* (19) */
+        lstm97_real y = s->y_k[k];
+        s->e_k[k] = rate * (target[k] - y) * y * (1 - y);
+    }
+#else
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++) /* (19) */
+        s->e_k[k] = rate * (target[k] - s->y_k[k]);
+#endif
+#if HAS_UNITS
+    const lstm97_real (*to_outputs)[LSTM97_N_OUTPUTS] = w->to_outputs + LSTM97_HIDDEN_SOURCE;
+#endif
+#if HAS_HIDDEN
+    for (int i = 0; i < LSTM97_N_HIDDEN; i++) /* (20) */
+        s->e_i[i] = s->y[i] * (1 - s->y[i]) * lstm97_error_at(s, to_outputs[i]);
+#endif
+#if HAS_OUTPUT_GATES
+    lstm97_fill(s->e_out, 0, LSTM97_N_BLOCKS);
+#endif
+#if HAS_CELLS
+    for (int c = 0; c < LSTM97_N_CELLS; c++) {
+        lstm97_real error = lstm97_error_at(s, to_outputs[LSTM97_CELL + c]);
+#if HAS_OUTPUT_GATES
+        lstm97_real y_out = s->y[LSTM97_OUTPUT_GATE + lstm97_block_of(c)];
+        s->e_out[lstm97_block_of(c)] += y_out * (1 - y_out) * s->h[c] * error; /* (21) */
+        s->e_s[c] = y_out * lstm97_h_slope(s->h[c]) * error; /* (23) */
+#else
+        s->e_s[c] = lstm97_h_slope(s->h[c]) * error; /* (23) */
+#endif
+    }
+#endif
+}
+
+#endif
+
+#if LEARNS && HAS_UNITS
+
+#if HAS_CELLS
+/* Adds up what the partials of a block's cells ask of the weight to its gate, (26). */
+static void lstm97_add_to_gates(lstm97_real *LSTM97_RESTRICT dw, const lstm97_real *e_s,
+                                const lstm97_real *ds_dw)
+{
+    lstm97_fill(dw, 0, LSTM97_N_BLOCKS);
+    for (int c = 0; c < LSTM97_N_CELLS; c++)
+        dw[lstm97_block_of(c)] += e_s[c] * ds_dw[c];
+}
+#endif
+
+/* The changes of the weights from a source m to the hidden layer. */
+static void lstm97_changes_from(int m, const lstm97_state *s, lstm97_real *LSTM97_RESTRICT dw)
+{
+#if HAS_HIDDEN || HAS_OUTPUT_GATES
+    const lstm97_real z = s->z[m];
+#endif
+#if HAS_CELLS
+    const lstm97_real *ds_dw = s->ds_dw[m];
+#endif
+#if HAS_HIDDEN
+    for (int i = 0; i < LSTM97_N_HIDDEN; i++) /* (22) */
+        dw[i] = s->e_i[i] * z;
+#endif
+#if HAS_CELLS
+    for (int c = 0; c < LSTM97_N_CELLS; c++) /* (28) */
+        dw[LSTM97_CELL + c] = s->e_s[c] * ds_dw[c];
+    lstm97_add_to_gates(dw + LSTM97_INPUT_GATE, s->e_s, ds_dw + LSTM97_N_CELLS);
+#endif
+#if HAS_FORGET_GATES
+    lstm97_add_to_gates(dw + LSTM97_FORGET_GATE, s->e_s, ds_dw + 2 * LSTM97_N_CELLS);
+#endif
+#if HAS_OUTPUT_GATES
+    for (int j = 0; j < LSTM97_N_BLOCKS; j++) /* (22) */
+        dw[LSTM97_OUTPUT_GATE + j] = s->e_out[j] * z;
+#endif
+#if HAS_UNBIASED
+    if (m == LSTM97_BIAS)
+        lstm97_fill(dw, 0, LSTM97_FIRST_BIASED);
+#endif
+}
+
+#endif
+
+#if LEARNS
+
+/* Whether no change is large enough to make a finite weight overflow. Where a number is not finite, it is not known. */
+static int lstm97_is_harmless(const lstm97_state *s)
+{
+    lstm97_real errors = lstm97_magnitude(s->e_k, LSTM97_N_OUTPUTS);
+    lstm97_real factors = 1;
+#if HAS_HIDDEN
+    errors += lstm97_magnitude(s->e_i, LSTM97_N_HIDDEN);
+#endif
+#if HAS_OUTPUT_GATES
+    errors += lstm97_magnitude(s->e_out, LSTM97_N_BLOCKS);
+#endif
+#if HAS_CELLS
+    errors += lstm97_magnitude(s->e_s, LSTM97_N_CELLS);
+#endif
+#if HAS_UNITS
+    factors += lstm97_magnitude(s->z, LSTM97_N_SOURCES);
+#endif
+#if HAS_OUTPUT_SOURCES
+    factors += lstm97_magnitude(s->z_k, LSTM97_N_OUTPUT_SOURCES);
+#endif
+#if HAS_CELLS
+    factors += s->partials_bound;
+#endif
+    lstm97_real bounds[2];
+    bounds[0] = factors;
+    bounds[1] = errors * factors;
+    return lstm97_all_finite(bounds, 2) && bounds[0] < 1e290 && bounds[1] < 1e290;
+}
+
+/* Whether all weights would be finite after their change. */
+static int lstm97_would_be_finite(const lstm97_weights *w, const lstm97_state *s)
+{
+    int finite = 1;
+#if !HAS_UNITS && !HAS_OUTPUT_SOURCES
+    (void)w;
+    (void)s;
+#endif
+#if HAS_UNITS
+    for (int m = 0; m < LSTM97_N_SOURCES; m++) {
+        lstm97_real dw[LSTM97_N_UNITS];
+        lstm97_changes_from(m, s, dw);
+        lstm97_add_scaled(dw, w->to_units[m], 1, LSTM97_N_UNITS);
+        finite &= lstm97_all_finite(dw, LSTM97_N_UNITS);
+    }
+#endif
+#if HAS_OUTPUT_SOURCES
+    for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++) {
+        lstm97_real after[LSTM97_N_OUTPUTS];
+        lstm97_copy(after, w->to_outputs[m], LSTM97_N_OUTPUTS);
+        lstm97_add_scaled(after, s->e_k, s->z_k[m], LSTM97_N_OUTPUTS);
+        finite &= lstm97_all_finite(after, LSTM97_N_OUTPUTS);
+    }
+#endif
+    return finite;
+}
+
+/* The change of all weights or, if one would not be finite, of none. */
+static int lstm97_change_weights(lstm97_weights *w, lstm97_state *s, const lstm97_real *target, lstm97_real rate)
+{
+    s->is_awaiting = 0;
+    lstm97_set_errors(w, s, target, rate);
+    if (!lstm97_is_harmless(s) && !lstm97_would_be_finite(w, s))
+        return LSTM97_CHANGE_NOT_FINITE;
+#if HAS_UNITS
+    for (int m = 0; m < LSTM97_N_SOURCES; m++) {
+        lstm97_real dw[LSTM97_N_UNITS];
+        lstm97_changes_from(m, s, dw);
+        lstm97_add_scaled(w->to_units[m], dw, 1, LSTM97_N_UNITS);
+    }
+#endif
+#if HAS_OUTPUT_SOURCES
+    for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++) /* (22) */
+        lstm97_add_scaled(w->to_outputs[m], s->e_k, s->z_k[m], LSTM97_N_OUTPUTS);
+#endif
+    return LSTM97_OK;
+}
+
+#endif
+
+void lstm97_reset(lstm97_state *state)
+{
+#if !LEARNS && !HAS_UNITS
+    (void)state;
+#endif
+#if HAS_UNITS
+    lstm97_fill(state->y, 0, LSTM97_N_UNITS);
+#endif
+#if HAS_CELLS
+    lstm97_fill(state->s_c, 0, LSTM97_N_CELLS);
+#endif
+#if LEARNS
+#if HAS_CELLS
+    lstm97_drop_partials(state);
+#endif
+    state->is_awaiting = 0;
+#endif
+}
+
+int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
+                lstm97_real y[LSTM97_N_OUTPUTS])
+{
+    if (!lstm97_all_finite(x, LSTM97_N_INPUTS))
+        return LSTM97_INPUT_NOT_FINITE;
+#if LEARNS
+#if HAS_CELLS
+    if (state->has_partials)
+        lstm97_drop_partials(state);
+#endif
+    state->is_awaiting = 0;
+#endif
+    int status = lstm97_advance(weights, state, x);
+    if (status == LSTM97_OK)
+        lstm97_copy(y, state->y_k, LSTM97_N_OUTPUTS);
+    return status;
+}
+
+#if LEARNS
+
+static int lstm97_check(const lstm97_real *target, lstm97_real learning_rate)
+{
+    if (!lstm97_all_finite(target, LSTM97_N_OUTPUTS))
+        return LSTM97_INPUT_NOT_FINITE;
+    return lstm97_all_finite(&learning_rate, 1) && learning_rate > 0 ? LSTM97_OK : LSTM97_BAD_LEARNING_RATE;
+}
+
+int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
+                 const lstm97_real *target, lstm97_real learning_rate, lstm97_real y[LSTM97_N_OUTPUTS])
+{
+    if (!lstm97_all_finite(x, LSTM97_N_INPUTS))
+        return LSTM97_INPUT_NOT_FINITE;
+    int status = target ? lstm97_check(target, learning_rate) : LSTM97_OK;
+    if (status != LSTM97_OK)
+        return status;
+    state->is_awaiting = 0;
+    status = lstm97_advance(weights, state, x);
+    if (status != LSTM97_OK)
+        return status;
+#if HAS_CELLS
+    lstm97_update_partials(state);
+#endif
+    state->is_awaiting = 1;
+    if (target)
+        status = lstm97_change_weights(weights, state, target, learning_rate);
+    lstm97_copy(y, state->y_k, LSTM97_N_OUTPUTS);
+    return status;
+}
+
+int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
+                   lstm97_real learning_rate)
+{
+    int status = lstm97_check(target, learning_rate);
+    if (status != LSTM97_OK)
+        return status;
+    if (!state->is_awaiting)
+        return LSTM97_NOT_AWAITING;
+    return lstm97_change_weights(weights, state, target, learning_rate);
+}
+
+#endif
+
+#if HAS_OUTPUT_SOURCES
+
+#if HAS_UNITS
+/* Kinds of units in the order of the parameters: the first unit, how many, and how many sources each sees. */
+static const struct { int begin, n, n_sources; } lstm97_kinds[] = {
+// begin kinds
+    {LSTM97_CELL, 3, 12},
+    {LSTM97_INPUT_GATE, 2, 13},
+    {LSTM97_OUTPUT_GATE, 2, 13},
+    {LSTM97_FORGET_GATE, 2, 13},
+    {LSTM97_HIDDEN, 1, 12}
+// end
+};
+enum { LSTM97_N_KINDS = sizeof lstm97_kinds / sizeof lstm97_kinds[0] };
+#endif
+
+void lstm97_get_parameters(const lstm97_weights *weights, lstm97_real p[LSTM97_N_PARAMETERS])
+{
+    lstm97_real *next = p;
+#if HAS_UNITS
+    for (int kind = 0; kind < LSTM97_N_KINDS; kind++)
+        for (int i = 0; i < lstm97_kinds[kind].n; i++)
+            for (int m = 0; m < lstm97_kinds[kind].n_sources; m++)
+                *next++ = weights->to_units[m][lstm97_kinds[kind].begin + i];
+#endif
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++)
+            *next++ = weights->to_outputs[m][k];
+}
+
+int lstm97_set_parameters(lstm97_weights *weights, const lstm97_real p[LSTM97_N_PARAMETERS])
+{
+    const lstm97_real *next = p;
+    if (!lstm97_all_finite(p, LSTM97_N_PARAMETERS))
+        return LSTM97_INPUT_NOT_FINITE;
+#if HAS_UNITS
+    for (int kind = 0; kind < LSTM97_N_KINDS; kind++)
+        for (int i = 0; i < lstm97_kinds[kind].n; i++)
+            for (int m = 0; m < LSTM97_N_SOURCES; m++) /* what a kind does not see weighs nothing */
+                weights->to_units[m][lstm97_kinds[kind].begin + i] =
+                    m < lstm97_kinds[kind].n_sources ? *next++ : 0;
+#endif
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++)
+            weights->to_outputs[m][k] = *next++;
+    return LSTM97_OK;
+}
+
+#endif
+
+#endif
