@@ -49,10 +49,10 @@
 #endif
  *
  * Inside C++, where this file compiles as well, a state begins with {} instead of {0}.
- * A status of 0 means that all is well; the enum below has the others. Any number of states share the same weights.
- * Nothing is allocated, and there are no variables but those of the caller: different states may step in different
+ * A status of 0 means that all is well; the enum below has the others. Any number of states may share the weights.
+ * Nothing is allocated, and all variables are the caller's: different states may step in different
 #if LEARNS
- * threads at once, but learn and correct change the weights, so that then nobody else may use them.
+ * threads at once. While learn or correct changes the weights, no other thread may use them.
 #else
  * threads at once.
 #endif
@@ -71,12 +71,12 @@ typedef double lstm97_real;
 
 enum {
     LSTM97_OK,
-    LSTM97_CELL_STATE_NOT_FINITE, /* the weights are those of before; reset the state */
-    LSTM97_OUTPUT_NOT_FINITE,     /* likewise */
-    LSTM97_CHANGE_NOT_FINITE,     /* likewise; try a smaller learning rate */
+    LSTM97_CELL_STATE_NOT_FINITE, /* the weights have not changed; reset the state */
+    LSTM97_OUTPUT_NOT_FINITE,     /* the weights have not changed; reset the state */
+    LSTM97_CHANGE_NOT_FINITE,     /* the weights have not changed; reset the state, try a smaller learning rate */
     LSTM97_INPUT_NOT_FINITE,      /* x, target or a parameter is infinite or not a number; nothing has changed */
     LSTM97_BAD_LEARNING_RATE,     /* it is not positive and finite; nothing has changed */
-    LSTM97_NOT_AWAITING           /* correct without a learn without target before; nothing has changed */
+    LSTM97_NOT_AWAITING           /* the last step was no learn without a target; nothing has changed */
 };
 
 enum {
@@ -95,7 +95,7 @@ enum {
 // end
 };
 
-/* Where the kinds of units begin among the units y, and where other things are among the sources z and z_k. */
+/* Where each kind of units begins in y, and where hidden units and biases are among the sources z and z_k. */
 enum {
 // begin places
     LSTM97_HIDDEN = 0,
@@ -115,7 +115,7 @@ typedef struct {
     lstm97_real to_units[LSTM97_N_SOURCES][LSTM97_N_UNITS]; /* from each source of the hidden layer to each unit */
 #endif
 #if HAS_OUTPUT_SOURCES
-    lstm97_real to_outputs[LSTM97_N_OUTPUT_SOURCES][LSTM97_N_OUTPUTS]; /* from each source of the outputs */
+    lstm97_real to_outputs[LSTM97_N_OUTPUT_SOURCES][LSTM97_N_OUTPUTS]; /* from each of their sources to each output */
 #endif
 #if !HAS_UNITS && !HAS_OUTPUT_SOURCES
     unsigned char nothing; /* C has no struct without members */
@@ -141,19 +141,19 @@ typedef struct {
 #if HAS_CELLS
     lstm97_real g[LSTM97_N_CELLS]; /* squashed net inputs of the cells */
     lstm97_real h[LSTM97_N_CELLS]; /* squashed cell states */
-    lstm97_real ds_dw[LSTM97_N_SOURCES][LSTM97_N_PARTIALS]; /* of s_c, by weights to cells, input, forget gates */
-    lstm97_real partials_bound; /* nothing in ds_dw is larger */
+    lstm97_real ds_dw[LSTM97_N_SOURCES][LSTM97_N_PARTIALS]; /* of s_c by weights to cells, input, forget gates */
+    lstm97_real partials_bound; /* no number in ds_dw is larger than this */
 #endif
-    lstm97_real e_k[LSTM97_N_OUTPUTS]; /* errors times the learning rate, of the outputs */
+    lstm97_real e_k[LSTM97_N_OUTPUTS]; /* error signals of the outputs, times the learning rate */
 #if HAS_HIDDEN
-    lstm97_real e_i[LSTM97_N_HIDDEN]; /* of the hidden units */
+    lstm97_real e_i[LSTM97_N_HIDDEN]; /* the same of the hidden units */
 #endif
 #if HAS_OUTPUT_GATES
-    lstm97_real e_out[LSTM97_N_BLOCKS]; /* of the output gates */
+    lstm97_real e_out[LSTM97_N_BLOCKS]; /* the same of the output gates */
 #endif
 #if HAS_CELLS
-    lstm97_real e_s[LSTM97_N_CELLS]; /* of the cell states */
-    int has_partials; /* whether ds_dw may be other than 0 */
+    lstm97_real e_s[LSTM97_N_CELLS]; /* the same of the cell states */
+    int has_partials; /* whether a number in ds_dw may be other than 0 */
 #endif
     int is_awaiting; /* whether the last step waits for its target */
 #endif
@@ -168,7 +168,7 @@ int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97
                 lstm97_real y[LSTM97_N_OUTPUTS]);
 
 #if LEARNS
-/* target may be NULL: no error signal at this step, or one by correct before the next step. */
+/* target may be NULL: then this step has no error signal, or correct gives it one before the next step. */
 int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
                  const lstm97_real *target, lstm97_real learning_rate, lstm97_real y[LSTM97_N_OUTPUTS]);
 
@@ -177,9 +177,8 @@ int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_re
 #endif
 
 #if HAS_OUTPUT_SOURCES
-/* The weights in the order of Network.parameters in Python: what is learned here goes on there,
- * and the other way round. numpy.fromfile reads what fwrite has written, and ndarray.tofile writes
- * what fread reads. */
+/* The weights in the order of Network.parameters in Python: a network that has learned here can go on there, and the
+ * other way round. numpy.fromfile reads what fwrite has written, and fread what ndarray.tofile has written. */
 void lstm97_get_parameters(const lstm97_weights *weights, lstm97_real p[LSTM97_N_PARAMETERS]);
 
 int lstm97_set_parameters(lstm97_weights *weights, const lstm97_real p[LSTM97_N_PARAMETERS]);
@@ -212,19 +211,20 @@ const lstm97_weights lstm97_initial = {
 // end
 };
 
-typedef uint64_t lstm97_bits; /* of a lstm97_real; if this array has -1 elements, export the network in float32 */
+/* An integer as large as a lstm97_real. Where double is smaller, the array has -1 elements: export in float32 then. */
+typedef uint64_t lstm97_bits;
 typedef char lstm97_bits_fit[sizeof(lstm97_bits) == sizeof(lstm97_real) ? 1 : -1];
 static const lstm97_bits lstm97_bits_of_infinity = UINT64_C(0x7FF0000000000000);
 
-/* Compares the numbers as integers: with -Ofast or -ffast-math a compiler takes it for granted that floats are finite,
- * and by volatile it cannot follow where the integer comes from. */
+/* Whether all numbers are finite. They are compared as integers: with -Ofast or -ffast-math a compiler takes it for
+ * granted that floats are finite; volatile hides from it where the integer comes from. */
 static int lstm97_all_finite(const lstm97_real *a, int n)
 {
     lstm97_bits largest = 0;
     for (int i = 0; i < n; i++) {
         lstm97_bits bits;
         memcpy(&bits, a + i, sizeof bits);
-        bits <<= 1; /* away with the sign */
+        bits <<= 1; /* drops the sign */
         largest = bits > largest ? bits : largest;
     }
     volatile lstm97_bits seen = largest;
@@ -253,16 +253,16 @@ static void lstm97_add_scaled(lstm97_real *LSTM97_RESTRICT to, const lstm97_real
 #endif
 
 #if HAS_UNITS || LOGISTIC_OUTPUTS
-/* 1 / (1 + exp(-a)), (3). The exponential stops before it overflows: with -Ofast, 1 / infinity may be NaN. */
+/* 1 / (1 + exp(-a)), (3). The exponential is kept from overflowing: with -Ofast, 1 / infinity may be NaN. */
 static lstm97_real lstm97_logistic(lstm97_real a) { return 1 / (1 + exp(a < -700.0 ? 700.0 : -a)); }
 #endif
 
 #if HAS_CELLS
 
 #if LEARNS
-/* On a cell's net input, and its slope in terms of its value. */
+/* g squashes a cell's net input; g_slope is its slope, where its value is y. */
 #else
-/* On a cell's net input. */
+/* g squashes a cell's net input. */
 #endif
 static lstm97_real lstm97_g(lstm97_real a)
 {
@@ -279,9 +279,9 @@ static lstm97_real lstm97_g_slope(lstm97_real y)
 // end
 }
 
-/* On a cell's state, likewise. */
+/* h squashes a cell's state; h_slope is its slope, where its value is y. */
 #else
-/* On a cell's state. */
+/* h squashes a cell's state. */
 #endif
 static lstm97_real lstm97_h(lstm97_real a)
 {
@@ -299,7 +299,7 @@ static lstm97_real lstm97_h_slope(lstm97_real y)
 }
 #endif
 
-/* The block of a cell, whose gates it shares. */
+/* The block of a cell c. The cells of a block share their gates. */
 static int lstm97_block_of(int c)
 {
 // begin block_of
@@ -312,7 +312,7 @@ static int lstm97_block_of(int c)
 #endif
 
 #if HAS_UNITS
-/* Net inputs (7)-(9) of all units by the sources of now, then hidden units and gates. */
+/* The net inputs (7)-(9) of all units; then the activations of hidden units and gates. */
 static void lstm97_squash_units(const lstm97_weights *w, lstm97_state *s, const lstm97_real *x)
 {
     lstm97_copy(s->z, x, LSTM97_N_INPUTS);
@@ -337,7 +337,7 @@ static void lstm97_squash_units(const lstm97_weights *w, lstm97_state *s, const 
 #endif
 
 #if HAS_CELLS
-/* The cells' states and what they put out. Returns whether the states are finite. */
+/* The states and the activations of the cells. Returns whether the states are finite. */
 static int lstm97_update_cells(lstm97_state *s)
 {
     for (int c = 0; c < LSTM97_N_CELLS; c++) {
@@ -388,7 +388,7 @@ static void lstm97_squash_outputs(lstm97_real y[LSTM97_N_OUTPUTS])
 }
 #endif
 
-/* The outputs, by the hidden layer of now. Returns whether they are finite. */
+/* The outputs, which see the hidden layer of the same step. Returns whether they are finite. */
 static int lstm97_compute_outputs(const lstm97_weights *w, lstm97_state *s)
 {
 #if !HAS_OUTPUT_SOURCES
@@ -476,7 +476,7 @@ static void lstm97_update_partials(lstm97_state *s)
         lstm97_add_scaled(s->ds_dw[m], coefficient, s->z[m], LSTM97_N_PARTIALS);
 #endif
     s->has_partials = 1;
-    s->partials_bound += 2 * lstm97_magnitude(coefficient, LSTM97_N_PARTIALS) * /* twice: whatever is rounded */
+    s->partials_bound += 2 * lstm97_magnitude(coefficient, LSTM97_N_PARTIALS) * /* twice, to cover rounding */
                          lstm97_magnitude(s->z, LSTM97_N_SOURCES);
 }
 
@@ -491,7 +491,7 @@ static void lstm97_drop_partials(lstm97_state *s)
 #endif
 
 #if LEARNS && HAS_UNITS
-/* The error that reaches a source of the outputs, by the weights from there. */
+/* The error that reaches a source of the outputs through the weights from it. */
 static lstm97_real lstm97_error_at(const lstm97_state *s, const lstm97_real *weights)
 {
     lstm97_real sum = 0;
@@ -547,7 +547,7 @@ static void lstm97_set_errors(const lstm97_weights *w, lstm97_state *s, const ls
 #if LEARNS && HAS_UNITS
 
 #if HAS_CELLS
-/* Adds up what the partials of a block's cells ask of the weight to its gate, (26). */
+/* The changes of the weights to the gates of all blocks: each the sum of what its block's cells contribute, (26). */
 static void lstm97_add_to_gates(lstm97_real *LSTM97_RESTRICT dw, const lstm97_real *e_s,
                                 const lstm97_real *ds_dw)
 {
@@ -592,7 +592,7 @@ static void lstm97_changes_from(int m, const lstm97_state *s, lstm97_real *LSTM9
 
 #if LEARNS
 
-/* Whether no change is large enough to make a finite weight overflow. Where a number is not finite, it is not known. */
+/* Whether a bound on all changes rules out that a finite weight overflows. If it does not, would_be_finite tells. */
 static int lstm97_is_harmless(const lstm97_state *s)
 {
     lstm97_real errors = lstm97_magnitude(s->e_k, LSTM97_N_OUTPUTS);
@@ -621,7 +621,7 @@ static int lstm97_is_harmless(const lstm97_state *s)
     return lstm97_all_finite(bounds, 2) && bounds[0] < 1e290 && bounds[1] < 1e290;
 }
 
-/* Whether all weights would be finite after their change. */
+/* Whether all weights would be finite after the change. */
 static int lstm97_would_be_finite(const lstm97_weights *w, const lstm97_state *s)
 {
     int finite = 1;
@@ -648,7 +648,7 @@ static int lstm97_would_be_finite(const lstm97_weights *w, const lstm97_state *s
     return finite;
 }
 
-/* The change of all weights or, if one would not be finite, of none. */
+/* Changes all weights or, if one would not be finite then, none. */
 static int lstm97_change_weights(lstm97_weights *w, lstm97_state *s, const lstm97_real *target, lstm97_real rate)
 {
     s->is_awaiting = 0;
@@ -755,7 +755,7 @@ int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_re
 #if HAS_OUTPUT_SOURCES
 
 #if HAS_UNITS
-/* Kinds of units in the order of the parameters: the first unit, how many, and how many sources each sees. */
+/* Kinds of units in the order of the parameters: the first unit, how many there are, how many sources each has. */
 static const struct { int begin, n, n_sources; } lstm97_kinds[] = {
 // begin kinds
     {LSTM97_CELL, 3, 12},
@@ -790,7 +790,7 @@ int lstm97_set_parameters(lstm97_weights *weights, const lstm97_real p[LSTM97_N_
 #if HAS_UNITS
     for (int kind = 0; kind < LSTM97_N_KINDS; kind++)
         for (int i = 0; i < lstm97_kinds[kind].n; i++)
-            for (int m = 0; m < LSTM97_N_SOURCES; m++) /* what a kind does not see weighs nothing */
+            for (int m = 0; m < LSTM97_N_SOURCES; m++) /* 0 for sources that a kind lacks */
                 weights->to_units[m][lstm97_kinds[kind].begin + i] =
                     m < lstm97_kinds[kind].n_sources ? *next++ : 0;
 #endif
