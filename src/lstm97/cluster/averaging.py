@@ -1,8 +1,8 @@
 """One network trained on data that lie on many machines: local SGD, weights averaged after every round, over Dask.
 
-A round is a graph of tasks: one makes the weights known, one for each part trains a copy of the network on it, and a
-tree of others averages. What travels is a network's bytes as a file has them, one way, and arrays of weights and plain
-numbers, the other.
+A round is a graph of Dask tasks: one holds the weights, one for each part of the data trains a copy of the network on
+it, and a tree of tasks averages the results. To the workers goes the network, as the bytes of its file; from them come
+arrays of weights and plain numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lstm97.sequences import as_sequences
 from lstm97.training import train
 
 FAN_IN = 8
-"""A task averages so many results at most: part of what the result means, as sums round, so it never varies."""
+"""The most results that one task averages. It never varies, as the rounding of sums, thus the result, depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class Round:
     sequences : int
         Trained by all parts together.
     error : float
-        Mean of the sequences' errors, each the mean ``|t - y|`` over its targets and outputs, by the weights its part
-        had then; NaN if there was no target.
+        Mean of the sequences' errors, each the mean ``|t - y|`` over its targets and outputs, by the weights that the
+        copy of its part had then; NaN if there was no target.
     seconds : float
         From sending the weights to having their mean.
     """
@@ -67,15 +67,15 @@ def train_averaged(
 ) -> list[Round]:
     """Train one network on parts of data that stay on the workers of a Dask cluster.
 
-    In every round each part is trained on where it is, all beginning with the same weights; the network's new weights
-    are the mean of what comes out, each part's counting by its sequences.
+    In every round a copy of the network is trained on each part, where the part is; all copies begin with the same
+    weights. The network's new weights are the mean of the copies' weights, each weighted by the sequences of its part.
 
     Parameters
     ----------
     client : distributed.Client
-        Of the cluster; a synchronous one. The workers need lstm97 and NumPy.
+        A synchronous client of the cluster. The workers need lstm97 and NumPy.
     net : Network
-        Its weights change, once per round.
+        The network to train; its weights change once per round.
     partitions : list of Future or Dask collections
         The parts, each a pair ``(inputs, targets)`` as `lstm97.train` takes them; some may be empty. The data never
         come to the client. Make parts with tasks, ``client.submit(load, path)``: when a worker is lost, Dask makes its
@@ -86,7 +86,8 @@ def train_averaged(
     rounds : int
         How many rounds.
     passes : float, default 1
-        How often a round goes through a part. 0.1: through a tenth of it, and the next round goes on behind that.
+        How often a round goes through a part. With 0.1 it takes a tenth of the part, and the next round the tenth
+        after that.
     shuffle : int, optional
         A seed, for each pass through a part to have an order of its own. By default sequences come as they are.
     update : {"step", "sequence"}, default "step"
@@ -97,7 +98,7 @@ def train_averaged(
         The number of the first round, to go on where an earlier call ended: ``rounds[-1].number + 1`` of what that
         returned. Two such calls do to the bit what one would have done.
     callback : callable, optional
-        Called with each `Round` when the network has its weights; a true return value ends training.
+        Called with each `Round` when the network has the weights of that round; a true return value ends training.
 
     Returns
     -------
@@ -114,32 +115,32 @@ def train_averaged(
     RuntimeError
         If a part is lost and cannot be made again, or if another thread trains this network.
     distributed.CancelledError
-        If somebody cancelled the training's own tasks.
+        If tasks of the training are cancelled from outside.
     distributed.KilledWorker
-        If workers died of one task again and again, as they do when it takes more memory than they have.
+        If one worker after the other dies of the same task, as they do when it takes more memory than they have.
 
     Notes
     -----
-    Whatever ends a call, an exception or Ctrl-C, the network then has the weights of the last whole round, and a part
-    that is being trained at that moment is trained to the end of its round, for nothing.
+    When an exception or Ctrl-C ends the call, the network has the weights of the last whole round. Tasks that run at
+    that moment go on to the end of their round, but their results are lost.
 
     The result depends on the parts and their order, not on which worker does what, or when: all tasks are functions of
     their arguments, and means are taken over groups of 8 parts in a row, then over groups of 8 such means, and so on,
     each a running mean in float64: ``mean += (w_i - mean) * n_i / (n_1 + ... + n_i)``. A single part is trained to the
-    bit as by `lstm97.train`. Workers must have the same build of the loops, as different ones round differently; where
+    bits of `lstm97.train`. Workers must have the same build of the loops, as different ones round differently; where
     CPUs differ, ``LSTM97_KERNEL`` makes them agree. Part p is in its pass k in the order that
     ``numpy.random.default_rng(numpy.random.SeedSequence(shuffle, spawn_key=(k, p)))`` draws by `permutation`.
 
     Dask runs a task where its data are, unless another worker is idle and moving the data takes less time, by Dask's
-    estimate, than waiting would. The scheduler's setting ``distributed.scheduler.work-stealing`` turns off what of that
-    comes after a task is first assigned. A part is trained in as many threads as ``LSTM97_NUM_THREADS`` gives its
+    estimate, than waiting would. With the scheduler's setting ``distributed.scheduler.work-stealing`` off, a task that
+    is assigned to a worker stays there. A part is trained in as many threads as ``LSTM97_NUM_THREADS`` says on its
     worker. Dask warns of weights beyond 10 MB, as of any graph of that size
     (``distributed.admin.large-graph-warning-threshold``).
 
-    Weights move by the mean of what W parts change, not by the sum: a sequence counts for a W-th of what it does on one
-    machine with the same learning rate. W times the rate makes up for that as long as training is stable with it. Long
-    rounds cost little, but the mean of weights that went far apart need not be good at anything: parts should be drawn
-    alike, and those that differ need short rounds.
+    With W parts, the weights move by the mean of W changes, not by their sum: a sequence changes them by a W-th of what
+    it would on one machine with the same learning rate. A rate W times as large makes up for that, as long as training
+    is stable with it. Long rounds cost little, but the mean of weights that went far apart need not be good at
+    anything: parts should be random samples of the same data, and parts that differ need short rounds.
 
     Examples
     --------
@@ -171,7 +172,7 @@ def train_averaged(
         update=update,
         batch_size=batch_size,
     )
-    Options(learning_rate, update, batch_size=batch_size)  # refuses what parts would refuse
+    Options(learning_rate, update, batch_size=batch_size)  # refuses here what the tasks would refuse
     net._engine.check_rate(how.learning_rate)
     if not isinstance(partitions, (list, tuple)) or not partitions:
         raise TypeError(f"partitions must be a list of at least one part, got {partitions!r:.80}")
@@ -227,7 +228,7 @@ class _How(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """What came out of some parts: mean weights, sequences trained, the sum of the errors of those judged."""
+    """The result of one part or several: mean weights, sequences trained, sum of errors, and of how many sequences."""
 
     weights: NDArray[Any]
     sequences: int
@@ -236,8 +237,8 @@ class _Result(NamedTuple):
 
 
 def _round(client: Any, data: bytes, parts: list[Any], number: int, how: _How) -> _Result:
-    """Train every part from the same weights; the mean of what comes out."""
-    # The weights are the result of a task, not scattered: those can be made again too.
+    """Train a copy of the network on every part, and average the results."""
+    # A task returns the weights, so that Dask can make them again if their worker is lost; scattered data it cannot.
     weights = client.submit(bytes, data, pure=False)
     made = [weights]
     try:
@@ -249,13 +250,13 @@ def _round(client: Any, data: bytes, parts: list[Any], number: int, how: _How) -
             made += results
         (result,) = client.gather(results)
     finally:
-        for future in made:  # now, even if a traceback keeps this frame: what is not begun yet never will be
+        for future in made:  # at once, even if a traceback keeps this frame: tasks that wait are never begun then
             future.release()
     return _Result(*result)
 
 
 def _train_part(part: tuple[Any, Any], index: int, *, weights: bytes, number: int, how: _How) -> _Result:
-    """A round of one part; run by a worker."""
+    """In a worker: a round of training on one part."""
     try:
         net = network_from_bytes(weights)
         try:
@@ -281,7 +282,7 @@ def _train_part(part: tuple[Any, Any], index: int, *, weights: bytes, number: in
 
 
 def _presentation(n: int, index: int, number: int, how: _How) -> NDArray[np.int64]:
-    """The sequences of a part of n that a round trains: a piece of the passes through it, one after the other."""
+    """The sequences that a round takes from a part of n: a piece of its passes, put one after the other."""
     begin, end = (round(count * how.passes * n) for count in (number, number + 1))
     order = []
     while begin < end:
@@ -296,7 +297,7 @@ def _presentation(n: int, index: int, number: int, how: _How) -> NDArray[np.int6
 
 
 def _mean(results: list[_Result]) -> _Result:
-    """The mean of some results, weighted by their sequences, in their order."""
+    """The mean of results, each weighted by its sequences, taken in their order."""
     mean, n = np.asarray(results[0].weights, np.float64), 0
     for weights, sequences, _, _ in results:
         n += sequences

@@ -1,7 +1,7 @@
-"""Executors by name, for work that goes to other threads, processes and machines, and what those must have in common.
+"""Executors by name: threads, processes and machines that work for a program, and the build that all of them need.
 
-Whatever is sent to an executor is bytes of our own and a function found by its name: nothing that only pickle could
-write, and nothing that an executor's way of pickling could refuse.
+A task consists of a function, found by its name, and of plain values and bytes in this package's own formats. Every
+executor can send those, however it pickles.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def open_executor(name: str, *, jobs: int | None = None, scheduler: str | None =
     ----------
     name : {"threads", "processes", "dask", "mpi"}
         "threads" and "processes" of this machine, the latter started afresh (not forked). "dask": the workers of a
-        Dask cluster, which goes on without this program. "mpi": the other processes of a program that was started by
+        Dask cluster, which goes on when this program ends. "mpi": the other processes of a program that was started by
         ``mpiexec -n N python -m mpi4py.futures ...``.
     jobs : int, optional
         How many threads or processes: by default as many as the environment variable ``LSTM97_NUM_THREADS`` says, else
@@ -56,17 +56,18 @@ def open_executor(name: str, *, jobs: int | None = None, scheduler: str | None =
     OSError
         If the scheduler cannot be reached.
     concurrent.futures.BrokenExecutor
-        From the block, if workers are lost for good. A task of a Dask worker that dies is begun anew on another one; of
-        other executors, one that dies ends all.
+        From the block, if workers are lost for good. When a Dask worker dies, its tasks are begun anew on other
+        workers; the other executors end all tasks when one of their workers dies.
 
     Notes
     -----
-    Dask waits for a worker as long as there is none, also where the only one has died, because another may come. How
-    long it waits is a setting of its scheduler, ``distributed.scheduler.no-workers-timeout``; how many workers may die
-    with the same task is another, ``distributed.scheduler.allowed-failures``, by default 3.
+    While a Dask cluster has no worker, even because its only one has died, Dask waits for another to come. How long it
+    waits is a setting of its scheduler, ``distributed.scheduler.no-workers-timeout``; how many workers may die with the
+    same task is another, ``distributed.scheduler.allowed-failures``, by default 3.
 
-    When an exception leaves the block, nothing else is begun. What runs in threads and on MPI is waited for, what runs
-    on Dask goes on for nothing; processes are ended at once, as they are when this one dies.
+    When an exception leaves the block, no other task is begun. Tasks that run in threads and on MPI are waited for;
+    tasks that run on Dask go on, but their results are lost; processes are ended at once, as they are when this program
+    dies.
     """
     check_options(name, jobs=jobs, scheduler=scheduler)
     if name == "dask":
@@ -79,7 +80,7 @@ def open_executor(name: str, *, jobs: int | None = None, scheduler: str | None =
 
 
 def check_options(name: str, *, jobs: int | None, scheduler: str | None) -> None:
-    """TypeError or ValueError if `open_executor` would refuse these."""
+    """Raise the TypeError or ValueError with which `open_executor` would refuse these options."""
     if name not in NAMES:
         raise ValueError(f"executor is {name!r}, expected one of {', '.join(map(repr, NAMES))}")
     if name in ("dask", "mpi") and jobs is not None:
@@ -90,14 +91,14 @@ def check_options(name: str, *, jobs: int | None, scheduler: str | None) -> None
             if name == "dask"
             else f"scheduler is {scheduler!r}, but an executor {name!r} has none; leave it out"
         )
-    if scheduler is not None and not scheduler.rpartition(":")[2].isdigit():  # of which Dask complains after a minute
+    if scheduler is not None and not scheduler.rpartition(":")[2].isdigit():  # Dask would complain after a minute
         raise ValueError(f"scheduler is {scheduler!r}, expected an address such as tcp://host:8786")
     if jobs is not None:
         integer("jobs", jobs, at_least=1)
 
 
 def _closing(executor: Executor) -> Iterator[Executor]:
-    """An executor that is shut down in the end, without beginning what waits."""
+    """Shut an executor down in the end, without beginning the tasks that wait."""
     try:
         yield executor
     finally:
@@ -105,7 +106,7 @@ def _closing(executor: Executor) -> Iterator[Executor]:
 
 
 class _EndingProcesses(ProcessPoolExecutor):
-    """Processes whose death ends every task, begun or not; they are begun with the first task."""
+    """A pool of processes that start with the first task; the death of one ends all tasks, begun or not."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         with _nothing_from_the_current_folder():
@@ -113,7 +114,7 @@ class _EndingProcesses(ProcessPoolExecutor):
         self._begun = False
 
     def submit(self, fn: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
-        """As of any executor."""
+        """Submit a task, as to any executor."""
         if self._begun:
             return super().submit(fn, *arguments, **options)
         with _nothing_from_the_current_folder():
@@ -123,10 +124,10 @@ class _EndingProcesses(ProcessPoolExecutor):
 
 @contextmanager
 def _nothing_from_the_current_folder() -> Iterator[None]:
-    """Begin processes for which the current folder is no place to import from, unless it is one for this process.
+    """Let processes that start meanwhile import nothing from the current folder, unless this process does.
 
-    multiprocessing begins them as ``python -c``, which looks for `multiprocessing` itself in the current folder first;
-    then it gives them this process's `sys.path`.
+    multiprocessing starts a process as ``python -c``, which would look for the module `multiprocessing` in the current
+    folder first; later the process is given the `sys.path` of this one.
     """
     name = "PYTHONSAFEPATH"
     before = os.environ.get(name)
@@ -141,7 +142,7 @@ def _nothing_from_the_current_folder() -> Iterator[None]:
 
 
 def _processes(n: int) -> Iterator[Executor]:
-    """Processes that end when the writing end of a pipe, which only this process has, is closed."""
+    """Processes that end with this one, which alone has the writing end of a pipe that they read from."""
     context = get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
     executor = _EndingProcesses(n, context, initializer=_begin_process, initargs=(reader,))
@@ -155,25 +156,26 @@ def _processes(n: int) -> Iterator[Executor]:
 
 
 def _begin_process(reader: Connection) -> None:
-    """Leave Ctrl-C to the process that gives the work, and end with it."""
+    """In a worker process: leave Ctrl-C to the parent process, and end when that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_process, args=(reader,), daemon=True).start()
 
 
 def _end_process(reader: Connection) -> None:
+    """Wait for the end of the parent process, then end this one."""
     with suppress(EOFError, OSError):
-        reader.recv_bytes()  # nobody writes: it returns when there is nobody left who could
+        reader.recv_bytes()  # nothing is ever written: this returns when the parent's end of the pipe is closed
     os._exit(1)
 
 
 def _dask(scheduler: str | None) -> Iterator[Executor]:
     """The workers of a Dask cluster."""
     distributed = _package("distributed", "dask")
-    names = ("NoWorkerError", "NoValidWorkerError")  # which older versions lack
+    names = ("NoWorkerError", "NoValidWorkerError")  # older versions of distributed lack one or both
     no_worker = tuple(getattr(distributed.scheduler, name) for name in names if hasattr(distributed.scheduler, name))
     with distributed.Client(scheduler, set_as_default=False) as client:
         try:
-            # Not pure: what the same program failed at before is tried again, and nobody else's results are taken.
+            # Not pure: every task is run, also one that failed before, or whose result another client has already.
             yield client.get_executor(pure=False)
         except distributed.scheduler.KilledWorker as error:
             n = error.allowed_failures + 1
@@ -195,7 +197,7 @@ def _mpi() -> Iterator[Executor]:
         n_processes = import_module("mpi4py.MPI").COMM_WORLD.Get_size()
     except ModuleNotFoundError:
         raise
-    except (ImportError, RuntimeError) as error:  # which of them depends on how mpi4py was built
+    except (ImportError, RuntimeError) as error:  # one or the other, depending on how mpi4py was built
         told = str(error).partition("\n")[0]
         raise ImportError(
             f"an executor 'mpi' needs an MPI library, which mpi4py does not bring ({told}); install one, as a package "
@@ -210,7 +212,7 @@ def _mpi() -> Iterator[Executor]:
 
 
 def _package(name: str, extra: str) -> Any:
-    """A package that comes with an extra."""
+    """Import a package that comes with an extra of lstm97."""
     try:
         return import_module(name)  # not by a statement: types are checked without it too
     except ModuleNotFoundError as error:
@@ -218,26 +220,27 @@ def _package(name: str, extra: str) -> Any:
 
 
 def give_up(executor: Executor, futures: Iterable[Future[Any]], error: BaseException) -> None:
-    """Cancel what an executor has not begun, because of an error.
+    """Cancel the tasks that an executor has not begun, after an error.
 
-    Where processes have died or are about to, their pool ends all tasks itself. CPython 3.11 would print a traceback
-    for each that has been cancelled: the thread that looks after the pool finds `state=cancelled` where it writes.
+    A pool whose processes have died, or are ended because of the error, ends its tasks itself. If they were cancelled
+    here, the managing thread of CPython 3.11's pool would print a traceback for each, as it cannot set the result of a
+    task that is cancelled already.
     """
     if not isinstance(error, BrokenProcessPool) and not isinstance(executor, _EndingProcesses):
         for future in futures:
             future.cancel()
 
 
-# ---- what all must have in common ----
+# ---- the same build everywhere ----
 
 
 def this_build() -> list[str]:
-    """What the same task must be computed by to come to the same bits: version, build of the loops, kind of CPU."""
+    """Version, build of the loops, kind of CPU: where these are the same, a task comes to the same bits."""
     return [__version__, build, platform.machine()]
 
 
 def check_build(wanted: list[str]) -> None:
-    """In a worker: BrokenExecutor if the one who gives the work computes by anything else."""
+    """In a worker: raise BrokenExecutor unless its build is the one that the calling program has."""
     if wanted != (found := this_build()):
         raise BrokenExecutor(
             f"a worker has lstm97 {found[0]} with the build {found[1]} on {found[2]}, this program {wanted[0]} with "

@@ -1,7 +1,7 @@
-"""A network as an ONNX model: the forward pass of a step, or of a whole sequence, for the runtimes that read those.
+"""A network as an ONNX model: the forward pass of a step, or of a whole sequence, for the runtimes of ONNX.
 
-The graph of a step is made in `_add_step`, by the equations of `Network`. Its values have a row for each member of a
-batch.
+`_add_step` makes the graph of a step from the equations that `Network` describes. Each value in it has a row for each
+member of a batch.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from lstm97.topology import GATES, Kind, Squash, Topology
 
 Array = NDArray[Any]
 
-# The oldest version with every operator as it is used here: Split took its sizes as an attribute before.
+# The oldest operator set that has all operators as they are used here: before it, Split took its sizes as an attribute.
 OPSET = 13
 IR_VERSION = 7
 
-# A squashing function: the factor of its argument, an operator, the factor of its value. (2 f(a) - 1 = tanh(a / 2).)
+# Of a squashing function: the factor of its argument, an operator, the factor of its value. "centered" is
+# 2 f(a) - 1 = tanh(a / 2), where f is the logistic function.
 _SQUASHING: dict[Squash, tuple[float, str, float]] = {
     "logistic": (1, "Sigmoid", 1),
     "centered": (1 / 2, "Tanh", 1),
@@ -49,8 +50,8 @@ def export_onnx(
     net : Network
         The network.
     path : str or path
-        Of the file; one that exists is replaced, and whatever happens meanwhile, the path has the old file or the new
-        one, whole.
+        Of the file; one that exists is replaced. Even if writing is interrupted, the path has the whole old file or
+        the whole new one.
     sequence : bool, default False
         A model of whole sequences (a Scan over the step) instead of one of a single step.
     dtype : {"float64", "float32"}, optional
@@ -80,14 +81,13 @@ def export_onnx(
 
     and the outputs ``y`` of shape (batch, n_outputs), ``next_cell_state`` and ``next_activations``: what the next step
     of the stream gets as its ``cell_state`` and ``activations``. A stream begins with zeros. What a topology has no use
-    for is left out: without cells ``cell_state``, without recurrent connections ``activations``.
+    for is left out: ``cell_state`` without cells, ``activations`` without recurrent connections.
 
     The model of a sequence has ``X`` of shape (n_steps, batch, n_inputs) and ``Y`` of shape (n_steps, batch, n_outputs)
     in the places of ``x`` and ``y``; the state that comes out is that after the last step. ONNX Runtime wants at least
     one step.
 
-    A file depends on nothing but the network, the arguments, and the versions of lstm97 and onnx: the same ones make
-    the same bytes.
+    The bytes of a file depend on nothing but the network, the arguments, and the versions of lstm97 and onnx.
     """
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
@@ -127,8 +127,8 @@ def _weights(net: Network, dtype: np.dtype[Any]) -> dict[Kind, Array]:
 class _Graph:
     """The nodes and constants of a step, while they are put together.
 
-    Its values have a prefix: in a Scan the step is a graph within a graph, and no name may be used in both. Constants
-    have none, as they are always in the outer one.
+    The names of its values have a prefix: in a Scan the step is a graph within a graph, and no name may be used in
+    both. Constants have no prefix, as they are always in the outer graph.
     """
 
     def __init__(self, onnx: Any, dtype: np.dtype[Any], prefix: str) -> None:
@@ -144,7 +144,7 @@ class _Graph:
         return self.onnx.helper.make_tensor_value_info(name, element, shape)
 
     def constant(self, name: str, values: Array) -> str:
-        """Keep an array under a name, which stands for it in every graph."""
+        """Keep an array as a constant; returns its name."""
         self.constants[name] = self.onnx.numpy_helper.from_array(np.ascontiguousarray(values), name)
         return name
 
@@ -153,13 +153,13 @@ class _Graph:
         return name if name in self.constants else self.prefix + name
 
     def node(self, operator: str, inputs: Iterable[str], *outputs: str, **attributes: int) -> str:
-        """Add a node; the name of its first output."""
+        """Add a node; returns the name of its first output."""
         names = [[self.named(name) for name in group] for group in (inputs, outputs)]
         self.nodes.append(self.onnx.helper.make_node(operator, *names, name=names[1][0], **attributes))
         return outputs[0]
 
     def joined(self, parts: list[str], output: str) -> str:
-        """Several values side by side; a single one as it is."""
+        """The name of several values side by side; of a single one, its own name."""
         return self.node("Concat", parts, output, axis=1) if len(parts) > 1 else parts[0]
 
     def net_input(self, layer: str, sources: str, weights: Array, biases: Array | None) -> str:
@@ -172,7 +172,7 @@ class _Graph:
         if self.dtype == np.float32:
             return self.node("Gemm", [*factors, bias], net_input)
         # ONNX Runtime before 1.18 fuses a Gemm of doubles, or MatMul and Add, with the Sigmoid that follows, and then
-        # finds that it has no such kernel. A Sum it leaves alone.
+        # fails, as it has no kernel for that. It does not fuse a Sum.
         return self.node("Sum", [self.node("MatMul", factors, f"{layer}.product"), bias], net_input)
 
     def squash(self, squash: Squash, value: str, output: str) -> str:
@@ -190,7 +190,7 @@ class _Graph:
 
 
 def _add_step(graph: _Graph, topology: Topology, weights: Mapping[Kind, Array]) -> None:
-    """From ``x`` and the state before to ``y`` and the state after."""
+    """Add the nodes that compute ``y`` and the next state from ``x`` and the state before."""
     activations: dict[str, str] = {"input": "x"}
     if topology.n_cells or topology.n_hidden:
         net_inputs = _hidden_net_inputs(graph, topology, weights)
@@ -206,7 +206,7 @@ def _add_step(graph: _Graph, topology: Topology, weights: Mapping[Kind, Array]) 
 
 
 def _hidden_net_inputs(graph: _Graph, topology: Topology, weights: Mapping[Kind, Array]) -> dict[Kind, str]:
-    """The net inputs of the hidden layer by kind: one product with all weights, cut apart."""
+    """The net inputs of the hidden layer by kind of unit: one product with all weights, then split."""
     kinds = [kind for kind in LANE_ORDER if kind in weights]
     n_sources = topology.n_inputs + sum(topology.recurrent_sources.values())
     biases = None
@@ -226,7 +226,7 @@ def _hidden_net_inputs(graph: _Graph, topology: Topology, weights: Mapping[Kind,
 
 
 def _add_cells(graph: _Graph, topology: Topology, net_input: str) -> str:
-    """The carousels, and the cells' outputs."""
+    """Add the cells; returns the name of their activations."""
     gates = {kind: _at_cells(graph, topology, kind) for kind in GATES if kind in topology.units}
     g = graph.squash(topology.input_squash, net_input, "squashed_input")
     kept = "cell_state"
@@ -247,12 +247,12 @@ def _at_cells(graph: _Graph, topology: Topology, gate: Kind) -> str:
 
 
 def _add_outputs(graph: _Graph, topology: Topology, weights: Array, activations: Mapping[str, str]) -> None:
-    """The outputs, which see the new hidden layer."""
+    """Add the outputs, which see the hidden layer of the same step."""
     sources = topology.sources("output")
     has_bias = sources.pop("bias")
     seen = [activations[kind] for kind, n in sources.items() if n]
     matrix = weights[:, : len(weights[0]) - has_bias].T
-    if not seen:  # no source but the bias: the inputs then tell how large the batch is, and nothing else
+    if not seen:  # no source but the bias: the inputs, with weights 0, give the batch its size
         seen, matrix = ["x"], np.zeros((topology.n_inputs, topology.n_outputs), graph.dtype)
     joined = graph.joined(seen, "output.sources")
     net_input = graph.net_input("output", joined, matrix, weights[:, -1] if has_bias else None)
@@ -261,7 +261,7 @@ def _add_outputs(graph: _Graph, topology: Topology, weights: Array, activations:
 
 
 def _states(graph: _Graph, topology: Topology, prefix: str = "") -> list[list[Any]]:
-    """What a stream carries from step to step: as inputs, and as outputs; only what is there."""
+    """The state that a stream carries from step to step, as inputs and as outputs; without parts of size 0."""
     sizes = {"cell_state": topology.n_cells, "activations": sum(topology.recurrent_sources.values())}
     return [
         [graph.value(prefix + which + name, "batch", n) for name, n in sizes.items() if n] for which in ("", "next_")
@@ -281,7 +281,7 @@ def _step_graph(graph: _Graph, topology: Topology) -> Any:
 
 
 def _sequence_graph(graph: _Graph, topology: Topology) -> Any:
-    """The graph of a sequence: a Scan, which wants the state before everything else."""
+    """The graph of a sequence: a Scan, whose inputs and outputs begin with the state."""
     helper = graph.onnx.helper
     before, after = _states(graph, topology, graph.prefix)
     body = helper.make_graph(
