@@ -110,6 +110,9 @@ def print_of_history(history):
 # ---- a program ----
 
 
+WAYS = ("file", "pickle", "deepcopy", "copy", "state copy", "assigned")
+
+
 class Program:
     """A network, its states, and calls drawn from a generator."""
 
@@ -727,32 +730,39 @@ class Program:
         )
         self.attempt("save", one(self.rng, ways), may=(), refused=(TypeError, ValueError, OSError))
 
-    def twins(self, state):
-        """The network and one of its states, copied in every way."""
+    def twins(self, state, n_ways):
+        """The network and one of its states, by way of a file and copied in others of the `WAYS`."""
         net = self.net
         net.save(self.folder / "net", state)
         loaded = lstm97.load(self.folder / "net")
         yield "file", loaded, loaded.state
-        yield "pickle", *pickle.loads(pickle.dumps((net, state), int(self.rng.integers(2, 6))))
-        yield "deepcopy", *copy.deepcopy((net, state))
-        twin = copy.copy(net if state is net.state else loaded)
-        yield "copy", twin, twin.state
-        yield "state copy", net, copy.copy(state)
-        other = net.new_state()
-        if self.chance(0.5):  # with a history of its own before the assignment
-            with suppress(FloatingPointError):
-                net.learn_run(np.clip(self.inputs(3), *limits(net.dtype)), None, state=other)
-        other.assign(state)
-        yield "assigned", net, other
+        for way in self.rng.permutation(WAYS[1:])[: n_ways - 1]:
+            match way:
+                case "pickle":
+                    twin, other = pickle.loads(pickle.dumps((net, state), int(self.rng.integers(2, 6))))
+                case "deepcopy":
+                    twin, other = copy.deepcopy((net, state))
+                case "copy":
+                    twin = copy.copy(net if state is net.state else loaded)
+                    other = twin.state
+                case "state copy":
+                    twin, other = net, copy.copy(state)
+                case "assigned":
+                    twin, other = net, net.new_state()
+                    if self.chance(0.5):  # with a history of its own before the assignment
+                        with suppress(FloatingPointError):
+                            net.learn_run(np.clip(self.inputs(3), *limits(net.dtype)), None, state=other)
+                    other.assign(state)
+            yield str(way), twin, other
 
-    def round_trips(self):
-        """Copy the network in every way, and check that the copies continue with the same bits."""
+    def round_trips(self, n_ways=6):
+        """Copy the network in `n_ways` ways, and check that the copies continue with the same bits."""
         self.said.append("round_trips")
         state = one(self.rng, [self.net.state, self.net.state, *self.others])
         parameters, print_before = self.net.parameters, print_of(state)
         actions = [self.action() for _ in range(self.rng.integers(1, 4))]
         with np.errstate(**self.errstate):
-            twins = list(self.twins(state))
+            twins = list(self.twins(state, n_ways))
             for way, net, other in twins:
                 self.check(net.parameters.tobytes() == parameters.tobytes(), f"{way} made other weights")
                 self.check(print_of(other) == print_before, f"{way} made another state")
@@ -838,7 +848,6 @@ class EndedError(Exception):
 
 RAISED = (HostileError, EndedError, FloatingPointError, MemoryError, NotImplementedError, RuntimeError, KeyError)
 EXCEPTIONS = {kind.__name__: kind for kind in (*RAISED, IndexError, OSError, TypeError, ValueError, Exception)}
-WAYS = ("file", "pickle", "deepcopy", "copy", "state copy", "assigned")
 CALLS = {
     Program.learn: 10,
     Program.learn_run: 5,
@@ -904,6 +913,13 @@ def go_on(net, state, actions):
 def main():
     parser = fuzzing.command_line(__doc__, "programs", 1000)
     parser.add_argument("--round-trips", type=int, metavar="N", help="test copies, until there were N of them")
+    parser.add_argument(
+        "--ways",
+        type=int,
+        default=len(WAYS),
+        metavar="N",
+        help="with --round-trips, copy each state in N ways; a file is one",
+    )
     options = parser.parse_args()
     if options.round_trips:
         options.n = options.round_trips  # an upper bound of programs: each makes many round trips
@@ -919,7 +935,7 @@ def main():
                     program = Program(rng, folder, tally, 0, large=False)
                     for _ in range(30):
                         one(rng, REACHING)(program)
-                        program.round_trips()
+                        program.round_trips(options.ways)
                 else:
                     program = Program(rng, folder, tally, one(rng, (0, 0.05, 0.2, 0.5)))
                     try:
