@@ -580,6 +580,8 @@ WHERE = st.tuples(st.integers(0, len(NETS) - 1), st.sampled_from(["float64", "fl
 DRAWN = {name: arguments(name) for name in CALLS}
 
 
+# NumPy's own, of a masked array of structures of float16: its fill value does not fit.
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 @examples(0.6)
 @given(data=st.data())
