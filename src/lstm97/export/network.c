@@ -211,7 +211,7 @@ const lstm97_weights lstm97_initial = {
 // end
 };
 
-/* An integer as large as a lstm97_real. Where double is smaller, the array has -1 elements: export in float32 then. */
+/* An integer of the size of lstm97_real. Where the sizes differ, the array has -1 elements: export in float32 then. */
 typedef uint64_t lstm97_bits;
 typedef char lstm97_bits_fit[sizeof(lstm97_bits) == sizeof(lstm97_real) ? 1 : -1];
 static const lstm97_bits lstm97_bits_of_infinity = UINT64_C(0x7FF0000000000000);
