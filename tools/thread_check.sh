@@ -48,7 +48,7 @@ rm "$reports"/found.*
 # become too slow for their time limits; Hogwild's 400,000 sequences; tests that are only about the GIL.
 tests=(tests/training/test_threads.py tests/training/test_parallel.py tests/training/test_many.py)
 left_out='fork or ctrl_c or interrupt or processes or loky or workers or hogwild_learns'
-left_out+=' or goes_on_meanwhile or makes_progress'
+left_out+=' or runs_during_training or makes_progress'
 failed=0
 under_tsan "suppressions=$PWD/tools/tsan.supp" -k "not ($left_out)" "$@" "${tests[@]}" || failed=1
 cat "$reports"/found.* 2>/dev/null || true

@@ -1,4 +1,4 @@
-"""The benchmark of averaging: it runs, tells all there is to tell, and tells the same from a file."""
+"""The benchmark of averaging runs, prints all its tables, and prints the same from a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTINGS = (Setting(2, 500, 0.5), Setting(4, 500, 1e200))
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """What the command prints, and the file it writes."""
+    """The command's output, and the file that it writes."""
     file = tmp_path_factory.mktemp("averaging") / "figures.json"
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
         patch.setattr(averaging, "QUICK", Size(2, 4_000, SETTINGS, dict.fromkeys(averaging.NETWORKS, (1, 3)), 2))
@@ -45,7 +45,7 @@ def test_different_parts_are_those_of_small_and_of_large_targets_as_they_come():
 
 
 @pytest.mark.slow
-def test_command_tells_every_setting_and_network(measured):
+def test_command_prints_every_setting_and_network(measured):
     _, file = measured
     figures = json.loads(file.read_text(encoding="utf-8"))
     assert [row["sequences"] for row in figures["learned"]] == [[2000, 4000]] * 3
@@ -62,7 +62,7 @@ def test_command_tells_every_setting_and_network(measured):
 
 
 @pytest.mark.slow
-def test_a_file_prints_what_was_printed(measured, capsys):
+def test_a_file_prints_the_same_tables(measured, capsys):
     printed, file = measured
     main(["--from", str(file)])
     assert capsys.readouterr().out == printed
@@ -70,11 +70,11 @@ def test_a_file_prints_what_was_printed(measured, capsys):
     assert "| 4 parts, 500 each | 1e+200 | inf | inf (inf - inf) | never |  |" in printed
 
 
-def test_the_model_is_a_line_and_what_the_wire_takes():
+def test_the_model_is_a_line_and_the_time_of_transfers():
     rows = [{"network": "a net", "n_parts": n, "seconds": {"median": 0.25 + 0.5 * n}} for n in (1, 2, 9)]
     assert averaging.fit([*rows, {"network": "another"}], "a net") == pytest.approx((0.25, 0.5))
     assert [averaging.transfers(n) for n in (1, 2, 1000)] == [0, 2, 1998]
-    second = int(averaging.BANDWIDTH)  # so many bytes take one
+    second = int(averaging.BANDWIDTH)  # bytes that take one second
     received = {1: 0, 2: 1, 8: 7, 9: 14, 64: 14, 65: 21}
     for n, n_received in received.items():
         assert averaging.transfer_seconds(n, second) == n - 1 + n_received

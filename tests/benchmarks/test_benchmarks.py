@@ -1,4 +1,4 @@
-"""The benchmarks: the textbook peer runs the same algorithm, and the figures are what they claim to be."""
+"""The benchmarks: the textbook peer runs the same algorithm, and the figures are right."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_summary_holds_the_quartiles():
 
 def test_workloads_take_turns_and_are_timed_per_step(monkeypatch):
     calls = []
-    clock = itertools.count()  # every look at the clock is a second after the one before
+    clock = itertools.count()  # each call of the clock is a second after the one before
     monkeypatch.setattr("benchmarks.timing.time.perf_counter", lambda: next(clock))
     first = Workload("first", lambda n: calls.append(("first", n)), 10)
     second = Workload("second", lambda n: calls.append(("second", n)), 1000)
@@ -114,7 +114,7 @@ def test_workloads_take_turns_and_are_timed_per_step(monkeypatch):
 
 def test_work_of_the_adding_net_is_that_counted_by_hand():
     # 8 units x 11 sources, 8 rows of partials x 11; at a signal 5 output weights and their changes, 4 errors at cells,
-    # the changes of 2 output gates and of all that has partials
+    # the changes of 2 output gates and of all weights with partials
     expected = 88 + 88 + (5 + 5 + 4 + 22 + 88) / 100
     work = count(lstm97.Topology(2, 1, blocks=(2, 2), output="identity"), "float32", signals=0.01, outputs=0.01)
     assert work.multiply_adds == pytest.approx(expected)
@@ -164,7 +164,7 @@ def test_changing_is_a_limit_of_its_own():
 def test_without_a_compiler_there_are_no_limits_but_a_table(monkeypatch, capsys):
     monkeypatch.setenv("CC", "no-such-compiler")
     for compiled in (limits._library, textbook._library):
-        compiled.cache_clear()  # or what earlier tests have compiled would be used
+        compiled.cache_clear()  # else libraries that earlier tests have compiled would be used
     monkeypatch.setitem(sys.modules, "torch", None)
     main(["--quick", "--only", "adding net, 93 weights, T=100, error at the end, float64"])
     printed = capsys.readouterr().out
@@ -186,7 +186,7 @@ def test_work_on_symbols_does_not_grow_with_the_alphabet(n_symbols):
 def test_limits_really_compute_and_really_read(dtype):
     library = limits._library(dtype)
     asked = 10_000
-    done = library.limits_multiply_add(asked) / (0.5 * 1e-9)  # it adds up these products
+    done = library.limits_multiply_add(asked) / (0.5 * 1e-9)  # the result is the sum of these products
     assert asked * 0.99 < done < asked + 9 * 16 + 1
     numbers = np.arange(1, 1041, dtype=dtype)  # more than whole rounds of the loop
     shifted = np.zeros(numbers.nbytes + 64, np.uint8)
@@ -411,7 +411,7 @@ def test_command_measures_a_row_and_says_what_is_missing(monkeypatch, tmp_path, 
     assert numpy["ratio"]["minimum"] > 1
     assert torch["time"] is None
     assert torch["missing"] == "torch is not installed"
-    computing, waiting = row["limits"]  # and no reading: such a small net fits in the first cache
+    computing, waiting = row["limits"]  # no limit for reading, as such a small net fits in the first cache
     assert 0 < computing["share"]["median"] < waiting["share"]["median"] < 1
     assert figures["limits"]["multiply-adds per ns, float64"] > 0
 
@@ -451,7 +451,7 @@ def test_onnx_peers_carry_the_state_of_an_lstm():
     for peer in (onnx_runtime.run_calls, onnx_runtime.bound_calls):
         workload = peer(inputs, n_cells=5, n_outputs=2)
         assert workload.steps == 7
-        for n_items in (1, 3):  # each begins with a zero state, also where the number of steps is odd
+        for n_items in (1, 3):  # each item begins with a zero state, even if the number of steps is odd
             np.testing.assert_allclose(workload.run(n_items)[0], expected, rtol=1e-4, atol=1e-6)
 
 

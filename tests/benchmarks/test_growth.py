@@ -1,4 +1,4 @@
-"""How cost grows: the measurements measure what they claim, and a stream of any length needs no more memory."""
+"""How cost grows: the measurements are right, and long streams need no more memory than short ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_weights_of_the_peer_as_it_counts_them():
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("n_steps", [100, 30_000])
 def test_both_of_our_ways_learn_the_same_from_a_sequence(monkeypatch, n_steps, dtype):
-    # The same data for both: a chunk's worth of steps, over and over.
+    # The same data for both: the steps of one chunk, repeated.
     size = min(n_steps, streams.CHUNK)
     chunk, target = streams._data(size, dtype)
     monkeypatch.setattr(
@@ -80,7 +80,7 @@ def test_curves_have_their_points_and_say_what_is_missing(monkeypatch):
     assert {(point.subject, point.n_weights, point.n_steps) for point in found.by_steps} == {
         (TRAIN, 93, 100),
         (LEARN_RUN, 93, 100),
-        (LEARN_RUN, 93, 2_000_000),  # too long for the others, which need all of it at once
+        (LEARN_RUN, 93, 2_000_000),  # too long for the others, which need all of the data at once
     }
     assert found.missing == "torch is not installed"
     assert f"{PYTORCH}: torch is not installed" in shown

@@ -1,4 +1,4 @@
-"""The benchmark of the ways in: it runs, tells all there is to tell, and tells the same from a file."""
+"""The benchmark of the interfaces for hosts runs, prints all its tables, and prints the same from a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOPOLOGY = lstm97.Topology(3, 2, blocks=(2, 1), output="identity")
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """What the command prints, and the file it writes."""
+    """The command's output, and the file that it writes."""
     file = tmp_path_factory.mktemp("hosts") / "figures.json"
     with pytest.MonkeyPatch.context() as patch:
         printed = []
@@ -29,7 +29,7 @@ def measured(tmp_path_factory):
     return printed, file
 
 
-def test_every_way_does_the_same_work():
+def test_every_interface_does_the_same_work():
     rng = np.random.default_rng(0)
     X, targets = rng.uniform(-1, 1, (9, 3)), rng.uniform(0, 1, (9, 2))
     nets = [lstm97.Network(TOPOLOGY, seed=0) for _ in range(3)]
@@ -47,11 +47,11 @@ def test_a_call_that_fails_is_not_timed():
     net = lstm97.Network(TOPOLOGY)
     with pytest.raises(FloatingPointError, match="a call ended with status 4"):
         by_cython(net, np.full((1, 3), np.nan), None, compiled(net, "-O2"))(1)
-    net.reset()  # it is not bound any longer
+    net.reset()  # allowed, as the state is no longer bound
 
 
 @pytest.mark.slow
-def test_command_tells_every_way_and_size(measured):
+def test_command_prints_every_interface_and_size(measured):
     printed, file = measured
     figures = json.loads(file.read_text(encoding="utf-8"))
     assert [(row["dtype"], row["call"]) for row in figures["costs"]] == [
@@ -69,7 +69,7 @@ def test_command_tells_every_way_and_size(measured):
 
 
 @pytest.mark.slow
-def test_a_file_prints_what_was_printed(measured, capsys):
+def test_a_file_prints_the_same_tables(measured, capsys):
     printed, file = measured
     main(["--from", str(file)])
     assert capsys.readouterr().out == f"{printed[0]}\n"

@@ -1,4 +1,4 @@
-"""The benchmark of latency, memory and threads: it runs, tells all there is to tell, and tells the same from a file."""
+"""The benchmark of latency, memory and threads runs, prints all its tables, and prints the same from a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N_CALLS = 300
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """What the command prints for very few calls, and the file it writes."""
+    """The command's output for very few calls, and the file that it writes."""
     file = tmp_path_factory.mktemp("latency") / "figures.json"
     with pytest.MonkeyPatch.context() as patch:
         printed = []
@@ -27,7 +27,7 @@ def measured(tmp_path_factory):
     return "".join(printed), file
 
 
-def test_delays_are_those_that_so_many_calls_did_not_exceed():
+def test_delays_are_quantiles_of_the_measured_times():
     nanoseconds = np.random.default_rng(0).permutation(np.arange(1, 2001) * 1000)
     assert Delays.of(nanoseconds) == Delays(median=1000.0, p99=1980.0, p999=1998.0, worst=2000.0)
     assert Delays.of(np.array([5000])) == Delays(5.0, 5.0, 5.0, 5.0)
@@ -44,9 +44,9 @@ def test_every_call_is_timed_by_itself_after_those_that_warm_it_up(monkeypatch):
     monkeypatch.setattr("benchmarks.latency.time.perf_counter_ns", lambda: next(clock))
     pairs = [("x", "a target"), ("another x", "another target")]
     found = latency.delays(call, pairs, lambda: resets.append(len(calls)), 5)
-    assert calls == pairs * 5  # two sequences and the first five calls after them, to the end of the sequence
+    assert calls == pairs * 5  # two sequences to warm up, then five calls, rounded up to whole sequences
     assert resets == [0, 2, 4, 6, 8]
-    assert found == Delays(0.008, 0.010, 0.010, 0.010)  # of 6 to 10 nanoseconds, as every look at the clock takes one
+    assert found == Delays(0.008, 0.010, 0.010, 0.010)  # of 6 to 10 nanoseconds, as each call of the clock takes one
 
 
 @pytest.mark.slow

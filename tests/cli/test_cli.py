@@ -43,7 +43,7 @@ def test_a_missing_extra_is_named(missing):
     assert result.stderr == f"lstm97: the command needs the package {missing}: pip install click tqdm\n"
 
 
-def test_what_is_said_to_be_missing_is_what_the_extras_have():
+def test_messages_for_missing_packages_agree_with_the_extras():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     for extra, packages in PACKAGES.items():
         needs = [re.match(r"[\w-]+", need)[0] for need in project["optional-dependencies"][extra]]
@@ -63,7 +63,7 @@ def test_the_package_can_be_run_as_the_command(module):
     [[Path(sysconfig.get_path("scripts")) / "lstm97"], [sys.executable, "-m", "lstm97"]],
     ids=["script", "-m"],
 )
-def test_a_kernel_that_is_not_there_is_one_line(command):
+def test_an_unknown_kernel_gives_one_line(command):
     environment = os.environ | {"LSTM97_KERNEL": "v9"}
     result = run("list", command=command, env=environment)
     assert (result.returncode, result.stdout) == (1, "")
@@ -72,7 +72,7 @@ def test_a_kernel_that_is_not_there_is_one_line(command):
     assert imported.stderr.splitlines()[-1].startswith("ImportError: LSTM97_KERNEL is 'v9'")
 
 
-def test_a_number_of_threads_that_is_none_is_one_line(tmp_path):
+def test_a_bad_number_of_threads_gives_one_line(tmp_path):
     result = run("reproduce", "6a", cwd=tmp_path, env=os.environ | {"LSTM97_NUM_THREADS": "many"})
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: the environment variable LSTM97_NUM_THREADS is 'many'")
@@ -212,12 +212,12 @@ def test_a_live_line_shows_on_a_terminal_and_goes_away():
     lines = shown.split("\r")
     assert any(" of 5,000 sequences, error 0." in line and "M steps/s" in line for line in lines)
     assert "\n" not in shown
-    assert lines[-1].strip() == ""  # wiped
+    assert lines[-1].strip() == ""  # the line was erased
     assert all(len(line) <= 100 for line in lines)
 
 
 def test_ctrl_c_ends_with_one_line_and_status_130():
-    # The cap ends a run that nobody can interrupt.
+    # The cap ends the run if Ctrl-C does not.
     with on_a_terminal("run", "adding", "--lag", "1000", "--max-sequences", "200000") as (process, terminal):
         assert b"steps/s" in read_until(terminal, b"steps/s")
         process.send_signal(signal.SIGINT)
@@ -242,7 +242,7 @@ def test_text_default_is_the_text_that_ships_with_python():
     assert 0 < record["order2_bits"] < record["order0_bits"] < 8
 
 
-def test_text_of_ones_own(tmp_path):
+def test_text_from_a_file(tmp_path):
     file = tmp_path / "some.txt"
     file.write_bytes(b"to be or not to be, " * 100)
     options = ("--cells", 6, "--learning-rate", 0.2, "--seed", 9)
@@ -291,7 +291,7 @@ def test_text_usage_errors(tmp_path):
     assert_usage_error(run("run", "text", "--learning-rate", "nan"), "--learning-rate", "not a finite number")
 
 
-def test_divergence_is_one_line():
+def test_divergence_gives_one_line():
     result = run("run", "text", "--max-bytes", 3000, "--cells", 4, "--learning-rate", 1e30)
     assert result.returncode == 1
     assert result.stdout == ""
@@ -303,7 +303,7 @@ def test_divergence_is_one_line():
 # ---- progress where there is no terminal ----
 
 
-def test_lines_tell_how_far_a_trial_and_a_text_are(monkeypatch):
+def test_lines_show_the_progress_of_a_trial_and_a_text(monkeypatch):
     monkeypatch.setattr(_commands._Lines, "are_due", lambda lines: True)
     result = CliRunner().invoke(_commands.lstm97, ["run", "adding", "--lag", "12", "--max-sequences", "3000"])
     for line, n in zip(result.stderr.splitlines(), ("1,000", "2,000", "3,000"), strict=True):
@@ -314,7 +314,7 @@ def test_lines_tell_how_far_a_trial_and_a_text_are(monkeypatch):
     assert complaints(result.stderr) == ""
 
 
-def test_a_trial_that_takes_long_says_so_first(monkeypatch):
+def test_a_long_trial_begins_with_an_estimate(monkeypatch):
     def never(*arguments, **options):
         raise KeyboardInterrupt
 
@@ -346,7 +346,7 @@ def test_lines_come_at_growing_intervals_and_are_for_no_terminal(monkeypatch, ca
     assert capsys.readouterr().err == ""
 
 
-def test_lines_that_nobody_reads_end_nothing(monkeypatch):
+def test_a_closed_stderr_does_not_end_a_run(monkeypatch):
     def broken(*arguments, **options):
         raise BrokenPipeError
 

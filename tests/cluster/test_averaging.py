@@ -1,4 +1,4 @@
-"""Averaging over a Dask cluster: the bits of a plain loop, wherever the parts are and whatever happens to workers."""
+"""Averaging over a Dask cluster gives the bits of a plain loop, on any workers, and even if workers are killed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def client():
 
 @pytest.fixture(scope="module")
 def processes():
-    """Two workers, each a process that is started anew when it dies."""
+    """Two workers, each a process that is restarted when it dies."""
     with cluster_of(n_workers=2, host="127.0.0.1") as cluster, Client(cluster) as client:
         yield client
 
@@ -90,7 +90,7 @@ def tree_mean(pairs):
 
 
 def by_hand(net, sizes, learning_rate, *, rounds, passes=1, shuffle=None, **how):
-    """The same on one machine: every part's presentation in one piece, of which each round takes the next slice."""
+    """The same training on one machine: each round takes the next slice of every part's presentation."""
     presentations = []
     for i, n in enumerate(sizes):
         orders = [
@@ -160,7 +160,7 @@ def test_any_number_of_workers_gives_the_same_bits(client, processes):
     assert averaged(processes, passes=0.7, shuffle=2) == expected
 
 
-def test_two_calls_do_what_one_does(client):
+def test_two_calls_give_the_weights_of_one(client):
     how = {"passes": 0.4, "shuffle": 5}
     parts, net = loaded(client), network()
     first = train_averaged(client, net, parts, rounds=2, **how)
@@ -194,7 +194,7 @@ def test_sequences_of_any_form_and_steps_without_targets(client):
     net, expected = network(), network()
     (done,) = train_averaged(client, net, parts, rounds=1)
     history = lstm97.train(expected, inputs, each)
-    assert net.parameters.tobytes() == expected.parameters.tobytes()  # twice the same, so their mean too
+    assert net.parameters.tobytes() == expected.parameters.tobytes()  # both parts are equal, and so is their mean
     assert done.sequences == 12
     assert done.error == pytest.approx(np.nanmean(history.errors), rel=1e-12)
     nothing = client.submit(lambda: (inputs, np.full((6, 5, 1), np.nan)))
@@ -202,17 +202,17 @@ def test_sequences_of_any_form_and_steps_without_targets(client):
     assert np.isnan(done.error)
 
 
-# ---- what travels ----------------------------------------------------------------------------------------------------
+# ---- data that are sent ----------------------------------------------------------------------------------------------
 
 
 def plain(value):
-    """Whether something is bytes, numbers, text, or made of such; futures stand for what is elsewhere."""
+    """Whether a value is bytes, numbers, text, containers of these, or a future."""
     if isinstance(value, (list, tuple, range)):
         return all(map(plain, value))
     return value is None or isinstance(value, (bytes, int, float, str, Future))
 
 
-def test_only_bytes_and_plain_values_travel(client, monkeypatch):
+def test_only_bytes_and_plain_values_are_sent(client, monkeypatch):
     calls, gathered = [], []
 
     def watch(name):
@@ -239,8 +239,8 @@ def test_only_bytes_and_plain_values_travel(client, monkeypatch):
     (_, (_, sent), _), *_ = calls
     assert type(sent) is bytes
     assert np.array_equal(network_from_bytes(sent).parameters, network().parameters)
-    assert len(SIZES) > averaging.FAN_IN  # so there are two levels of means
-    ((result,),) = gathered  # one vector of weights and three numbers come to the client
+    assert len(SIZES) > averaging.FAN_IN  # so that there are two levels of means
+    ((result,),) = gathered  # one vector of weights and three numbers are sent to the client
     assert [type(value) for value in result] == [np.ndarray, int, float, int]
     assert result[0].nbytes == 8 * TOPOLOGY.n_weights
 
@@ -256,7 +256,7 @@ def test_missing_package_is_asked_for_by_its_extra(client, monkeypatch):
         train_averaged(client, network(), [], rounds=1)
 
 
-# ---- what can happen -------------------------------------------------------------------------------------------------
+# ---- failures --------------------------------------------------------------------------------------------------------
 
 
 class Watched:
@@ -290,7 +290,7 @@ def test_a_killed_worker_changes_no_bit(client, processes, tmp_path):
     train_averaged(processes, net, parts, rounds=3, shuffle=1)
     assert len(loads) == len(SIZES)
     assert (tmp_path / "loads").read_text().split().count("2") == 2  # its parts were made again
-    assert (tmp_path / "looks").read_text() == "xxxx"  # three rounds, of which one was begun twice
+    assert (tmp_path / "looks").read_text() == "xxxx"  # three rounds, one of which was begun twice
     assert net.parameters.tobytes() == averaged(client, shuffle=1)
 
 
@@ -352,7 +352,7 @@ def test_ctrl_c_leaves_the_last_whole_round_and_no_tasks(client, tmp_path):
     tasks = client.cluster.scheduler.tasks
     while any("_train_part" in str(key) or "_mean" in str(key) for key in list(tasks)):
         time.sleep(0.01)
-    net.learn([1, 1], [1])  # nobody trains it any more
+    net.learn([1, 1], [1])  # the call no longer claims the network
 
 
 def test_cancelled_tasks_end_the_call(client, tmp_path):
@@ -403,7 +403,7 @@ def test_a_bad_part_is_named(client, part, error, message):
     assert np.array_equal(net.parameters, network().parameters)
 
 
-def test_nothing_to_train_on_is_refused(client):
+def test_no_parts_are_refused(client):
     for sizes, passes in (((0, 0), 1), ((1, 2), 0.1)):
         with pytest.raises(ValueError, match="nothing to train on in round 0: all partitions are empty, or passes"):
             train_averaged(client, network(), loaded(client, sizes), rounds=1, passes=passes)
@@ -423,7 +423,7 @@ def test_callback_sees_the_new_weights_and_can_end_training(client):
     assert seen == [averaged(client, 1), averaged(client, 2)]
 
 
-def test_others_may_not_train_the_network_meanwhile(client):
+def test_another_training_of_the_network_is_refused_during_a_call(client):
     net, refused = network(), []
 
     def learn_elsewhere(_):

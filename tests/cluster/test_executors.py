@@ -1,4 +1,4 @@
-"""Executors by name: trials in other processes and on a Dask cluster, some of whose workers are killed."""
+"""Executors by name: trials in other processes and on a Dask cluster, also if workers are killed."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from lstm97.paper.reproduction import from_bytes, to_bytes
 pytestmark = pytest.mark.xdist_group("cluster")
 
 SOME = ("reproduce", "1-5", "3b-1000-1", "--reading", "literal", "--trials", "3", "--max-sequences", "2500")
-"""Three trials that take a few tenths of a second, then three of a second or so."""
+"""Three trials that take a few tenths of a second, then three of about a second."""
 
 ENDLESS = ("reproduce", "3b-1000-1", "--reading", "literal", "--trials", "4")
-"""Trials longer than anybody waits."""
+"""Trials that take longer than any test waits."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def expected():
 
 @contextlib.contextmanager
 def started(*arguments, **options):
-    """A program under way, which is killed in the end if it is still there."""
+    """A running program, which is killed at the end if it still runs."""
     with subprocess.Popen(
         [*map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     ) as process:
@@ -98,7 +98,7 @@ def test_every_task_and_record_is_the_same_after_its_way_as_bytes():
         ],
     ],
 )
-def test_what_json_has_no_word_for_is_refused_before_anything_is_run(tmp_path, change, message):
+def test_values_that_json_lacks_are_refused_before_anything_is_run(tmp_path, change, message):
     with Records(tmp_path / "records", RUN) as records, ThreadPoolExecutor(1) as executor:
         planned = plan([small(), small(13, **change)], trials=1, max_sequences=5)
         with pytest.raises(TypeError, match=message):
@@ -107,7 +107,7 @@ def test_what_json_has_no_word_for_is_refused_before_anything_is_run(tmp_path, c
 
 
 def test_workers_with_another_build_are_refused(tmp_path, monkeypatch):
-    """Their trials would be recorded as those of this build."""
+    """Otherwise their trials would be recorded as those of this build."""
     builds = iter(["v4", "baseline"])
     for module in ("lstm97.cluster.executors", "lstm97.paper.reproduction"):
         monkeypatch.setattr(f"{module}.this_build", lambda: ["1.0", next(builds), "x86_64"])
@@ -140,7 +140,7 @@ def test_what_a_build_is_does_not_depend_on_the_environment(monkeypatch):
         ("processes", {"scheduler": "tcp://h:1"}, "scheduler is 'tcp://h:1', but an executor 'processes' has none"),
     ],
 )
-def test_options_that_would_mean_nothing_are_refused(name, options, message):
+def test_options_that_do_not_fit_the_executor_are_refused(name, options, message):
     with pytest.raises(ValueError, match=f"^{message}"), open_executor(name, **options):
         pass
 
@@ -157,8 +157,8 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, name, package, o
 
 
 @pytest.mark.parametrize("error", ["RuntimeError", "ImportError"])
-def test_a_missing_mpi_library_is_one_line(tmp_path, error):
-    """Which error it is depends on how mpi4py was built; a package that is found before it stands for it."""
+def test_a_missing_mpi_library_gives_one_line(tmp_path, error):
+    """The error depends on how mpi4py was built; a package on the path takes its place here."""
     (tmp_path / "mpi4py").mkdir()
     (tmp_path / "mpi4py" / "__init__.py").touch()
     (tmp_path / "mpi4py" / "futures.py").write_text(
@@ -209,7 +209,7 @@ def test_usage_errors_leave_no_file(tmp_path, options, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_extra_is_one_line(tmp_path):
+def test_a_missing_extra_gives_one_line(tmp_path):
     block = "import sys; sys.modules['distributed'] = None; from lstm97.cli import main; main()"
     command = [sys.executable, "-c", block]
     result = run("reproduce", "--executor", "dask", "--scheduler", "tcp://h:1", command=command, cwd=tmp_path)
@@ -230,13 +230,13 @@ def test_an_interrupt_before_there_is_a_file_does_not_name_it(tmp_path):
 
 
 def processes_of(process):
-    """The processes that a program has started to work for it, but for helpers of multiprocessing."""
+    """The worker processes that a program has started, without helpers of multiprocessing."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(pid) for pid in children if b"spawn_main" in command_of(pid)]
 
 
 def command_of(pid):
-    """A process's command line; nothing if it has ended meanwhile."""
+    """A process's command line; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
@@ -256,7 +256,7 @@ def ignores_interrupts(pid):
 
 
 @pytest.mark.parametrize("module", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_processes_come_to_the_records_of_threads(tmp_path, expected, module):
+def test_processes_give_the_records_of_threads(tmp_path, expected, module):
     out = tmp_path / "records"
     command = [sys.executable, "-W", "error", "-m", "lstm97.cli"] if module else COMMAND
     result = run(*SOME, "--executor", "processes", "--jobs", 2, "--out", out, command=command)
@@ -266,7 +266,7 @@ def test_processes_come_to_the_records_of_threads(tmp_path, expected, module):
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_all_in_one_line_and_resume_goes_on(tmp_path, expected):
+def test_a_process_that_dies_ends_all_in_one_line_and_resume_continues(tmp_path, expected):
     out = tmp_path / "records"
     with started(*COMMAND, *SOME, "--executor", "processes", "--jobs", 2, "--out", out) as process:
         until(lambda: out.exists() and len(records_of(out)) >= 3, process)
@@ -305,7 +305,7 @@ def test_processes_end_with_the_one_that_they_work_for(tmp_path, number):
 
 
 class Cluster:
-    """A Dask scheduler and two workers with one thread each, without nannies that would start them anew."""
+    """A Dask scheduler and two workers with one thread each, without nannies, which would restart them."""
 
     def __init__(self, stack, folder, environment):
         self.file = folder / "scheduler.json"
@@ -362,7 +362,7 @@ def test_a_dask_worker_that_is_killed_costs_nothing_but_time(tmp_path, expected,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cluster", [{"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}], indirect=True)
-def test_what_dask_gives_up_is_told_in_one_line(tmp_path, cluster):
+def test_a_task_that_dask_gives_up_gives_one_line(tmp_path, cluster):
     out = tmp_path / "records"
     options = ("--executor", "dask", "--scheduler", cluster.address, "--out", out)
     with started(*COMMAND, *ENDLESS, *options) as process:
@@ -374,7 +374,7 @@ def test_what_dask_gives_up_is_told_in_one_line(tmp_path, cluster):
 
 
 @pytest.mark.slow
-def test_a_dask_scheduler_that_dies_is_told(tmp_path, cluster):
+def test_a_dask_scheduler_that_dies_gives_one_line(tmp_path, cluster):
     out = tmp_path / "records"
     options = ("--executor", "dask", "--scheduler", cluster.address, "--out", out)
     with started(*COMMAND, *ENDLESS, *options) as process:
@@ -383,13 +383,13 @@ def test_a_dask_scheduler_that_dies_is_told(tmp_path, cluster):
         cluster.scheduler.kill()
         stdout, stderr = process.communicate(timeout=HANGS)
     assert (process.returncode, stdout) == (1, "")
-    told = "Dask has cancelled a task: its scheduler is gone, or was told to"  # after what Dask itself logs
-    assert stderr.endswith(f"Error: {told} (what is done is in {out}; --resume goes on with it)\n")
+    message = "Dask has cancelled a task: its scheduler is gone, or was told to"  # after log lines of Dask
+    assert stderr.endswith(f"Error: {message} (what is done is in {out}; --resume goes on with it)\n")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cluster", [{"DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": "1s"}], indirect=True)
-def test_a_dask_cluster_without_workers_is_waited_for_as_long_as_its_scheduler_is_told(cluster):
+def test_a_dask_cluster_without_workers_is_waited_for_as_its_scheduler_is_configured(cluster):
     def work():
         with open_executor("dask", scheduler=cluster.address) as executor:
             futures = [executor.submit(time.sleep, HANGS) for _ in range(3)]
@@ -403,7 +403,7 @@ def test_a_dask_cluster_without_workers_is_waited_for_as_long_as_its_scheduler_i
 
 
 @pytest.mark.slow
-def test_what_another_dask_client_cancels_is_told(cluster):
+def test_a_task_cancelled_by_another_dask_client_is_reported(cluster):
     def wait():
         with open_executor("dask", scheduler=cluster.address) as executor:
             executor.submit(time.sleep, 60).result()
@@ -424,8 +424,8 @@ def test_networks_trained_on_dask_have_the_bits_of_each_alone(cluster):
 
 
 @pytest.mark.slow
-def test_dask_runs_an_equal_task_anew(cluster):
-    """Else what had failed before would fail without being tried."""
+def test_dask_runs_an_equal_task_again(cluster):
+    """Otherwise a task that has failed once would fail again without being run."""
     with open_executor("dask", scheduler=cluster.address) as executor:
         futures = [executor.submit(os.urandom, 8) for _ in range(3)]
         assert len({future.result() for future in futures}) == 3
@@ -435,7 +435,7 @@ def test_dask_runs_an_equal_task_anew(cluster):
 
 
 @pytest.mark.peers
-def test_mpi_comes_to_the_records_of_threads(tmp_path, expected):
+def test_mpi_gives_the_records_of_threads(tmp_path, expected):
     out = tmp_path / "records"
     program = (sys.executable, "-W", "error", "-m", "mpi4py.futures", "-m", "lstm97.cli")
     command = [Path(sysconfig.get_path("scripts"), "mpiexec"), "-n", "3", *program]

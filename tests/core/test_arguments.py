@@ -1,6 +1,6 @@
-"""Whatever is passed to a public function: it works, or raises what its docstring says and leaves all as it was.
+"""Public functions work with any argument, or raise what their docstring says and change nothing.
 
-`outcome` makes a call and judges it; given what must work, what must be refused, and what hypothesis makes up.
+`outcome` makes a call and checks it: with arguments that must work, that must be refused, and that hypothesis draws.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ import lstm97
 from lstm97 import Checkpoint, History, Network, Sequences, State, Stop, Topology, load, train
 from lstm97.network import network_to_bytes
 
-# ---- the world a call is made in ----
+# ---- the objects of a call ----
 
 NETS = (
     Topology(3, 2, blocks=(1, 2), n_hidden=1, forget_gates=True, input_to_output=True),
     Topology(3, 2, output="softmax", recurrent=False),
-    Topology(3, 2, output="identity", input_squash="identity", output_squash="identity"),  # overflows readily
+    Topology(3, 2, output="identity", input_squash="identity", output_squash="identity"),  # overflows easily
 )
 FILE = network_to_bytes(Network(NETS[0]), True)
 pytestmark = pytest.mark.filterwarnings("ignore:no target was found", "ignore:targets from .* out of reach")
@@ -57,7 +57,7 @@ X, Y = np.linspace(-1, 1, 12).reshape(4, 3), np.linspace(0, 1, 8).reshape(4, 2)
 
 
 class World:
-    """A network and one more stream, both in mid-stream, and files: what calls may read and change."""
+    """A network with two streams, both in use, and files: the objects that calls may read and change."""
 
     def __init__(self, net, dtype):
         self.net = Network(NETS[net], dtype, seed=net)
@@ -73,7 +73,7 @@ class World:
         Path("junk").write_bytes(b"junk")
 
     def room(self, *shape):
-        """Where to write results, between eight numbers that must stay as they are."""
+        """An array for results, with eight numbers before and after it that must not change."""
         self.rooms.append(np.full(16 + np.prod(shape), 7, self.net.dtype))
         return self.rooms[-1][8:-8].reshape(shape)
 
@@ -91,7 +91,7 @@ def folder(tmp_path_factory):
 
 @dataclass(frozen=True)
 class Made:
-    """An argument that is made anew, of its world, for every call."""
+    """An argument that is made for every call, from its world."""
 
     make: Any
     of: Any = None
@@ -104,11 +104,11 @@ def made(value, world):
 
 
 def bits(thing):
-    """All there is to a value, to be compared with ==."""
+    """Everything in a value, as something that can be compared with ==."""
     match thing:
         case np.ndarray():
             native = np.asarray(thing).astype(thing.dtype.newbyteorder("="))
-            elements = str(native.tolist()) if native.dtype.char in "gG" else native.tobytes()  # those have padding
+            elements = str(native.tolist()) if native.dtype.char in "gG" else native.tobytes()  # "g" has padding bytes
             return [native.dtype, native.shape, thing.flags.writeable, elements]
         case memoryview() | array.array():
             return bytes(thing)
@@ -133,7 +133,7 @@ def bits(thing):
 
 
 def memory(value):
-    """What an array, or each of a list, is a view of: its elements with what is between and around them."""
+    """The memory that an array, or each of a list, is a view of, with the bytes between and around its elements."""
     if isinstance(value, list):
         return [memory(each) for each in value]
     while isinstance(value, np.ndarray) and isinstance(value.base, np.ndarray):
@@ -142,7 +142,7 @@ def memory(value):
 
 
 def clean(value):
-    """The same elements in arrays that are new, contiguous, aligned, native and of no subclass."""
+    """The same elements in new arrays: contiguous, aligned, native and of no subclass."""
     if isinstance(value, list):
         return [clean(each) for each in value]
     if not isinstance(value, (np.ndarray, memoryview, array.array, Wrapped)):
@@ -155,7 +155,7 @@ def clean(value):
 
 
 def guised(guise, value):
-    """An argument, or each array of a list, in a guise; as it is where there is no such guise."""
+    """An argument, or each array of a list, in a guise; unchanged if it cannot have it."""
 
     def make(world):
         elements = made(value, world)
@@ -168,7 +168,7 @@ HOSTILE = (
     *(Made(lambda _, name=name: type("Raising", (), {name: raising})(), name) for name in (*LIES, "__repr__")),
     *(Made(lambda _, name=name: type("Lying", (), {name: LIES[name]})(), name) for name in LIES),
     Made(lambda _: type("Sequence", (), {name: LIES[name] for name in ("__len__", "__getitem__")})()),
-    Made(lambda _: type("Growing", (), {"__index__": itertools.count(1).__next__})()),  # another one each time
+    Made(lambda _: type("Growing", (), {"__index__": itertools.count(1).__next__})()),  # a new number at each call
     Made(lambda _: (i for i in (1, 2))),
     Made(lambda _: type("Unhashable", (), {"__hash__": None})()),
 )
@@ -184,7 +184,7 @@ anything = single | nested | st.builds(guised, guises, arrays)
 
 
 class Kind(NamedTuple):
-    """One argument that works, others that mostly do, and some that must be refused."""
+    """One argument that works, a strategy whose draws mostly work, and arguments that must be refused."""
 
     base: Any
     fits: st.SearchStrategy[Any]
@@ -221,7 +221,7 @@ def count(least):
 
 
 def out(*shape):
-    """Where to write: only an array of the right shape, dtype and layout will do."""
+    """Values for `out`: only an array of the right shape, dtype and layout works."""
     bad = ("strided", "swapped", "misaligned", "read-only", "list")
     rooms = [Made(lambda world: world.room(*shape)), Made(lambda world: world.room(*shape[:-1], 1))]
     rooms += [Made(lambda world: world.room(*shape).astype("f2")), *(guised(guise, rooms[0]) for guise in bad)]
@@ -277,7 +277,7 @@ ORDER = array_like(
     np.array([2, 0, 1, 1]), st.none() | near(3, below=3) | st.just(Made(lambda _: np.random.default_rng(2))),
     [3], [-1], "random", [0.0], [[0]], [True], 0, {}, [10**400], [None], object(),
 )
-ORDERS = (Made(lambda _: np.random.default_rng(2)), Made(lambda _: [np.random.default_rng(2)]))  # for one network
+ORDERS = (Made(lambda _: np.random.default_rng(2)), Made(lambda _: [np.random.default_rng(2)]))  # of one network
 OFFSETS = array_like(
     np.array([0, 1, 4]), st.builds(guised, guises, st.sampled_from([np.array([0, 1, 4], code) for code in "bQi"])),
     *NO_REALS, None, [0, 5], [1, 4], [0, 3, 2, 4], [], [0.0, 4.0], 4,
@@ -291,7 +291,7 @@ RECORD = one_of(
 
 
 class Call(NamedTuple):
-    """A public function: its arguments, what a method is called on, what it may change."""
+    """A public function: its arguments, the object of a method, what it may change."""
 
     arguments: dict[str, Kind]
     on: Any = None
@@ -413,13 +413,13 @@ def function(name):
 
 
 def parameters(function):
-    """Its arguments by name, and whether they have a default."""
+    """A function's arguments by name, and whether they have a default."""
     found = inspect.signature(function).parameters.items()
     return {name: each.default is not each.empty for name, each in found if name != "self"}
 
 
 def documented(name):
-    """The exceptions that a function says it raises."""
+    """The exceptions that a function's docstring names."""
     section = inspect.getdoc(attrgetter(name)(lstm97)).partition("\nRaises\n------\n")[2].partition("\n\n")[0]
     names = re.findall(r"\w+", " ".join(line for line in section.splitlines() if not line.startswith(" ")))
     return CALLS[name].raises or tuple(getattr(builtins, each) for each in names)
@@ -428,11 +428,11 @@ def documented(name):
 # ---- the judge ----
 
 CHANGING = (np.random.Generator, History, Network, State)
-"""What calls may change, but for the arrays they write to."""
+"""Arguments of these types may be changed by calls, besides the arrays they write to."""
 
 
 def outcome(name, where, arguments):
-    """Make a call in a world of its own; what it raised, or None. All that must hold afterwards is asserted."""
+    """Make a call in a world of its own and check everything afterwards; returns what it raised, or None."""
     call, error = CALLS[name], None
     world = World(*where)
     given = {key: made(value, world) for key, value in arguments.items()}
@@ -443,9 +443,9 @@ def outcome(name, where, arguments):
         error = raised
 
     changing = set(call.changes) if error is None else set()
-    if isinstance(error, FloatingPointError):  # when a change fails, those before it have been made
+    if isinstance(error, FloatingPointError):  # changes before the one that failed were made
         changing = {"states"} if name in ("Network.learn", "Network.correct") else set(call.changes)
-    elif isinstance(error, OSError) and name == "train":  # its checkpoint could not be written in the end
+    elif isinstance(error, OSError) and name == "train":  # the last write of its checkpoint failed
         changing = {"weights"}
     after = world.bits()
     assert [part for part in before if before[part] != after[part] and part not in changing] == []
@@ -461,7 +461,7 @@ def outcome(name, where, arguments):
         return error
 
     judge(name, result, given, world.net)
-    if given.get("seed", 0) is not None:  # else it is as the operating system likes
+    if given.get("seed", 0) is not None:  # else the result is random
         twin = World(*where)
         given = {key: clean(made(value, twin)) for key, value in arguments.items() if key != "out"}
         assert bits(function(name)(*([call.on(twin)] if call.on else []), **given)) == bits(result)
@@ -470,7 +470,7 @@ def outcome(name, where, arguments):
 
 
 def judge(name, result, given, net):
-    """Whether a result is what is documented."""
+    """Check that a result is as documented."""
     if "out" in CALLS[name].arguments:
         outputs, seen = result if isinstance(result, tuple) else (result, {})
         if name == "predict":
@@ -487,7 +487,7 @@ def judge(name, result, given, net):
     if isinstance(result, Network):
         assert np.isfinite(result.parameters).all()
     if is_dataclass(result):
-        json.dumps(asdict(result), default=os.fsdecode)  # as files have them: Python's own numbers
+        json.dumps(asdict(result), default=os.fsdecode)  # fails unless fields are Python's own numbers
     if name == "Network.save":
         saved = load(given["path"])
         assert bits(saved.parameters) == bits(net.parameters)
@@ -501,7 +501,7 @@ SHAPES = {"x": (3,), "X": (4, 3), "inputs": (1, 4, 3)}
 EACH = [(name, key) for name, call in CALLS.items() for key in call.arguments]
 
 
-def test_every_public_function_and_argument_is_here():
+def test_every_public_function_and_argument_has_a_case():
     public = set(lstm97.__all__)
     for name, thing in inspect.getmembers(lstm97, inspect.isclass):
         public |= {f"{name}.{key}" for key in vars(thing) if not key.startswith("_")}
@@ -514,7 +514,7 @@ def test_every_public_function_and_argument_is_here():
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", CALLS)
-def test_what_fits_works(name, dtype):
+def test_right_arguments_work(name, dtype):
     assert outcome(name, (0, dtype), FITTING[name]) is None
 
 
@@ -527,7 +527,7 @@ def test_arrays_work_in_every_guise(guise):
 
 
 @pytest.mark.parametrize(("name", "key"), EACH)
-def test_what_does_not_fit_is_refused(name, key):
+def test_wrong_arguments_are_refused(name, key):
     for wrong in CALLS[name].arguments[key].wrong:
         assert outcome(name, (0, "float64"), FITTING[name] | {key: wrong}) is not None, f"{key}={wrong!r}"
 
@@ -549,7 +549,7 @@ def test_results_may_be_written_over_the_inputs(name, at):
         assert outcome(name, (0, "float64"), FITTING[name] | overlapping) is None
 
 
-def test_a_number_is_no_file():
+def test_a_number_is_refused_as_a_path():
     with open("numbered", "wb", buffering=0) as file:
         with pytest.raises(TypeError):
             load(file.fileno())
@@ -557,12 +557,12 @@ def test_a_number_is_no_file():
 
 
 def arguments(name):
-    """Arguments that fit, more or less; in every second draw one of them is just anything."""
+    """Arguments that mostly work; in every second draw one of them is an arbitrary value."""
     fits = {key: st.just(kind.base) | kind.fits for key, kind in CALLS[name].arguments.items()}
     optional = {key: fits[key] for key, has_default in parameters(function(name)).items() if has_default}
-    optional.pop("callback", None)  # which ends training after two epochs
+    optional.pop("callback", None)  # always passed, as it ends training after two epochs
     odd = dict.fromkeys(fits, anything)
-    odd |= {key: single for key in fits if key == "size"}  # no block of some thousand cells
+    odd |= {key: single for key in fits if key == "size"}  # never a block of thousands of cells
     odd |= {key: anything.filter(lambda value: not callable(value)) for key in fits if key == "callback"}
     most = st.fixed_dictionaries({key: fits[key] for key in fits if key not in optional}, optional=optional)
     return st.builds(
@@ -585,5 +585,5 @@ DRAWN = {name: arguments(name) for name in CALLS}
 @pytest.mark.parametrize("name", CALLS)
 @examples(0.6)
 @given(data=st.data())
-def test_anything_works_or_is_refused(name, data):
+def test_random_arguments_work_or_are_refused(name, data):
     outcome(name, data.draw(WHERE), data.draw(DRAWN[name]))

@@ -1,4 +1,4 @@
-"""Bad arguments get an error that names them and the way out, and change nothing."""
+"""Bad arguments get an error that names them and the remedy, and change nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTHING = Sequences(np.empty((0, 3)), [0])
 LEARNER = BPTT(RecurrentTopology(n_inputs=1, n_outputs=1, n_hidden=1))
 
 
-# what is called, the exception, words its message must have
+# A call, the exception, words that its message must have.
 SINGLE_STEPS = [
     (lambda net: net.step([1, 2, 3]), ValueError, r"x has shape \(3,\), expected \(2,\)"),
     (lambda net: net.learn([[1, 2]], None), ValueError, r"x has shape \(1, 2\), expected \(2,\)"),
@@ -163,9 +163,9 @@ PARAMETERS = [
 
 
 @pytest.mark.parametrize(("call", "error", "words"), SINGLE_STEPS + RUNS + MANY + PARAMETERS)
-def test_refused_and_nothing_changed(call, error, words):
+def test_bad_arguments_are_refused_and_change_nothing(call, error, words):
     net = Network(Topology(2, 1, output="identity"), seed=1)
-    net.learn_run(X, None)  # a state to lose, a step to correct
+    net.learn_run(X, None)  # gives the network a state that could change, and a step that awaits its target
     parameters, state, partials = net.parameters, net.state.cell_state, net.state.partials
     with pytest.raises(error, match=words):
         call(net)
@@ -208,7 +208,7 @@ def test_a_refused_call_changes_no_history_and_draws_nothing():
 )
 @pytest.mark.parametrize("errors", ["raise", "warn"])
 def test_numbers_too_small_for_the_dtype_are_zeros_however_numpy_is_set(errors, call):
-    """NumPy's settings are the user's, who may have it raise or warn of every underflow."""
+    """Users may set NumPy to raise or warn at every underflow."""
     net = Network(Topology(2, 1), dtype="float32", seed=1)
     with np.errstate(all=errors):
         call(net)

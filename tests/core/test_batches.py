@@ -25,7 +25,7 @@ TOPOLOGY = Topology(2, 1, blocks=(2, 1), output="identity")
 
 
 def networks(case, dtype):
-    """The compiled network and the reference, from the same weights: those the dtype can hold."""
+    """The compiled network and the reference with the same weights, rounded to the dtype."""
     net = Network(case.topology, dtype=dtype)
     for kind, w in case.weights.items():
         net.weights[kind][...] = w
@@ -33,7 +33,7 @@ def networks(case, dtype):
 
 
 def sequences(case, dtype, lengths):
-    """Inputs and targets for sequences like the case's, of these lengths."""
+    """Inputs and targets for sequences of these lengths, of the case's kind."""
     rng = np.random.default_rng([case.seed, 3])
     X = [random_inputs(case.topology, rng, n, case.symbols) for n in lengths]
     D = [random_targets(case.topology, rng, n, case.when, case.classes) for n in lengths]
@@ -77,7 +77,7 @@ ragged = st.lists(st.integers(0, 12), min_size=1, max_size=12)
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(case=cases(), lengths=ragged, size=st.integers(1, 9), block=st.integers(1, 6), together=st.integers(1, 9))
 def test_batches_train_as_the_reference(dtype, case, lengths, size, block, together):
-    # Blocks so short that the sequences have many of them, with error signals in several
+    # Short blocks, so that each sequence has many of them, and several have error signals.
     with mock.patch.multiple(layout, BATCH_BLOCK=block, TOGETHER=together):
         assert_trains_as_the_reference(case, dtype, lengths, size, case.learning_rate)
 
@@ -85,14 +85,14 @@ def test_batches_train_as_the_reference(dtype, case, lengths, size, block, toget
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(case=cases(), lengths=st.lists(st.integers(0, 12), min_size=1, max_size=5), block=st.sampled_from([3, 128]))
 def test_the_change_by_one_batch_is_the_references(dtype, case, lengths, block):
-    # A learning rate of 1, as nothing is computed with the weights after their only change
+    # The learning rate can be 1: nothing is computed with the weights after their only change.
     with mock.patch.object(layout, "BATCH_BLOCK", block):
         assert_trains_as_the_reference(case, dtype, lengths, len(lengths), 1.0)
 
 
 def is_tame_for_long(topology):
-    """Whether symbols can be its inputs and its cells' activations have bounds: over hundreds of steps what has none
-    grows, and with it what rounding leaves of differences between large sums.
+    """Whether a topology can have symbols as inputs, and bounded cell outputs: over hundreds of steps unbounded ones
+    grow, and rounding errors with them.
     """
     return topology.n_inputs > 1 and topology.output_squash != "identity"
 
@@ -251,13 +251,13 @@ def test_training_ends_after_the_batch_in_which_the_rule_held():
 
 
 def test_the_stop_rule_sees_the_sequences_in_the_order_they_are_presented():
-    lengths = [2, 9, 4, 7]  # they step together longest first
+    lengths = [2, 9, 4, 7]  # in a batch, the longest sequences come first
     inputs = [np.zeros((n, 2)) for n in lengths]
     targets = np.array([[0.5], [0.0], [0.0], [0.5]])
     net = Network(TOPOLOGY, init_range=0)
     options = {"learning_rate": 1e-9, "update": "sequence", "batch_size": 4}
     held = lstm97.train(net, inputs, targets, stop=Stop(window=2, tolerance=0.1, mean_error=1), **options)
-    assert held.stopped  # by the two in the middle
+    assert held.stopped  # by the errors of the two in the middle
     targets[[1, 3]] = targets[[3, 1]]
     held = lstm97.train(net, inputs, targets, stop=Stop(window=3, tolerance=0.1, mean_error=1), **options)
     assert not held.stopped
@@ -270,7 +270,7 @@ def test_a_sum_that_overflows_leaves_the_weights_of_the_batch_before():
     expected, _ = trained(inputs[:3], targets[:3], batch_size=3, learning_rate=100)
     net, history = Network(TOPOLOGY, seed=3), lstm97.History()
     options = {"learning_rate": 100, "update": "sequence", "batch_size": 3}
-    words = "weight change is not finite at step 6 of sequence 4; try a smaller"  # the last one in the sum
+    words = "weight change is not finite at step 6 of sequence 4; try a smaller"  # the last target in the sum
     with pytest.raises(FloatingPointError, match=words):
         lstm97.train(net, inputs, targets, history=history, **options)
     assert np.array_equal(net.parameters, expected.parameters)
@@ -280,7 +280,7 @@ def test_a_sum_that_overflows_leaves_the_weights_of_the_batch_before():
     with pytest.raises(FloatingPointError, match="weight change is not finite at step 2 of sequence 1; try a smaller"):
         lstm97.train(net, [inputs[0], inputs[4]], targets_at_steps, **options)
     assert np.array_equal(net.parameters, expected.parameters)
-    for _ in range(2):  # what failed left nothing in the sums
+    for _ in range(2):  # the failed batch left nothing in the sums
         lstm97.train(net, inputs[:3], targets[:3], **options)
         lstm97.train(expected, inputs[:3], targets[:3], **options)
         assert np.array_equal(net.parameters, expected.parameters)

@@ -1,4 +1,4 @@
-"""The builds of the loops: chosen by the CPU or by name, and agreeing with each other."""
+"""The builds of the loops are chosen by the CPU or by name, and agree with each other."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_build_the_cpu_cannot_run_is_refused(monkeypatch):
             builds._choose()
 
 
-def test_show_config_tells():
+def test_show_config_has_version_and_build():
     config = lstm97.show_config()
     assert config.build in config.builds == builds.present()
     assert repr(config).startswith(f"lstm97 {lstm97.__version__}\nbuild: {config.build} (")

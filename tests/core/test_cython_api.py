@@ -1,4 +1,4 @@
-"""lstm97.cython_api: what compiled code calls does to the bit what the methods of Network do."""
+"""lstm97.cython_api: the functions for compiled code give the same bits as the methods of Network."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_what_is_refused_changes_nothing(dtype):
             assert bound.learn(X, TARGET, rate) == "learning rate"
         assert bound.correct(TARGET, 0.1) == "not awaiting"
         assert np.array_equal(bound.y, y)
-        assert bound.learn(X, None, 0.0) == "ok"  # without a target there is nothing to learn at a rate
+        assert bound.learn(X, None, 0.0) == "ok"  # without a target the rate is not used
         assert bound.correct([np.nan], 0.1) == "input"
         assert bound.correct(TARGET, -1.0) == "learning rate"
         assert bound.correct(TARGET, 0.1) == "ok"
@@ -151,7 +151,7 @@ def test_a_bound_state_and_a_learning_network_are_refused_to_python(tmp_path):
         with Bound(other) as learning, Bound(third, learns=False) as inferring:
             assert learning.learn(X, TARGET, 0.1) == inferring.step(X) == "ok"
         with pytest.raises(RuntimeError, match="this network is bound"):
-            net.learn(X, TARGET, state=other)  # the first is still bound
+            net.learn(X, TARGET, state=other)  # the first state is still bound
         net.step(X, state=other)
     net.learn(X, TARGET)
     net.save(tmp_path / "net.safetensors", state=True)
@@ -189,13 +189,13 @@ def test_what_cannot_be_bound_is_refused():
     net.learn(X, TARGET)
 
 
-def test_to_unbind_nothing_is_nothing():
+def test_unbinding_null_does_nothing():
     bound = Bound(small().state)
     bound.release()
     bound.release()
 
 
-def test_a_bound_state_lives_on_and_goes_when_it_is_unbound():
+def test_a_bound_state_is_kept_alive_until_it_is_unbound():
     net = small()
     state = net.new_state()
     gone = weakref.ref(net)

@@ -20,7 +20,7 @@ DTYPES = ("float64", "float32")
 
 
 def networks(case, dtype):
-    """The compiled network and the reference, from the same weights: those the dtype can hold."""
+    """The compiled network and the reference with the same weights, rounded to the dtype."""
     net = lstm97.Network(case.topology, dtype=dtype)
     for kind, w in case.weights.items():
         net.weights[kind][...] = w
@@ -28,12 +28,12 @@ def networks(case, dtype):
 
 
 def inputs_of(case, dtype):
-    """Inputs that the dtype can hold."""
+    """Inputs, rounded to the dtype."""
     return case.inputs if case.symbols else case.inputs.astype(dtype)
 
 
 def targets_of(case, dtype):
-    """Targets that the dtype can hold."""
+    """Targets, rounded to the dtype."""
     return case.targets if case.classes else case.targets.astype(dtype)
 
 

@@ -1,4 +1,4 @@
-"""Weights, states and single calls: what the public names promise."""
+"""Weights, states and single calls behave as documented."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def network_of(case, dtype="float64"):
 
 
 def same_bits(state, other):
-    """Whether two states are equal in all that goes on from step to step."""
+    """Whether two states are equal in everything that is carried from step to step."""
     return (
         np.array_equal(state.cell_state, other.cell_state)
         and all(np.array_equal(a, other.activations[kind]) for kind, a in state.activations.items())
@@ -135,7 +135,7 @@ def test_copies_of_weights_are_plain_and_belong_to_no_network(again):
     assert np.array_equal(net.parameters, Network(ADDING).parameters)
 
 
-def test_a_dtype_may_be_told_with_its_byte_order():
+def test_a_dtype_may_name_its_byte_order():
     for dtype in (np.dtype("f8").newbyteorder("<"), np.dtype("f4").newbyteorder("=")):
         net = Network(Topology(1, 1), dtype=dtype)
         assert net.step([0.1]).shape == (1,)
@@ -290,11 +290,11 @@ def test_a_state_of_another_network_is_refused():
             call([1, 2], state="mine")
 
 
-# ---- arrays as they come ----
+# ---- arrays of any layout ----
 
 
 def awkward(array):
-    """The same numbers in arrays of every awkward sort."""
+    """The same numbers in arrays of unusual layouts, by name."""
     swapped = array.astype(array.dtype.newbyteorder())
     spread = np.empty((*array.shape, 3), array.dtype)
     spread[..., 1] = array
@@ -383,7 +383,7 @@ def test_a_target_of_nan_or_class_minus_one_is_none():
 @pytest.mark.parametrize(("dtype", "ulps"), [("float64", 4), ("float32", 4)])
 @pytest.mark.parametrize("squash", ["logistic", "centered", "centered2", "tanh"])
 def test_squashing_is_accurate_to_a_few_ulps_over_the_whole_range(dtype, ulps, squash):
-    """Seen through an ungated cell: y_c = h(s), s = y_in g(x), with y_in = 1/2 exactly and g the identity."""
+    """Measured at the output of a cell: y_c = h(s), s = y_in g(x), with y_in = 1/2 exactly and g the identity."""
     topology = Topology(
         1, 1, (1,), output_gates=False, recurrent=False, bias="none", input_squash="identity", output_squash=squash
     )
@@ -409,10 +409,10 @@ def test_squashing_is_accurate_to_a_few_ulps_over_the_whole_range(dtype, ulps, s
 @pytest.mark.parametrize("n_units", [5, 4096])  # in registers, and from array to array
 @pytest.mark.parametrize(("dtype", "where"), [("float64", (30, 45)), ("float32", (10, 20))])
 def test_logistic_units_stay_between_0_and_1(dtype, where, n_units):
-    """Where they saturate, numerator and denominator differ by less than their rounding errors."""
+    """Where units saturate, numerator and denominator differ by less than their rounding errors."""
     net = Network(Topology(1, 1, blocks=(), n_hidden=n_units, bias="none", recurrent=False), dtype=dtype)
     rng = np.random.default_rng(0)
-    known = [16.693500518798828, 16.645999908447266]  # the compiled logistic has been 1 and an ulp here
+    known = [16.693500518798828, 16.645999908447266]  # an earlier compiled logistic gave 1 plus one ulp here
     lowest, highest = 1.0, 0.0
     for _ in range(2000 if n_units < 10 else 100):
         net.weights["hidden"] = np.r_[known, rng.uniform(*where, n_units - 2)][:, np.newaxis]

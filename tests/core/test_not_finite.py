@@ -1,4 +1,4 @@
-"""What is not finite raises FloatingPointError, names the place, and leaves the weights of before."""
+"""Overflows and NaN raise FloatingPointError, name the place, and leave the weights of before."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DTYPES = ("float64", "float32")
 
 
 def overflowing_cells(dtype):
-    """A network whose cell state overflows where the input is 1, not where it is 0."""
+    """A network whose cell state overflows if the input is 1, but not if it is 0."""
     topology = Topology(2, 1, (3,), input_squash="identity", output_squash="tanh", output="identity", recurrent=False)
     net = Network(topology, dtype=dtype)
     net.weights["cell"][1] = 0
@@ -35,9 +35,9 @@ def test_a_cell_state_names_the_step_and_the_way_out(dtype):
     with pytest.raises(FloatingPointError, match=r"cell state overflowed at step \d+; reset the state$") as caught:
         net.run(X)
     failed = int(str(caught.value).split("step ")[1].split(";")[0])
-    assert failed > 7  # a few steps of half of HUGE fit
+    assert failed > 7  # a few steps of half of HUGE do not overflow
     with pytest.raises(FloatingPointError, match="cell state overflowed at this step"):
-        net.step(X[failed])  # the state stays broken
+        net.step(X[failed])  # the state is not reset, so it overflows again
     net.reset()
     assert np.isfinite(net.run(X[:failed])).all()
     net.reset()

@@ -1,4 +1,4 @@
-"""Predictions that leave the stream where it is, and states that take over another's place: both to the bit."""
+"""`peek` predicts without changing the stream, and `assign` copies a state into another: both to the bit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def network_of(case, dtype):
 
 
 def as_bytes(state):
-    """All of a state, as a file has it."""
+    """Everything in a state, as in a file."""
     numbers, arrays = state._parts()
     return str(numbers), {name: array.tobytes() for name, array in arrays.items()}
 
@@ -32,12 +32,12 @@ def test_peeking_changes_no_bit_of_what_follows(dtype, case, data):
     for i, (x, target) in enumerate(zip(case.inputs, case.targets, strict=True)):
         before = as_bytes(net.state)
         seen = [net.peek(x).tobytes()]
-        if data.draw(st.booleans()):  # at other inputs, vectors among symbols, and again
+        if data.draw(st.booleans()):  # peek twice, at other inputs, which may be vectors among symbols
             net.peek(np.full(case.topology.n_inputs, 0.5))
             net.peek(case.inputs[-1 - i])
             seen.append(net.peek(x, state=net.state, out=np.empty(case.topology.n_outputs, dtype)).tobytes())
         assert as_bytes(net.state) == before
-        if i % 7 == 5:  # inference in between
+        if i % 7 == 5:  # a step of inference in between
             y, expected = net.step(x), alone.step(x)
         else:
             y = net.learn(x, target, case.learning_rate)
@@ -48,7 +48,7 @@ def test_peeking_changes_no_bit_of_what_follows(dtype, case, data):
 
 
 def test_predict_then_learn_learns_a_delay():
-    """What came two steps ago: with `step` instead of `peek` every observation would come twice."""
+    """The target is the input of two steps ago: with `step` instead of `peek` the net would see every input twice."""
     rng = np.random.default_rng(0)
     X = rng.choice([-1.0, 1.0], (20_000, 1))
     Y = np.roll(X, 2, 0)
@@ -90,8 +90,8 @@ def test_peeking_is_refused_where_a_step_would_be():
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @given(case=cases(max_steps=40), data=st.data())
-def test_a_state_that_takes_over_another_goes_on_as_it(dtype, case, data):
-    """From any place, over any other: in mid-block, after inference, with symbols, awaiting a late target."""
+def test_an_assigned_state_continues_as_its_source(dtype, case, data):
+    """Both states may be anywhere: in the middle of a block, after inference, with symbols, awaiting a late target."""
     net, alone = network_of(case, dtype), network_of(case, dtype)
     a, b, c = net.new_state(), net.new_state(), alone.new_state()
     X, D, rate = case.inputs, case.targets, case.learning_rate
@@ -137,7 +137,7 @@ def test_a_bound_state_is_neither_assigned_nor_assigned_to():
     del binding
 
 
-def test_states_tell_what_they_are():
+def test_states_have_a_repr():
     net = Network(Topology(2, 1, blocks=(2, 1)))
     assert repr(net.state) == "<State: 3 cells, not learning>"
     net.learn([1, 2], None)
@@ -147,7 +147,7 @@ def test_states_tell_what_they_are():
 
 
 def test_nothing_is_allocated():
-    """An assignment may run where there is no memory: as much is taken for a hundred as for none."""
+    """An assignment needs no memory: a hundred of them allocate as much as none."""
     import tracemalloc
 
     net = Network(Topology(2, 1, blocks=(2,) * 20))

@@ -44,7 +44,7 @@ def trained(net, *data, **options):
 # ---- masked values ----
 
 
-def test_masked_targets_mean_that_there_is_none():
+def test_masked_targets_mean_no_target():
     X = np.arange(6.0).reshape(3, 2) / 6
     masked = np.ma.masked_equal([[1.0], [-9999.0], [1.0]], -9999.0)
     plain = np.array([[1.0], [NAN], [1.0]])
@@ -65,7 +65,7 @@ def test_masked_targets_mean_that_there_is_none():
         assert np.array_equal(net.parameters, other.parameters)
 
 
-def test_masked_integers_that_are_values_mean_that_there_is_none():
+def test_masked_integer_values_mean_no_target():
     """Of three dimensions, or two in a list: no class numbers, of which -1 would be none."""
     values, mask = np.array([[[7], [0], [0], [0]]]), np.array([[[0], [1], [1], [1]]], bool)
     masked, plain = np.ma.masked_array(values, mask), np.where(mask, NAN, values)
@@ -89,7 +89,7 @@ def test_masks_are_seen_wherever_arrays_are_taken():
             call()
 
 
-def test_masked_classes_mean_that_there_is_none():
+def test_masked_classes_mean_no_target():
     X = np.arange(8.0).reshape(4, 2) / 8
     masked, plain = np.ma.masked_equal([0, 9, 1, 2], 9), np.array([0, -1, 1, 2])
     for net, other in zip(learners(2, 3), learners(2, 3), strict=True):
@@ -138,7 +138,7 @@ def test_masked_inputs_are_refused(dtype):
 # ---- what could be two things ----
 
 
-def test_zeros_and_ones_that_could_be_symbols_or_values_are_refused_with_both_ways_out():
+def test_zeros_and_ones_that_could_be_symbols_or_values_are_refused_with_both_remedies():
     rows = np.array([[1, 0, 0], [0, 0, 1]])
     for net in learners(3, 2):
         targets = np.array([[0.5, 0.1]] * 2)
@@ -150,7 +150,7 @@ def test_zeros_and_ones_that_could_be_symbols_or_values_are_refused_with_both_wa
         trained(net, np.array([[1, 0], [0, 1]]), targets)  # two symbols each, of three: nothing else it could be
 
 
-def test_one_hot_integers_that_could_be_classes_per_step_are_refused_with_both_ways_out():
+def test_one_hot_integers_that_could_be_classes_per_step_are_refused_with_both_remedies():
     X = np.linspace(-1, 1, 18).reshape(3, 3, 2)
     one_hot = np.eye(3, dtype=int)
     for net, other in zip(learners(2, 3), learners(2, 3), strict=True):
@@ -260,7 +260,7 @@ def test_numbers_are_copied_before_they_are_checked():
     assert np.array_equal(net.parameters, alone.parameters)
 
 
-def test_subclasses_that_tell_anything_are_packed_again():
+def test_subclasses_are_not_trusted_and_packed_again():
     class Liar(Sequences):
         offsets = property(lambda self: np.array([0, 10**12]))
 

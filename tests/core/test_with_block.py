@@ -41,7 +41,7 @@ def test_every_old_weight_is_where_it_was_and_every_new_one_in_range(dtype, topo
 
 
 @given(topology=topologies(large=False))
-def test_with_outgoing_range_0_the_network_computes_what_it_did(topology):
+def test_with_outgoing_range_0_the_network_computes_the_same(topology):
     net = Network(topology, seed=3, init_range=0.3)
     grown = net.with_block(2, outgoing_range=0, seed=1)
     X = np.random.default_rng(0).uniform(-1, 1, (20, topology.n_inputs))

@@ -91,7 +91,7 @@ def test_default_text_is_the_source_of_the_help_topics():
     assert path.read_bytes().count(b"statement") > 100
 
 
-def test_a_python_without_default_text_is_told(monkeypatch):
+def test_a_python_without_default_text_raises_an_error(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="give a file of your own"):
         default_text()
@@ -118,7 +118,7 @@ def test_bits_are_those_of_single_steps(n_bytes):
     assert record.network_bits == pytest.approx(bits_by_single_steps(SMALL, text) / n_bytes, rel=1e-12)
 
 
-def test_chunks_do_not_show(monkeypatch):
+def test_chunks_do_not_change_the_result(monkeypatch):
     whole, record = learn_text(io.BytesIO(SENTENCE), SMALL)
     monkeypatch.setattr("lstm97.paper.text.CHUNK", 37)
     pieces, in_pieces = learn_text(io.BytesIO(SENTENCE), SMALL)
@@ -173,6 +173,6 @@ def test_the_network_remembers_further_than_two_bytes():
     assert record.network_bits < 0.5
 
 
-def test_nothing_to_read_is_refused():
+def test_an_empty_text_is_refused():
     with pytest.raises(ValueError, match="nothing to read"):
         learn_text(io.BytesIO(b""), SMALL)

@@ -1,6 +1,6 @@
-"""The exported C file does what the package does, whatever the compiler, and touches nothing it should not.
+"""The exported C file gives the package's results with every compiler, and writes only to the caller's memory.
 
-Every test compiles an exported file with the driver below, which carries out calls that it reads from stdin.
+Most tests compile an exported file with the driver below, which makes calls that it reads from stdin.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ CPP_COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)]
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 OK, CELL_STATE_NOT_FINITE, OUTPUT_NOT_FINITE, CHANGE_NOT_FINITE, INPUT_NOT_FINITE = range(5)
 BAD_LEARNING_RATE, NOT_AWAITING = 5, 6
-# -ffast-math may round anywhere, and take functions of the C library that are right to 4 units in the last place
+# -ffast-math may round anywhere, and use functions of the C library with errors of up to 4 units in the last place.
 FAST_TOLERANCE = {dtype: 10 * tolerance for dtype, tolerance in TOLERANCE.items()}
 
-# A line is a call, the number of the state, and numbers; the answer is the status and the outputs.
+# The driver reads lines with a call, the number of the state, and numbers; it answers with the status and the outputs.
 DRIVER = """
 #ifndef __cplusplus
 #define LSTM97_DECLARATIONS_ONLY
@@ -104,7 +104,7 @@ class Target:
     runner: tuple[str, ...] = ()
 
     def missing(self, folder):
-        """The first of the programs it takes that is not there, or the libraries, or None."""
+        """The first program or library it needs that is missing, or None."""
         for tool in (self.compiler[0], *self.runner):
             if shutil.which(tool) is None:
                 return tool
@@ -174,7 +174,7 @@ class Program:
         weights, begin = {}, 0
         for kind in order:
             weights[kind] = to_units[: t.n_sources(kind), begin : begin + t.units[kind]].T
-            assert not to_units[t.n_sources(kind) :, begin : begin + t.units[kind]].any()  # a bias that isn't one
+            assert not to_units[t.n_sources(kind) :, begin : begin + t.units[kind]].any()  # units without bias have 0
             begin += t.units[kind]
         rest = numbers[to_units.size : to_units.size + t.n_sources("output") * t.n_outputs]
         weights["output"] = rest.reshape(t.n_sources("output"), t.n_outputs).T
@@ -206,7 +206,7 @@ def random_calls(topology, rng, n, rate, *, learn=True):
 
 
 def carry_out(net, calls):
-    """What the package makes of the calls: the outputs after each, and its weights."""
+    """The package's results of the calls: the outputs after each, and the weights."""
     y, outputs = np.zeros(net.topology.n_outputs), []
     for name, arguments in calls:
         if name == "learn":
@@ -229,7 +229,7 @@ def network(topology, dtype, weights):
 
 
 def check(topology, weights, seed, folder, target, dtype, *, rate=0.05, learn=True, n_calls=40):
-    """One trajectory of the C program is that of the package."""
+    """Check that the C program and the package give the same trajectory."""
     net = network(topology, dtype, weights)
     calls = random_calls(topology, np.random.default_rng(seed), n_calls, rate, learn=learn)
     program = Program(net, folder, target, learn=learn)
@@ -241,7 +241,7 @@ def check(topology, weights, seed, folder, target, dtype, *, rate=0.05, learn=Tr
 
 
 def check_corner(i, folder, target, dtype, **options):
-    """A trajectory of one of the topologies of `CORNERS`."""
+    """Check a trajectory of one of the topologies of `CORNERS`."""
     check(CORNERS[i], random_weights(CORNERS[i], np.random.default_rng(i), 0.7), i, folder, target, dtype, **options)
 
 
@@ -338,7 +338,7 @@ def test_states_over_the_same_weights_do_not_disturb_each_other(tmp_path):
     between = program.run([line for i, x in enumerate(X) for line in (call("step", x), other[i % 3 == 0])])[1]
     np.testing.assert_array_equal(between[::2], alone)
 
-    # What one stream teaches, both know; the package's two states say the same.
+    # Both streams use the weights that either has learned, as the package's two states do.
     other, expected, lines = net.new_state(), [], []
     for x, target in zip(X, rng.uniform(0, 1, (20, 1)), strict=True):
         for i, state in enumerate((None, other)):
@@ -349,7 +349,7 @@ def test_states_over_the_same_weights_do_not_disturb_each_other(tmp_path):
     assert_close(weights, dict(net.weights), 1e-12)
 
 
-# ---- what goes wrong ----
+# ---- errors ----
 
 
 def same_weights(actual, net):
@@ -493,7 +493,7 @@ def test_fast_math_harms_no_weights(target, flag, dtype, tmp_path):
 
 @pytest.mark.parametrize(("dtype", "huge"), [("float64", 1e308), ("float32", 3e38)])
 @pytest.mark.parametrize(("target", "flag"), FAST, ids=lambda value: name_of(value) or value)
-def test_fast_math_sees_what_overflows(target, flag, dtype, huge, tmp_path):
+def test_overflows_are_detected_under_fast_math(target, flag, dtype, huge, tmp_path):
     fast = replace(target, flags=("-O2", flag))
     net = Network(Topology(2, 2, blocks=(), n_hidden=2, output="identity", recurrent=False), dtype)
     net.weights["output"][1] = huge
@@ -530,7 +530,7 @@ def test_saturated_units_are_no_trouble_for_fast_math(target, dtype, tmp_path):
     assert ((outputs >= 0) & (outputs <= 1)).all()
 
 
-# ---- weights that come and go ----
+# ---- exchange of weights ----
 
 EXCHANGE = """
 #define LSTM97_DECLARATIONS_ONLY
@@ -612,11 +612,11 @@ def test_parameters_that_are_not_finite_are_refused(bad, tmp_path):
     assert subprocess.run([*command, "0"], input=parameters.tobytes()).returncode == INPUT_NOT_FINITE
 
 
-# ---- what the file is ----
+# ---- properties of the file ----
 
 
 def test_it_needs_nothing_but_the_c_library(tmp_path):
-    # The compilers make memcpy and memset of loops, as they may of any program's
+    # Compilers may replace loops by calls of memcpy and memset.
     allowed = {"exp", "expf", "tanh", "tanhf", "memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
     source, object_file = tmp_path / "network.c", tmp_path / "network.o"
     for topology, dtype in ((CORNERS[7], "float64"), (CORNERS[9], "float32")):
@@ -629,7 +629,7 @@ def test_it_needs_nothing_but_the_c_library(tmp_path):
             assert set(found.stdout.split()) - {"U"} <= allowed
 
 
-def test_nothing_in_it_can_change_but_what_the_caller_owns(tmp_path):
+def test_only_memory_of_the_caller_can_change(tmp_path):
     source = tmp_path / "network.c"
     export_c(Network(CORNERS[7]), source, learn=True)
     subprocess.run([*CC.compiler, "-O2", "-c", source, "-o", tmp_path / "a.o"], check=True)

@@ -1,4 +1,4 @@
-"""Networks as ONNX models: ONNX Runtime computes what the network does, and the files are what they should be."""
+"""Networks as ONNX models: ONNX Runtime gives the network's outputs, and the files are as documented."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def export(net, path, **options):
 
 
 def zero_state(session, batch):
-    """What a stream's first step gets, by name."""
+    """The inputs of the state at a stream's first step, by name."""
     _, *parts = session.get_inputs()
     return {part.name: np.zeros((batch, part.shape[1]), TENSORS[part.type]) for part in parts}
 
 
 def go_on(session, x, state):
-    """A call: the outputs, and the state for the next one."""
+    """Make one call; returns the outputs, and the state for the next call."""
     y, *after = session.run(None, {session.get_inputs()[0].name: x, **state})
     return y, dict(zip(state, after, strict=True))
 
 
 def states_of(net, states):
-    """What the model is to carry for these states of a network, by name, with a row for each."""
+    """The model's expected state for these states of a network, by name, with a row for each."""
     kinds = net.topology.recurrent_sources
     parts = {}
     if net.topology.n_cells:
@@ -126,7 +126,7 @@ def test_sequence_model_computes_what_the_network_does_in_one_call_or_two(tmp_pa
 
 @peers
 @pytest.mark.parametrize("sequence", [False, True])
-def test_stream_begun_by_the_network_goes_on_in_onnx_runtime(tmp_path, sequence):
+def test_stream_begun_by_the_network_continues_in_onnx_runtime(tmp_path, sequence):
     net = lstm97.Network(lstm97.Topology(2, 3, blocks=(1, 2), n_hidden=2, forget_gates=True), init_range=1.0)
     session = export(net, tmp_path / "net.onnx", sequence=sequence)
     begin, (x,) = np.split(np.random.default_rng(0).uniform(-1, 1, (6, 2)), [5])
@@ -176,7 +176,7 @@ def test_inputs_and_outputs_are_those_that_the_topology_has_a_use_for(tmp_path, 
 
 
 @peers
-def test_model_tells_where_it_comes_from(tmp_path):
+def test_model_names_its_producer(tmp_path):
     topology = lstm97.Topology(2, 1, blocks=(3,), bias="gates")
     session = export(lstm97.Network(topology, "float32"), tmp_path / "net.onnx")
     about = session.get_modelmeta()
@@ -195,7 +195,7 @@ def test_old_runtimes_can_read_it(tmp_path):
         assert model.producer_version == lstm97.__version__
         assert model.ir_version == 7
         assert [(one.domain, one.version) for one in model.opset_import] == [("", 13)]
-        # Before 1.18, ONNX Runtime makes of a Gemm and a Sigmoid one operator that it does not have for doubles.
+        # Before 1.18, ONNX Runtime fuses a Gemm and a Sigmoid into an operator that it lacks for doubles.
         assert "Gemm" not in str(model.graph)
 
 
@@ -254,7 +254,7 @@ def test_example_serves_two_streams():
 
 
 def command(*arguments, before=""):
-    """Run ``lstm97 export onnx`` in a process of its own; ``before`` is what it does first."""
+    """Run ``lstm97 export onnx`` in a process of its own, which executes the code ``before`` first."""
     code = f"{before}from lstm97.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, "export", "onnx", *map(str, arguments)],
@@ -303,7 +303,7 @@ def test_command_says_what_is_wrong(tmp_path):
     assert sorted(tmp_path.iterdir()) == [bad, file]
 
 
-# ---- what needs no onnx ----
+# ---- tests that need no onnx ----
 
 
 def test_without_onnx_the_error_names_the_remedy(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Every call on a file fails in turn: its error, the old file or a new one whole, and the same call then succeeds."""
+"""Every call on a file fails in turn: its error is raised, the file stays intact, and the same call then succeeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files: the same bytes each time, read by others too, written whole or not at all, and nothing left behind."""
+"""Files have the same bytes each time, other readers read them, and a save completes or changes nothing."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_headers_that_do_not_fit_are_refused(change, words):
 
 
 def test_a_name_that_comes_twice_is_refused():
-    """Two readers could take it for two things."""
+    """Two readers could use different values."""
     text = b'{"__metadata__":{},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"__metadata__":{}}'
     with pytest.raises(ValueError, match="its header is damaged"):
         read(len(text).to_bytes(8, "little") + text)
@@ -133,7 +133,7 @@ def test_one_network_is_the_same_bytes_in_every_process(tmp_path):
 
 
 @pytest.mark.parametrize("learn", [False, True])
-def test_a_stream_that_is_reset_is_the_same_bytes_as_a_new_one_and_tells_no_old_data(learn):
+def test_a_reset_stream_has_the_bytes_of_a_new_one_and_no_old_data(learn):
     new, net = Network(Topology(2, 1, forget_gates=True)), Network(Topology(2, 1, forget_gates=True))
     x = [0.123456, 0.654321]
     if learn:
@@ -161,7 +161,7 @@ def test_a_checkpoint_is_the_same_bytes_but_for_its_seconds(tmp_path):
     assert len(digests) == 1
 
 
-# ---- what could not be loaded is not saved ----
+# ---- weights that could not be loaded are not saved ----
 
 
 def test_weights_that_are_not_finite_are_not_saved_over_a_good_file(tmp_path):
@@ -186,7 +186,7 @@ def test_weights_that_are_not_finite_are_not_saved_over_a_good_file(tmp_path):
 
 @pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
 def test_files_that_others_have_open_are_not_replaced(tmp_path, path):
-    """Under the names by which the system knows them, whether straight or by a link."""
+    """The paths are the system's names of open files, such as /dev/stdout, or links to them."""
     (tmp_path / "link").symlink_to("/dev/stdout")
     program = f"""
         import lstm97, os
@@ -213,7 +213,7 @@ def test_links_that_go_round_are_refused(tmp_path):
 
 
 def test_a_folder_that_may_be_written_but_not_read(tmp_path, monkeypatch):
-    """As root it may, so its refusal is played."""
+    """The refusal is simulated, as root may read any folder."""
     folder = tmp_path / "inbox"
     folder.mkdir()
     folder.chmod(0o333)
@@ -231,13 +231,13 @@ def test_a_folder_that_may_be_written_but_not_read(tmp_path, monkeypatch):
     folder.chmod(0o700)
 
 
-def test_what_killed_writers_left_behind_is_cleared_away(tmp_path):
+def test_temporary_files_of_killed_writers_are_removed(tmp_path):
     net, now = Network(Topology(2, 1)), time.time()
     kept = {".other.0123456789abcdef.tmp", ".net.tmp", ".net.xyz.tmp", ".net.00000000000000ff.tmp", "net"}
     for name in (".net.0123456789abcdef.tmp", ".net.fedcba9876543210.tmp", *sorted(kept)):
         (tmp_path / name).write_bytes(b"left")
         os.utime(tmp_path / name, (now - 1000, now - 1000))
-    os.utime(tmp_path / ".net.00000000000000ff.tmp")  # by a writer who may be at it
+    os.utime(tmp_path / ".net.00000000000000ff.tmp")  # so recent that its writer may still be alive
     net.save(tmp_path / "net")
     assert set(os.listdir(tmp_path)) == kept
     assert stat.S_IMODE((tmp_path / "net").stat().st_mode) & 0o600 == 0o600
@@ -246,7 +246,7 @@ def test_what_killed_writers_left_behind_is_cleared_away(tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files closed by their end alone
 @pytest.mark.parametrize("n_signals", [100, pytest.param(3000, marks=pytest.mark.slow)])
 def test_interrupted_saves_leave_no_descriptor_and_no_broken_file(tmp_path, n_signals):
-    """A signal's handler that raises, at any instant of a save."""
+    """A signal handler raises at random instants of saves."""
     net, path = Network(Topology(2, 1)), tmp_path / "net"
     begin = time.perf_counter()
     net.save(path)
@@ -299,7 +299,7 @@ def test_interrupted_calls_on_files_leave_no_descriptor(tmp_path, call, n_signal
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    gc.collect()  # of what frames that were left by exceptions still held
+    gc.collect()  # frees objects in frames that exceptions still hold
     assert set(os.listdir("/proc/self/fd")) == descriptors
 
 
@@ -307,7 +307,7 @@ def test_interrupted_calls_on_files_leave_no_descriptor(tmp_path, call, n_signal
 
 
 def test_saving_and_loading_without_memory_is_a_memory_error(tmp_path):
-    """Whatever is missing, from a little to nearly all: no hang, no abort, and the file that was there stays."""
+    """With a little too little memory or with almost none: no hang, no abort, and the old file stays."""
     program = """
         import resource, sys
         import numpy as np, lstm97

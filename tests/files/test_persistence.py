@@ -90,7 +90,7 @@ def test_headers_that_are_refused(tmp_path, change, words):
 
 
 def go_on(net, case, begin, state=None):
-    """Everything that can be seen of a stream from step `begin` on: outputs, weights, what the state shows."""
+    """Everything visible of a stream from step `begin` on: outputs, weights, the state's properties."""
     Y = net.learn_run(case.inputs[begin:], case.targets[begin:], case.learning_rate, state=state)
     state = net.state if state is None else state
     shown = [state.cell_state, *state.activations.values(), *state.partials.values()]
@@ -110,8 +110,8 @@ def same(a, b):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(case=cases(max_steps=40))
-def test_a_stream_saved_at_any_step_goes_on_to_the_same_bits(dtype, case):
-    """By pickles: they are the bytes of files, and need no disk."""
+def test_a_stream_saved_at_any_step_continues_with_the_same_bits(dtype, case):
+    """Saved as pickles, which contain the bytes of files and need no disk."""
     whole = go_on(network_of(case, dtype), case, 0)
     net = network_of(case, dtype)
     for t in range(case.n_steps + 1):
@@ -125,7 +125,7 @@ def test_a_stream_saved_at_any_step_goes_on_to_the_same_bits(dtype, case):
 @pytest.mark.parametrize("forget_gates", [False, True])
 @pytest.mark.parametrize("blocks", [(2, 2), (1,) * 40, (20, 3)])
 def test_every_step_of_a_long_stream(dtype, forget_gates, blocks):
-    """Several blocks of pending steps, numbers and symbols mixed, targets now and then, some of them late."""
+    """Several blocks of pending steps; numbers and symbols mixed; targets at some steps, some of them late."""
     topology = Topology(5, 2, blocks=blocks, n_hidden=1, forget_gates=forget_gates)
     rng = np.random.default_rng(7)
     xs = [int(rng.integers(5)) if rng.random() < 0.5 else rng.uniform(-1, 1, 5) for _ in range(70)]
@@ -160,8 +160,8 @@ def test_every_step_of_a_long_stream(dtype, forget_gates, blocks):
     scale=st.sampled_from([1.0, 1e2, 1e4, 1e8, 1e18]),
     init_range=st.sampled_from([0.3, 3.0, 1e4]),
 )
-def test_whatever_can_be_reached_can_be_saved_loaded_and_copied(dtype, case, scale, init_range):
-    """Saturated gates, extreme inputs, overflows: the file loads, and what is loaded goes on to the same bits."""
+def test_every_reachable_state_can_be_saved_loaded_and_copied(dtype, case, scale, init_range):
+    """Saturated gates, extreme inputs, overflows: the file loads, and the loaded network continues with the same bits."""
     net = Network(case.topology, dtype=dtype, seed=case.seed, init_range=init_range)
     inputs = case.inputs if case.symbols else case.inputs * scale
     for i, (x, target) in enumerate(zip(inputs, case.targets, strict=True)):
@@ -200,9 +200,9 @@ def test_forget_gates_of_earlier_versions_that_are_1_and_an_ulp_are_read():
 
 @pytest.mark.filterwarnings("ignore:1 of 1 cells are saturated")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("scale", [1.0, 1e18])  # beside a large input no other source counts
+@pytest.mark.parametrize("scale", [1.0, 1e18])  # a large input makes all other sources negligible
 def test_the_bound_of_the_partials_is_one_however_they_are_rounded(dtype, scale):
-    """Else a loaded state has none, and is not saved to the same bytes again."""
+    """Otherwise a loaded state has no bound, and saving it again gives other bytes."""
     bounds = []
     for seed in range(30):
         net, rng = (
@@ -220,8 +220,8 @@ def test_the_bound_of_the_partials_is_one_however_they_are_rounded(dtype, scale)
     assert np.isfinite(bounds).mean() > 0.9
 
 
-def test_a_bound_that_is_none_is_not_believed():
-    """Else a file could have the loops make weights infinite."""
+def test_a_wrong_bound_in_a_file_is_not_trusted():
+    """Otherwise a file could make the loops write infinite weights."""
     net = Network(Topology(2, 1, blocks=(2,), output="identity"))
     net.learn_run(np.ones((20, 2)), None)
     contents = _format.parse(io.BytesIO(data := network_to_bytes(net, True)), len(data), "")
@@ -284,7 +284,7 @@ def test_a_state_saved_after_a_step_that_failed(dtype, blocks, n_before):
     assert np.array_equal(twin.parameters, net.parameters)
 
 
-def test_inference_goes_on_too_and_without_partials(tmp_path):
+def test_inference_continues_too_and_without_partials(tmp_path):
     net = Network(Topology(2, 1), init_range=1)
     net.learn([1, -1], None)
     net.step([0.5, 1])
@@ -307,7 +307,7 @@ def test_another_state_can_be_saved_instead_of_the_own(tmp_path):
         net.save(tmp_path / "net", state=1)
 
 
-def test_without_state_the_loaded_network_begins_anew(tmp_path):
+def test_without_state_the_loaded_network_begins_with_a_zero_state(tmp_path):
     net = Network(Topology(2, 1), init_range=1)
     net.learn([1, -1], None)
     net.save(tmp_path / "net")
@@ -349,12 +349,12 @@ def test_a_network_and_its_states_are_pickled_together():
     twin, twins = pickle.loads(pickle.dumps((net, states)))
     for state, other in zip(states, twins, strict=True):
         assert np.array_equal(twin.step([1, 1], state=other), net.step([1, 1], state=state))
-    alone = copy.deepcopy(states[1])  # takes a network of its own along
+    alone = copy.deepcopy(states[1])  # copies its network too
     with pytest.raises(ValueError, match="belongs to another network"):
         net.step([1, 1], state=alone)
 
 
-def test_who_holds_a_network_and_its_own_state_holds_both_of_the_copy():
+def test_copying_a_network_with_its_own_state_copies_both():
     net = Network(Topology(2, 1), init_range=1)
     twin, own = copy.deepcopy((net, net.state))
     assert own is twin.state
@@ -366,7 +366,7 @@ def test_who_holds_a_network_and_its_own_state_holds_both_of_the_copy():
     assert np.array_equal(copy.copy(alone).cell_state, net.state.cell_state)  # it kept its network
 
 
-def test_a_network_is_freed_at_once_and_its_own_state_knows():
+def test_a_network_is_freed_at_once_and_its_own_state_refuses_calls():
     net = Network(Topology(2, 1))
     state = net.state
     del net
@@ -404,7 +404,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
 def test_links_and_permissions_stay(tmp_path):
     target, link = tmp_path / "target", tmp_path / "link"
     Network(Topology(2, 1)).save(target)
-    target.chmod(0o666)  # more than the umask would let a new file have
+    target.chmod(0o666)  # permissions that the umask denies to a new file
     link.symlink_to(target)
     Network(Topology(2, 1), seed=1).save(link)
     assert link.is_symlink()
@@ -483,9 +483,9 @@ def test_a_kill_at_any_instant_leaves_the_old_file_or_the_new_one(tmp_path, n_ki
     found = json.loads(done.stdout)
     assert found["kills"] == n_kills
     assert found["broken"] == 0
-    # The instants were spread over the whole of a save: some kills left the new file half written
+    # The kills came at all phases of a save: some left a temporary file,
     assert found["left behind"] > 0
-    assert found["different files"] > n_kills / 10  # and came after more saves or fewer
+    assert found["different files"] > n_kills / 10  # and they came after different numbers of saves
 
 
 # ---- the format, forever ----
@@ -493,7 +493,7 @@ def test_a_kill_at_any_instant_leaves_the_old_file_or_the_new_one(tmp_path, n_ki
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("format-*.safetensors")), ids=lambda path: path.name)
 def test_files_of_every_format_load_forever(path):
-    """Written by make_golden_files.py of their time; beside each what the network in it does next."""
+    """Files that make_golden_files.py of their version wrote; beside each the results of further steps."""
     told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     net = lstm97.load(path)
     assert net.dtype == told["dtype"]
@@ -510,7 +510,7 @@ def test_there_is_a_golden_file_for_the_present_format():
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_in_a_save_leaves_the_network_usable():
-    """Handlers run between a claim and the block that gives it back, if there is a gap between the two."""
+    """A handler could run between a claim and the block that releases it, if there were a gap between the two."""
     net = Network(Topology(2, 1))
     n_interrupts = 0
 
@@ -522,7 +522,7 @@ def test_a_signal_in_a_save_leaves_the_network_usable():
         while n_interrupts < 2000:
             try:
                 signal.setitimer(signal.ITIMER_REAL, 2e-5 + 2e-7 * (n_interrupts % 500))
-                for _ in range(50):  # not for ever: the exception is lost where Python can't raise it, in a callback
+                for _ in range(50):  # bounded, as the exception is lost if the handler runs in a callback of Python
                     network_to_bytes(net, True)
             except InterruptedError:
                 pass

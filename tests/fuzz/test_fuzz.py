@@ -1,4 +1,4 @@
-"""Damaged, foreign and hostile files: refused in words, without a crash, running nothing, taking little memory."""
+"""Damaged, foreign and hostile files are refused with a message, without a crash, running code, or much memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST = 2**31 - 100  # sources of a unit
 
 
 def findings_of(tmp_path, program, what, n, *options):
-    """What one of the fuzzing programs tells, which has found nothing."""
+    """Run one of the fuzzing programs, which must find nothing, and return its result."""
     told = tmp_path / "told.json"
     command = [sys.executable, str(HERE / program), f"--{what}", str(n), *options, "--json", str(told)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -77,8 +77,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_finding_is_told_and_repeated(tmp_path, how):
-    """By the index of its program, whether it is an exception or the end of the process."""
+def test_a_finding_is_reported_and_repeated(tmp_path, how):
+    """A finding is repeated by its index, be it an exception or a crash of the process."""
     broken = tmp_path / "broken.py"
     calls = "fuzz_api.CHOICES[:] = [fuzz_api.Program.learn, fuzz_api.Program.reset]"
     broken.write_text(f"import os, fuzz_api\n{how}\n{calls}\nfuzz_api.main()\n")
@@ -97,7 +97,7 @@ def test_a_finding_is_told_and_repeated(tmp_path, how):
 
 
 def test_the_corpus_of_the_reader(tmp_path):
-    """Files that fuzz_reader.py has found, each of which goes another way through the readers."""
+    """Files that fuzz_reader.py has found; each takes a different path through the readers."""
     files = sorted((HERE / "corpus").iterdir())
     found = [fuzz_reader.read(path.read_bytes(), tmp_path / "file") for path in files]
     assert len(found) > 50
@@ -106,7 +106,7 @@ def test_the_corpus_of_the_reader(tmp_path):
 
 
 def refusal(path):
-    """Why a file is refused; what it takes to say so is little."""
+    """The message with which a file is refused, which must take little memory."""
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=r".") as caught:
@@ -120,7 +120,7 @@ def refusal(path):
 
 
 def saved(path):
-    """A small network in a file; its bytes."""
+    """Save a small network; returns the file's bytes."""
     Network(Topology(2, 1)).save(path)
     return path.read_bytes()
 
@@ -133,7 +133,7 @@ def written(path, header, body=b""):
 
 
 def header_of(topology):
-    """What a file with such a network says, whether or not there is one."""
+    """The header of a file with this topology, even if no such network is possible."""
     header = {"__metadata__": {"lstm97_format": "1", "topology": json.dumps(topology), "dtype": "float64"}}
     known, begin = Topology(**topology), 0
     for kind, n in known.units.items():
@@ -173,21 +173,21 @@ def test_a_header_longer_than_the_file(tmp_path, length):
     assert "ends before its header" in refusal(path)
 
 
-def test_a_network_with_a_terabyte_of_nothing_behind_it(tmp_path):
+def test_a_network_followed_by_a_terabyte_of_zeros(tmp_path):
     path = tmp_path / "net"
     saved(path)
     os.truncate(path, TERABYTES)
     assert "bytes of data, its header tells of 744" in refusal(path)
 
 
-def test_a_terabyte_of_nothing_that_is_said_to_be_a_header(tmp_path):
+def test_a_terabyte_of_zeros_as_a_header(tmp_path):
     path = tmp_path / "net"
     path.write_bytes(struct.pack("<Q", 99_999_999))
     os.truncate(path, TERABYTES)
     assert "has a header of 99999999 bytes" in refusal(path)
 
 
-def test_a_terabyte_of_nothing(tmp_path):
+def test_a_terabyte_of_zeros(tmp_path):
     path = tmp_path / "net"
     path.touch()
     os.truncate(path, TERABYTES)
@@ -195,7 +195,7 @@ def test_a_terabyte_of_nothing(tmp_path):
 
 
 class Hostile:
-    """Makes a folder of whoever unpickles it."""
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -210,7 +210,7 @@ def test_a_pickle_is_not_run(tmp_path):
     assert "is not a safetensors file" in refusal(path)
     assert not sign.exists()
     pickle.loads(path.read_bytes())
-    assert sign.exists()  # it would have been
+    assert sign.exists()  # unpickling would have run it
 
 
 def test_other_kinds_of_files(tmp_path):
@@ -252,11 +252,11 @@ def test_a_header_too_deep_to_read(tmp_path):
     assert "has no usable header" in refusal(written(tmp_path / "net", header))
 
 
-# ---- attacks: a header that lies, or is not what all readers take it for ----
+# ---- attacks: headers with wrong values, or that readers could read differently ----
 
 
 def sets(name, key, value):
-    """What sets a field of a tensor's entry."""
+    """A function that sets a field of a tensor's entry."""
     return lambda header: header[name].__setitem__(key, value)
 
 
@@ -330,13 +330,13 @@ TEXTS = {
 
 
 def a_header():
-    """What the attacks are on: that of a network, which loads."""
+    """The header that the attacks change, of a network that loads."""
     header = header_of({"n_inputs": 2, "n_outputs": 1})
     assert header["output"]["data_offsets"] == [704, 744]
     return header
 
 
-def test_what_the_attacks_change_loads_as_it_is(tmp_path):
+def test_the_file_that_the_attacks_change_loads(tmp_path):
     assert lstm97.load(written(tmp_path / "net", a_header(), bytes(744))).topology == Topology(2, 1)
 
 
@@ -348,7 +348,7 @@ def test_headers_that_lie(tmp_path, attack):
 
 
 @pytest.mark.parametrize("attack", TEXTS)
-def test_headers_that_are_no_json_or_not_just_one(tmp_path, attack):
+def test_headers_that_are_not_exactly_one_json_object(tmp_path, attack):
     text = TEXTS[attack](json.dumps(a_header()).encode())
     assert refusal(written(tmp_path / "net", text, bytes(744)))
 

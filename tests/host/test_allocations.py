@@ -1,4 +1,4 @@
-"""No step of the loops allocates: counted, with Python's objects and without them."""
+"""No step of the loops allocates memory: allocations are counted, with Python's objects and without them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DTYPES = ("float64", "float32")
 
 @pytest.fixture(scope="module")
 def count(tmp_path_factory):
-    """Counts in a new process, by Python's allocator: "pymalloc" keeps small objects from the C library's."""
+    """Counts of a new process with an allocator of Python: under "pymalloc" small objects are not counted."""
     library = tmp_path_factory.mktemp("allocations") / "allocations.so"
     source = str(HERE / "allocations.c")
     subprocess.run([*compiler(), "-O2", "-shared", "-fPIC", source, "-o", str(library)], check=True)
@@ -45,9 +45,9 @@ def objects_too(count):
     return count("malloc")
 
 
-def test_the_counter_sees_what_is_there_to_see(c_library, objects_too):
+def test_the_counter_counts_arrays_and_mappings(c_library, objects_too):
     assert c_library["nothing"] == objects_too["nothing"] == [0, 0]
-    # The block and, if objects count, the object.
+    # One block of memory, and one object where objects are counted.
     for name in ("an array", "a mapping"):
         assert c_library[name] == [1, 1]
         assert objects_too[name] == [2, 2]
@@ -61,9 +61,9 @@ def test_a_step_allocates_nothing(c_library, size, dtype):
 
 @pytest.mark.parametrize("size", ["small net", "large net"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_step_makes_no_object_but_the_buffers_descriptions(objects_too, size, dtype):
-    # All are gone when the call returns. NumPy makes them: a description of each array's buffer and its format, for
-    # `out` first both and then only where it is.
+def test_a_step_makes_no_objects_except_buffer_descriptions(objects_too, size, dtype):
+    # NumPy makes a description of each array's buffer, with its format or without; for `out` first with, then without
+    # it. All are freed when the call returns.
     plain, with_format = 1, 2
     step = 2 * with_format + plain
     learn = step + with_format
@@ -82,7 +82,7 @@ def test_runs_allocate_as_often_for_few_steps_as_for_many(c_library, objects_too
 
 
 def test_training_allocates_as_often_for_few_sequences_as_for_many(c_library):
-    # Arrays with a number for each sequence or batch are taken in either case; NumPy's store has those below 128.
+    # Both sizes need arrays with a number per sequence or batch; those below 128 would come from NumPy's cache.
     some, many = c_library["training"]
     assert some == many
     assert all(taken == given > 0 for taken, given in many.values())

@@ -1,4 +1,4 @@
-"""Every allocation of every kind of call fails in turn: a MemoryError, whole weights, nothing locked, nothing left."""
+"""Every allocation of every kind of call fails in turn: MemoryError, intact weights, nothing locked or left behind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def extension(tmp_path_factory):
 
 @pytest.fixture
 def failures(extension):
-    """Judge calls in a new process, which a fault may end; how many of each case's calls failed."""
+    """Run cases in a new process, which a fault may crash; the number of each case's calls that failed."""
 
     def run(kinds, stride, *cases, lasting=False):
         path = os.pathsep.join(filter(None, [str(HERE.parent / "helpers"), os.environ.get("PYTHONPATH")]))
@@ -49,7 +49,7 @@ def failures(extension):
 @pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_no_failing_array_does_harm(failures, stride):
     found = failures(ARRAYS, stride)
-    assert {name for name, n in found.items() if not n} == {"reset"}  # which makes none
+    assert {name for name, n in found.items() if not n} == {"reset"}  # it allocates no array
     assert found["train with a checkpoint"] > 20
 
 

@@ -1,4 +1,4 @@
-"""No surprise for a host process: its floating-point unit, forks, signals, its end, and what an import does to it."""
+"""The package is a safe part of a host process: floating-point unit, forks, signals, exit, effects of the import."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ TIMES = 5
 
 
 def start(program, *arguments, build=""):
-    """A program of this folder in a new process, warnings being errors."""
+    """Start a program of this folder in a new process, with warnings as errors."""
     command = [sys.executable, "-W", "error", str(HERE / f"{program}.py"), *arguments]
     environment = {**os.environ, "LSTM97_KERNEL": build or os.environ.get("LSTM97_KERNEL", "")}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process):
-    """Its exit status, and what it said on stdout and on stderr."""
+    """Wait for a process; its exit status, stdout and stderr."""
     try:
         said, errors = process.communicate(timeout=HANGS)
     except subprocess.TimeoutExpired:
@@ -44,8 +44,8 @@ def finish(process):
     return process.returncode, said, errors
 
 
-def told(program, *arguments):
-    """What a program that does well tells, read as JSON."""
+def results_of(program, *arguments):
+    """Run a program, which must succeed, and return its output, which is JSON."""
     status, said, errors = finish(start(program, *arguments))
     assert (status, errors) == (0, "")
     return json.loads(said)
@@ -56,7 +56,7 @@ def told(program, *arguments):
 
 @pytest.fixture(scope="module")
 def floats(tmp_path_factory):
-    """What `host_floats.py` tells of each build in each mode, and its exit status; a pair of processes at a time."""
+    """The results and exit status of `host_floats.py` for each build in each mode; two processes at a time."""
     library = tmp_path_factory.mktemp("register") / "register.so"
     subprocess.run(
         [*compiler(), "-O1", "-shared", "-fPIC", str(HERE / "register.c"), "-o", str(library), "-lm"], check=True
@@ -87,9 +87,9 @@ def test_each_mode_shows_in_the_control_bits(floats, build):
 
 @pytest.mark.skipif(not CAN_TRAP, reason="few processors of this kind have traps")
 @pytest.mark.parametrize("build", BUILDS)
-def test_no_call_traps_on_ordinary_data_where_something_else_does(floats, build):
+def test_no_call_traps_on_ordinary_data(floats, build):
     assert floats[build, ""][0] == 0
-    assert floats[build, "trap"][0] == -signal.SIGFPE  # when, after having told of all calls, it divided by zero
+    assert floats[build, "trap"][0] == -signal.SIGFPE  # by a division by zero after all calls, which proves the trap
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -108,11 +108,11 @@ def test_outputs_in_every_mode_are_those_of_the_usual_one(floats, build, mode):
 
 @pytest.mark.parametrize("call", ["learn", "learn_run", "train"])
 def test_fork_while_another_thread_is_in_a_call_that_learns(call):
-    seen = told("host_fork", call)
-    # In the child the call never ends: its weights, changed by half, are nobody's to learn from or to save.
+    seen = results_of("host_fork", call)
+    # In the child the call never ends: its weights are incomplete, so learning and saving are refused.
     in_use = "this network is being trained by another thread"
     assert seen["seen"]["refused"] == {"learn": in_use, "train": in_use, "save": in_use}
-    if call != "train":  # which has a state of its own
+    if call != "train":  # train uses a state of its own
         assert "this state is in use by another thread" in seen["seen"]["refused the state"]
     assert seen["seen"]["bystander"] == seen["expected"]
     assert seen["child"] == 0
@@ -122,7 +122,7 @@ def test_fork_while_another_thread_is_in_a_call_that_learns(call):
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_networks_go_to_other_processes_and_come_back(method):
-    assert told("host_processes", method) == [True] * 4
+    assert results_of("host_processes", method) == [True] * 4
 
 
 # ---- signals ---------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_networks_go_to_other_processes_and_come_back(method):
 
 @pytest.mark.parametrize("call", ["learn", "learn_run", "train", "train in batches"])
 def test_signal_handlers_run_during_calls_and_change_nothing_but_by_an_exception(call):
-    seen = told("host_signals", call)
+    seen = results_of("host_signals", call)
     assert seen["counted"]["signals"] >= 20
     assert seen["counted"]["same bits"]
     assert seen["ended"] == {"came out": True, "goes on": True}
@@ -155,7 +155,7 @@ def test_signal_handlers_run_during_calls_and_change_nothing_but_by_an_exception
         ("atexit", (0, "used\n", "")),
     ],
 )
-def test_process_ends_in_peace_whatever_its_threads_do(how, expected):
+def test_process_ends_normally_during_any_call(how, expected):
     processes = [start("host_exit", how) for _ in range(TIMES)]
     assert [finish(process) for process in processes] == [expected] * TIMES
 
@@ -164,4 +164,4 @@ def test_process_ends_in_peace_whatever_its_threads_do(how, expected):
 
 
 def test_import_changes_nothing_and_loads_no_more_than_it_needs():
-    assert told("host_import") == {"changed": [], "unwanted": [], "imported here": [], "loaded": True}
+    assert results_of("host_import") == {"changed": [], "unwanted": [], "imported here": [], "loaded": True}

@@ -1,4 +1,4 @@
-"""Nothing from the current folder is ever run: not by git, not as a module."""
+"""The command never runs anything from the current folder, neither by git nor as a module."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHA = "0123456789abcdef" * 2 + "01234567"
 
 @pytest.fixture
 def hostile(tmp_path):
-    """A folder that looks like a checkout of this project; whatever is run from it makes the file `pwned` in it."""
+    """A folder that looks like a checkout of this project; anything run from it makes the file `pwned` in it."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     pwned = tmp_path / "pwned"
@@ -52,7 +52,7 @@ def test_reproduce_runs_nothing_from_the_current_folder(executor, hostile):
     assert (hostile / "r.jsonl").read_bytes().count(b"\n") == 3
 
 
-def test_other_commands_run_nothing_from_there_either(hostile):
+def test_other_commands_run_nothing_from_the_current_folder(hostile):
     for arguments in (("list",), ("run", "adding", "--max-sequences", 5), ("run", "text", "--max-bytes", 500)):
         assert run(*arguments, command=SCRIPT, cwd=hostile).returncode in (0, 1)
     assert not (hostile / "pwned").exists()
@@ -86,7 +86,7 @@ def test_the_commit_is_that_of_git(tmp_path):
 
 
 @pytest.mark.parametrize("head", ["", "no commit", "ref: refs/heads/none", "ref: ../../secret", SHA.upper()])
-def test_what_is_no_commit_is_none(head, tmp_path):
+def test_a_damaged_head_gives_no_commit(head, tmp_path):
     git = tmp_path / "a" / ".git"
     git.mkdir(parents=True)
     (git / "HEAD").write_text(f"{head}\n")

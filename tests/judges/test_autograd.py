@@ -18,7 +18,7 @@ TOLERANCE = 1e-12
 
 @pytest.fixture(scope="module")
 def torch():
-    import torch  # here, because these tests are collected (and not chosen) where it is missing
+    import torch  # not at the top, as this file is also collected where torch is missing
 
     torch.set_num_threads(1)
     return torch
@@ -81,7 +81,7 @@ def losses_of_steps(torch, topology, weights, inputs, targets):
 
 
 def as_tensors(torch, case):
-    """Inputs and targets as PyTorch takes them; for softmax, targets that add up to one, as its cross-entropy wants."""
+    """Inputs and targets as tensors; for softmax, targets that add up to one, as PyTorch's cross-entropy needs."""
     topology = case.topology
     inputs = [torch.from_numpy(ref.input_vector(topology, x)) for x in case.inputs]
     targets = [ref.target_vector(topology, target) for target in case.targets]
@@ -95,7 +95,7 @@ def leaf(torch, weights):
 
 
 def gradient(torch, losses, leaves):
-    """Derivatives of the summed losses; zeros where a weight plays no part."""
+    """Derivatives of the summed losses; zeros for weights without influence."""
     zeros = [torch.zeros_like(w) for w in leaves]
     if not losses:
         return zeros

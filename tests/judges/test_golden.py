@@ -84,7 +84,7 @@ def test_the_file_is_what_the_script_writes():
 
 
 def assert_same(actual, expected, what):
-    """Everything but real numbers to the letter; those within rounding, which may differ between machines."""
+    """Everything must be equal, except real numbers: rounding may differ between machines."""
     if isinstance(expected, dict):
         assert list(actual) == list(expected), what
         for key in expected:
@@ -100,7 +100,7 @@ def assert_same(actual, expected, what):
         assert actual == expected, what
 
 
-def test_the_trajectories_go_somewhere(case):
+def test_the_trajectories_change_all_kinds_of_weights(case):
     """Every kind of weights moves by far more than a tolerance, and by an amount that depends on ``update``."""
     signals = [sum(target is not None for target in sequence["targets"]) for sequence in case["sequences"]]
     for kind, initial in case["initial_weights"].items():

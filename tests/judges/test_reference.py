@@ -337,7 +337,7 @@ def test_symbols_and_classes_are_one_hot(case):
 
 @examples(0.25)
 @given(case=cases(max_steps=12, large=False))
-def test_a_late_error_signal_does_what_a_prompt_one_does(case):
+def test_a_late_error_signal_gives_the_same_change_as_a_prompt_one(case):
     net = ref.ReferenceNetwork(case.topology, case.weights)
     for x, target in zip(case.inputs, case.targets, strict=True):
         net.learn(x, None)

@@ -25,7 +25,7 @@ def squash(a, activation):
 
 
 def unit_by_hand(w, sequences, before, activation):
-    """V(t) of a unit that sees inputs, the units before, itself a step ago, and a bias."""
+    """V(t) of a unit that sees the inputs, the units before it, itself a step ago, and a bias."""
     V = []
     for x, hidden in zip(sequences, before, strict=True):
         own = [0.0]
@@ -72,7 +72,7 @@ class Problem:
         self.units = [rng.uniform(-2, 2, 3 + i + 2) for i in range(n_units)]
         self.w = rng.uniform(-1, 1, (2, 3 + n_units + 1))
         self.candidates = rng.uniform(-2, 2, (4, 3 + n_units + 2))
-        self.order = np.array([3, 0, 1, 3, 2])  # one twice, one not at all
+        self.order = np.array([3, 0, 1, 3, 2])  # sequence 3 twice, sequence 4 not at all
         self.hidden = cascade_by_hand(self.units, self.x, activation)
         self.set = TrainingSet(
             self.inputs.values,
@@ -86,7 +86,7 @@ class Problem:
             self.set.add_unit(w)
 
     def outputs(self, w):
-        """Targets, outputs and sources at the targets of the sequences in order."""
+        """Targets, outputs and sources at the steps with targets, sequence after sequence in the order."""
         Y = outputs_by_hand(w, self.x, self.hidden, self.output)
         rows = [
             (self.targets[s][t], Y[s][t], np.concatenate([self.x[s][t], self.hidden[s][t], [1.0]]))
@@ -247,7 +247,7 @@ def test_quickprop_decay_adds_to_the_slope():
     assert np.allclose(before, [[0.2, -0.3]])
 
 
-def test_quickprop_tells_of_weights_that_are_not_finite():
+def test_quickprop_reports_weights_that_are_not_finite():
     w = np.array([[1e308]])
     assert not quickprop(w, np.array([[-1e308]]), np.zeros((1, 1)), np.zeros((1, 1)), 10.0, 2.0, 0.0)
 
@@ -279,7 +279,7 @@ def test_outputs_are_those_of_plain_loops(n_units, activation, output):
             assert np.allclose(Y, expected, rtol=1e-12, atol=1e-13)
 
 
-def test_a_stream_goes_on_where_it_was_and_predict_leaves_it_alone():
+def test_a_stream_continues_and_predict_does_not_change_it():
     net = grown(3)
     X = np.random.default_rng(2).normal(size=(9, 3))
     (expected,) = net.predict([X])
@@ -332,7 +332,7 @@ def task(seed=0, n=40):
 
 
 def until(net, condition, most=2000, **how):
-    """Train by single epochs until the condition holds."""
+    """Train one epoch after the other until the condition holds."""
     history = History()
     while not condition():
         assert history.epochs < most
@@ -401,12 +401,12 @@ def test_a_stream_survives_a_new_unit():
     until(net, lambda: net.units == 2)
     first, second = (net.weights[name][0] for name in ("hidden_1", "hidden_2"))
     V = unit_by_hand(first, [x], [np.empty((5, 0))], "symmetric")[0]
-    new = unit_by_hand(second, [x[3:]], [V[3:, None]], "symmetric")[0]  # it has no past
+    new = unit_by_hand(second, [x[3:]], [V[3:, None]], "symmetric")[0]  # the new unit begins at step 3
     expected = logistic(np.column_stack([x[3:], V[3:], new, np.ones(2)]) @ net.weights["output"].T)
     assert np.allclose(net.run(x[3:]), expected, rtol=1e-12)
 
 
-def test_outputs_stand_still_while_candidates_train():
+def test_output_weights_do_not_change_while_candidates_train():
     net = RCC(4, 2, seed=1)
     until(net, lambda: net.phase == "candidates")
     assert np.isnan(net.score)
@@ -484,7 +484,7 @@ def test_another_set_or_other_weights_begin_with_outputs():
 @pytest.mark.parametrize(
     ("inputs", "targets"),
     [
-        ([[0, 1], [2, 3]], [[0, 1], [0, 1]]),  # as it was
+        ([[0, 1], [2, 3]], [[0, 1], [0, 1]]),  # the same set
         ([[0, 1, 2, 3]], [[0, 1, 0, 1]]),
         ([[0, 1], [2, 2]], [[0, 1], [0, 1]]),
         ([[0, 1], [2, 3]], [[0, 1], [0, -1]]),
@@ -493,7 +493,7 @@ def test_another_set_or_other_weights_begin_with_outputs():
         ([[0, 1, 2, 3], [], [], []], [[0, -1, -1, -1], [], [], []]),
     ],
 )
-def test_what_another_set_is(inputs, targets):
+def test_a_change_of_the_set_begins_with_outputs(inputs, targets):
     def data(inputs, targets):
         inputs = inputs if isinstance(inputs, np.ndarray) else Sequences.pack([np.array(x, int) for x in inputs])
         if isinstance(targets[0], list):
@@ -565,7 +565,7 @@ def test_targets_in_every_form():
     assert not np.array_equal(after(inputs, last), after(inputs, targets))
 
 
-def test_nothing_is_learned_where_there_is_no_target():
+def test_nothing_is_learned_without_targets():
     net = RCC(4, 2, seed=2)
     before = net.parameters
     inputs = [np.array([1, 2]), np.array([], int), np.array([3])]
@@ -593,7 +593,7 @@ def test_empty_sequences_have_no_last_step():
     assert np.isnan(history.errors).tolist() == 3 * [True, False, True, False, True]
 
 
-def test_training_that_goes_out_of_hand_says_so_and_keeps_the_weights():
+def test_training_that_diverges_raises_and_keeps_the_weights():
     net = RCC(2, 1, output="identity", seed=1)
     inputs, targets = np.ones((3, 2, 2)), np.full((3, 1), 5.0)
     with pytest.raises(FloatingPointError, match="learning_rate"):
@@ -602,7 +602,7 @@ def test_training_that_goes_out_of_hand_says_so_and_keeps_the_weights():
     net, other = RCC(2, 1, output="identity", seed=1), RCC(2, 1, output="identity", seed=1)
     with pytest.raises(FloatingPointError, match="weight is not finite"):
         net.train(inputs, targets, learning_rate=1e308)
-    net.train(inputs, targets, epochs=5)  # nothing of what went wrong is left
+    net.train(inputs, targets, epochs=5)  # the failed call has left nothing behind
     other.train(inputs, targets, epochs=5)
     assert np.array_equal(net.parameters, other.parameters)
     net.parameters = np.zeros(net.topology.n_weights)
@@ -622,7 +622,7 @@ def test_the_stop_rule_is_the_one_of_lstm97_train():
         errors[rng.random(n) < 0.1] = 0.01, 0.12  # just at the tolerance
         errors[rng.random(n) < 0.1] = np.nan
         stop = Stop(int(rng.integers(1, 12)), 0.12, rng.choice([0.06, np.inf]), int(rng.integers(0, 4)))
-        # A net without weights to speak of, which learns next to nothing: its errors are the targets
+        # The net's weights are so small, and change so little, that its errors are the targets.
         net = Network(Topology(1, 2, blocks=(), input_to_output=True, output="identity"), init_range=1e-300)
         expected = lstm97.train(net, np.ones((n, 1, 1)), errors, 1e-300, stop=stop)
         found = History()
@@ -653,7 +653,7 @@ def test_training_ends_at_the_exact_sequence_with_the_weights_that_were_judged()
     assert history.stopped
     n = history.sequences
     assert 50 <= n == len(history.errors)
-    assert history.epochs == n // 40 - (n % 40 == 0)  # the epoch it ended in does not count
+    assert history.epochs == n // 40 - (n % 40 == 0)  # the epoch in which training ended is not counted
     assert history.steps == n // 40 * sum(map(len, inputs)) + sum(map(len, inputs[: n % 40]))
     Y = net.predict(inputs)
     mean, worst = [], []
@@ -664,7 +664,7 @@ def test_training_ends_at_the_exact_sequence_with_the_weights_that_were_judged()
     last = n % 40 or 40
     assert np.allclose(history.errors[-last:], mean[:last], rtol=1e-12)
     assert max(worst[:last]) <= 0.4
-    # Not one sequence too late: the same training, one sequence less in the window
+    # Training did not end a sequence too late: a window of 49 ends it one earlier, or the mean was too large there.
     means = np.convolve(history.errors, np.ones(50) / 50, "valid")
     assert means[-1] < 0.2
     again = RCC(4, 2, seed=1)
@@ -768,7 +768,7 @@ def test_patience_and_longest_end_a_phase():
 # ---- files ----
 
 
-def test_a_file_gives_the_net_back_and_it_can_go_on(tmp_path):
+def test_a_loaded_net_can_continue_training(tmp_path):
     net = RCC(4, 2, seed=5, candidates=3, activation="logistic", mu=1.5, max_units=6)
     until(net, lambda: net.units == 2)
     net.save(tmp_path / "net")
@@ -807,7 +807,7 @@ EDGES = {1: "T2 P3", 2: "S2 X4", 3: "T3 V5", 4: "X3 S6", 5: "P4 V6", 6: "E7"}
 
 
 def reber(rng, n):
-    """Strings without their last symbols, the next symbols, and which symbols are possible next."""
+    """Strings without their last symbols, the symbols that follow, and which symbols could follow."""
     inputs, targets, possible = [], [], []
     for _ in range(n):
         node, string, options = 1, [0], []
@@ -824,7 +824,7 @@ def reber(rng, n):
 
 
 def n_right(net, inputs, possible):
-    """Strings at whose every step the possible next symbols are the most active outputs."""
+    """The number of strings for which the possible next symbols are the most active outputs at every step."""
     return sum(
         all(set(np.argsort(y)[-len(options) :]) == set(options) for y, options in zip(Y, string, strict=True))
         for Y, string in zip(net.predict(inputs), possible, strict=True)

@@ -1,4 +1,4 @@
-"""The chunker against a NumPy reference, and what it is for: to see what is unexpected, and to hand it down."""
+"""The chunker against a NumPy reference; the chunker sees unexpected inputs, and the automatizer learns from it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def topologies(draw):
     )
 
 
-# A stream's inputs: at random, repeated so that some are predictable, or symbols; its targets: none, some, all, or,
-# if they are the next inputs, these.
+# A stream's inputs: random, repeated so that some are predictable, or symbols. Its targets: none, some, or all; the
+# next inputs, if the topology says so.
 STREAMS = {
     "topology": topologies(),
     "seed": st.integers(0, 2**32 - 1),
@@ -47,7 +47,7 @@ STREAMS = {
 
 
 def drawn_stream(topology, rng, n_steps, kind, share):
-    """Inputs and targets as the chunker has them."""
+    """Random inputs and targets for a chunker."""
     n = topology.n_inputs
     if kind == "symbols" and n > 1:
         X = rng.integers(n, size=n_steps + 1)
@@ -99,7 +99,7 @@ def test_training_is_that_of_the_reference_from_reset_to_reset(topology, seed, n
 
 @examples(0.4)
 @given(**STREAMS)
-def test_the_chunker_sleeps_during_inference(topology, seed, n_steps, kind, share, threshold):
+def test_the_chunker_does_not_step_during_inference(topology, seed, n_steps, kind, share, threshold):
     rng = np.random.default_rng(seed)
     X, T = drawn_stream(topology, rng, n_steps, kind, share)
     net, reference = made(topology, rng, threshold)
@@ -113,8 +113,8 @@ def test_the_chunker_sleeps_during_inference(topology, seed, n_steps, kind, shar
     assert_close(net.weights, reference.weights, TOLERANCE)
 
 
-def test_learning_goes_on_with_finite_weights_after_inference_of_a_told_input():
-    """A target told what comes next, then nothing ran: the input has been passed on already, not once more."""
+def test_an_input_known_from_its_target_is_not_passed_on_again_after_inference():
+    """The target of the last step was the next input, which was passed on at once; an empty run comes in between."""
     topology = ChunkerTopology(n_inputs=2, n_outputs=2, next_inputs=True)
     X = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     net, other = Chunker(topology, 1), Chunker(topology, 1)
@@ -127,8 +127,8 @@ def test_learning_goes_on_with_finite_weights_after_inference_of_a_told_input():
     assert net.passed_on.tolist() == [3]
 
 
-def test_reset_forgets_what_the_chunker_put_out():
-    """Even if inference comes first, so that the chunker, whose units are imitated, has not had any input yet."""
+def test_reset_clears_the_chunkers_outputs():
+    """Even if inference follows, after which the automatizer imitates units of a chunker without any input so far."""
     topology = ChunkerTopology(n_inputs=3, n_outputs=3, next_inputs=True)
     X = np.random.default_rng(0).random((40, 3))
     net, fresh = Chunker(topology, 1, threshold=10.0), Chunker(topology, 2, threshold=10.0)
@@ -153,7 +153,7 @@ def test_numbers_of_weights_are_those_of_the_paper():
 @pytest.mark.parametrize("time", [True, False])
 @pytest.mark.parametrize("next_inputs", [True, False])
 @pytest.mark.parametrize("imitated", ["state", "hidden"])
-def test_the_nets_have_the_inputs_and_outputs_they_are_said_to_have(next_inputs, time, imitated):
+def test_the_nets_have_the_documented_inputs_and_outputs(next_inputs, time, imitated):
     nets = ChunkerTopology(n_inputs=5, n_outputs=5, n_hidden=3, next_inputs=next_inputs, time=time, imitated=imitated)
     predictions = 5 if next_inputs else 10
     imitations = 3 + (predictions if imitated == "state" else 0)
@@ -162,13 +162,13 @@ def test_the_nets_have_the_inputs_and_outputs_they_are_said_to_have(next_inputs,
     assert nets.automatizer.n_hidden == nets.chunker.n_hidden == 3
 
 
-# ---- what it is for --------------------------------------------------------------------------------------------------
+# ---- division of work between the nets -------------------------------------------------------------------------------
 
 EPOCH = 250
 
 
 def passed_on_and_error(net, lag):
-    """What either of the two sequences passes on, and the automatizer's largest error at its end and before it."""
+    """For both sequences: the times passed on, and the automatizer's largest error at the end and before the end."""
     found = []
     before = net.parameters
     for first in (lag - 1, lag):
@@ -185,7 +185,7 @@ def passed_on_and_error(net, lag):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("lag", "time"), [(10, False), (20, True)])
 def test_the_chunker_sees_the_unpredictable_symbols_and_the_automatizer_takes_their_prediction_over(lag, time, seed):
-    """Task 2a: two sequences, of which only the first symbol and the last, which is the same, are not always so."""
+    """Task 2a: two sequences that only differ in the first symbol and in the last one, which repeats the first."""
     topology = ChunkerTopology(n_inputs=lag + 1, n_outputs=lag + 1, n_hidden=4, next_inputs=True, time=time)
     net = Chunker(topology, seed=seed, init_range=1.0)
     rng = np.random.default_rng(seed)
@@ -216,19 +216,19 @@ def rare_surprises(rng, n_steps):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("with_targets", [True, False])
 @pytest.mark.parametrize("next_inputs", [True, False])
-def test_of_a_stream_without_resets_just_the_unpredictable_symbols_are_passed_on(next_inputs, told, seed):
+def test_only_unpredictable_symbols_of_a_stream_without_resets_are_passed_on(next_inputs, with_targets, seed):
     symbols = rare_surprises(np.random.default_rng(seed), 40_001)
     topology = ChunkerTopology(n_inputs=7, n_outputs=7, n_hidden=2, next_inputs=next_inputs)
     net = Chunker(topology, seed, init_range=1.0, threshold=0.5)
     targets = None
-    if told:  # the next symbol, or where targets are another thing, one that the input tells
+    if with_targets:  # the next symbols, or classes that follow from the inputs
         targets = symbols[1:] if next_inputs else (symbols[:-1] + 1) % 7
     begin, end = 30_000, 40_000
     for part in (slice(begin), slice(begin, end)):
         net.learn_run(symbols[part], targets if targets is None else targets[part], 0.5)
-    if next_inputs and told:  # a target counts as the input it tells
+    if next_inputs and with_targets:  # a target counts as the next input
         begin, end = begin + 1, end + 1
     times = np.arange(begin, end)[symbols[begin:end] >= 5] + 1
     assert len(times) > 100

@@ -1,4 +1,4 @@
-"""What all learners of lstm97.methods have in common: streams, sequences, weights, threads."""
+"""Tests that all learners of lstm97.methods must pass: streams, sequences, weights, threads."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:no target was found")
 
 @pytest.fixture(params=LEARNERS)
 def make(request):
-    """Makes equal learners of one kind, or others by another seed."""
+    """A function that makes learners of one kind, equal ones for equal seeds."""
     return LEARNERS[request.param]
 
 
@@ -66,7 +66,7 @@ def test_run_is_step_calls_and_predict_is_run_from_reset(make):
     net, other = make(), make()
     Y = net.run(X)
     equal([other.step(x) for x in X], Y)
-    assert np.abs(net.run(X) - Y).max() > 1e-6  # the state goes on
+    assert np.abs(net.run(X) - Y).max() > 1e-6  # the stream continues from its state
     net.reset()
     equal(net.run(X[:11]), Y[:11])
     equal(net.run(X[11:]), Y[11:])
@@ -89,13 +89,13 @@ def test_none_nan_and_class_minus_one_mean_no_target(make):
     for net, Y in zip(nets, outputs, strict=True):
         equal(Y, outputs[0])
         equal(net.parameters, nets[0].parameters)
-    if not isinstance(nets[0], Chunker):  # which learns to predict its inputs anyway
+    if not isinstance(nets[0], Chunker):  # a chunker also learns to predict its inputs
         equal(nets[0].parameters, make().parameters)
         equal(outputs[0], make().run(X))
 
 
 def test_training_and_prediction_leave_the_state_of_the_stream_alone(make):
-    """The weights are put back, so that only the state could make a difference."""
+    """The weights are restored, so that only the state could make a difference."""
     X, T = stream(50)
     undisturbed, net = make(), make()
     undisturbed.learn_run(X[:20], T[:20], 0.2)
@@ -200,7 +200,7 @@ def test_no_epochs_change_nothing(make):
 
 
 def one_output(make):
-    """The like of a learner with one input and one output."""
+    """A learner of the same kind with one input and one output."""
     net = make()
     if isinstance(net, Chunker):
         topology = ChunkerTopology(n_inputs=1, n_outputs=1, next_inputs=net.topology.next_inputs)
@@ -215,7 +215,7 @@ def one_output(make):
     "rule", [Stop(8, 0.25, 0.2), Stop(8, 0.2, np.inf, 2), Stop(5, 1.0, 0.1), Stop(1, 0.02), Stop(9, 1.0, np.inf)]
 )
 def test_a_stop_rule_ends_training_at_the_first_sequence_at_which_it_holds(make, rule):
-    """With one output and one target per sequence, a sequence's error is its largest."""
+    """With one output and one target per sequence, a sequence's error is also its largest error."""
     rng = np.random.default_rng(3)
     inputs = list(rng.random((400, 4, 1)))
     targets = rng.random((400, 1)) * 0.5
@@ -240,7 +240,7 @@ def test_a_stop_rule_ends_training_at_the_first_sequence_at_which_it_holds(make,
     other = one_output(make)
     other.train(inputs[:end], targets[:end], 0.1)
     equal(net.parameters, other.parameters)
-    # Cut in two, the window goes on.
+    # In two calls, the window continues.
     cut, history = one_output(make), None
     for begin in range(0, end + 6, 3):
         part = slice(begin, begin + 3)
@@ -252,7 +252,7 @@ def test_a_stop_rule_ends_training_at_the_first_sequence_at_which_it_holds(make,
 
 
 def test_the_stop_rule_and_the_history_are_those_of_training_an_lstm():
-    """What counts as a complete epoch included: of twelve sequences the last one is where the rule holds."""
+    """Also when an epoch counts as complete: the rule holds at the last of twelve sequences."""
     X, T = np.random.default_rng(0).random((12, 3, 1)), np.full((12, 1), 0.5)
     rule = Stop(window=12, tolerance=1.0, mean_error=np.inf)
     network = lstm97.Network(lstm97.Topology(1, 1, blocks=(1,)))
@@ -275,7 +275,7 @@ def test_a_callback_sees_every_epoch_and_may_end_training(make):
     assert not history.stopped
 
 
-def test_a_history_goes_on(make):
+def test_a_history_continues(make):
     inputs, targets = ragged()
     net, other = make(), make()
     history = net.train(inputs, targets, 0.1, epochs=2)
@@ -373,7 +373,7 @@ RUNAWAYS = {
 
 
 @pytest.mark.parametrize("make", RUNAWAYS.values(), ids=RUNAWAYS)
-def test_overflow_is_told(make):
+def test_overflow_raises_and_names_the_remedy(make):
     X, T = stream(50, share=1.0)
     with pytest.raises(FloatingPointError, match="smaller learning_rate"):
         make().learn_run(X, T, 1e200)
@@ -387,7 +387,7 @@ def test_overflow_is_told(make):
 
 
 @pytest.mark.parametrize("make", [RUNAWAYS[name] for name in ("rtrl", "bptt", "elman")])
-def test_outputs_that_overflow_in_inference_are_told(make):
+def test_outputs_that_overflow_in_inference_raise(make):
     net = make()
     net.weights["recurrent"][...] = 1e200
     for call in (net.run, lambda X: net.predict([X])):
@@ -594,7 +594,7 @@ def test_another_python_thread_makes_progress_during_training(name, how):
     finally:
         done.set()
         counter.join()
-    assert during > 1000  # with the GIL held it would be one switch interval's worth at either end, at the most
+    assert during > 1000  # if the call held the GIL, the thread could only count during one switch interval at each end
 
 
 @pytest.mark.parametrize(
@@ -625,7 +625,7 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_learner(call):
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "ready\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(0.5)  # it is in the call by now
+            child.wait(0.5)  # until the child is in the call
         child.send_signal(signal.SIGINT)
         try:
             said, _ = child.communicate(timeout=SOON)

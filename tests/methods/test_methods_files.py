@@ -1,4 +1,4 @@
-"""Files of lstm97.methods: what was saved comes back, and nothing else is taken for it."""
+"""Files of lstm97.methods: saved learners are loaded again, and other files are refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def settings_of(path):
     return metadata, json.loads(metadata["settings"])
 
 
-def test_a_learner_comes_back_with_its_settings_and_weights_and_goes_on_alike(make, path):
+def test_a_loaded_learner_has_the_settings_and_weights_and_learns_the_same(make, path):
     X, T = stream(30)
     net = make()
     net.train([X], [T], 0.3)
@@ -45,7 +45,7 @@ def test_a_learner_comes_back_with_its_settings_and_weights_and_goes_on_alike(ma
     assert back.topology == net.topology
     assert list(back.weights) == list(net.weights)
     equal(back.parameters, net.parameters)
-    equal(back.learn_run(X, T, 0.3), net.learn_run(X, T, 0.3))  # also by settings that are not of the topology
+    equal(back.learn_run(X, T, 0.3), net.learn_run(X, T, 0.3))  # depends on settings outside the topology too
     equal(back.parameters, net.parameters)
 
 
@@ -98,7 +98,7 @@ def refused(path):
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
+def test_a_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "nothing")
 
@@ -130,8 +130,8 @@ def test_a_file_cut_anywhere_is_refused(make, path):
         refused(path)
 
 
-def test_a_file_with_any_one_byte_of_its_header_damaged_is_refused_or_says_something_else(make, path):
-    """Where it says something else, it is a learner whose weights are as many and finite."""
+def test_a_file_with_one_damaged_byte_in_its_header_is_refused_or_another_valid_file(make, path):
+    """If the file is not refused, it is a learner with the same number of weights, all finite."""
     make().save(path)
     data = path.read_bytes()
     rng = np.random.default_rng(0)
@@ -147,7 +147,7 @@ def test_a_file_with_any_one_byte_of_its_header_damaged_is_refused_or_says_somet
 
 
 def altered(path, *, metadata=None, settings=None, topology=None, tensors=None):
-    """Write a file again with something else in it; None as a value: without it."""
+    """Write a file again with changed values; a value of None removes the entry."""
     found, said = settings_of(path)
     weights = load_file(path)
 
@@ -200,7 +200,7 @@ SMALL = {"weights.recurrent": np.zeros((2, 2))}
     ],
     ids=str,
 )
-def test_a_file_that_says_what_cannot_be_is_refused(path, change):
+def test_a_file_with_impossible_values_is_refused(path, change):
     net = RTRL(FULLY, seed=1)
     assert net.weights["recurrent"].shape == (5, 9)
     net.save(path)
@@ -212,14 +212,14 @@ def test_a_file_that_says_what_cannot_be_is_refused(path, change):
 
 @pytest.mark.parametrize("n", [10**12, 10**40])
 @pytest.mark.parametrize("name", ["n_inputs", "n_hidden", "n_outputs"])
-def test_a_file_that_says_to_have_more_than_it_has_is_refused(make, path, name, n):
+def test_a_file_that_claims_more_data_than_it_has_is_refused(make, path, name, n):
     make().save(path)
     altered(path, topology={name: n})
     refused(path)
 
 
 @pytest.mark.parametrize("steps", [10**15, 10**40])
-def test_going_back_further_than_memory_allows_takes_what_the_steps_so_far_need(path, steps):
+def test_a_huge_depth_of_bptt_takes_memory_for_the_steps_so_far_only(path, steps):
     BPTT(SPARSE, 3).save(path)
     altered(path, settings={"steps": steps})
     net = load(path)

@@ -270,7 +270,7 @@ RULES = {
 @pytest.mark.parametrize("rule", RULES)
 @examples(0.2)
 @given(case=cases())
-def test_training_on_ragged_sequences_comes_to_the_weights_and_errors_of_the_reference(rule, update, case):
+def test_training_on_ragged_sequences_gives_the_weights_and_errors_of_the_reference(rule, update, case):
     make, make_reference = RULES[rule]
     net, reference = make(case), make_reference(case.topology, case.weights, update == "step")
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The methods beside LSTM: their rows of the paper, and every task by every method."""
+"""The methods other than LSTM: their rows of the paper, and every task by every method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of records that somebody has tampered with: a line with its number, or a report in which nothing is live."""
+"""Manipulated files of records are refused with the line's number, or give a report without active content."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_what_is_no_file_of_records_is_refused_before_it_is_read(tmp_path):
         read_records(bomb)
 
 
-def test_the_command_says_it_in_one_line(tmp_path):
+def test_the_command_refuses_records_in_one_line(tmp_path):
     path = tmp_path / "records.jsonl"
     for kind in ("deep", "a list for a text", "half a surrogate pair", "a huge number"):
         path.write_bytes(b"\n".join([RUN, HOSTILE[kind], b""]))
@@ -165,7 +165,7 @@ def test_tampered_lines_that_are_read_make_a_page(tmp_path):
     check()
 
 
-def test_texts_of_records_mean_nothing_in_a_report(tmp_path):
+def test_texts_of_records_are_escaped_in_a_report(tmp_path):
     path = tmp_path / "records.jsonl"
     live = "<script>alert(1)</script> **bold** [link](javascript:1) `code` | cell |\n# title"
     run_line = json.dumps({"run": dict.fromkeys(json.loads(RUN)["run"], live)}).encode()
@@ -184,7 +184,7 @@ def test_texts_of_records_mean_nothing_in_a_report(tmp_path):
     assert "<script" not in html
 
 
-def test_trials_of_no_row_of_the_paper_are_told_apart(tmp_path):
+def test_trials_of_unknown_rows_are_distinguished(tmp_path):
     path, out = tmp_path / "records.jsonl", tmp_path / "report.md"
     other = json.dumps(TRIAL | {"row": "<b>ours</b>", "seed": 7}).encode()
     lower = json.dumps(TRIAL | {"max_sequences": 5, "seed": 8}).encode()

@@ -113,7 +113,7 @@ def test_a_fresh_sequence_is_wrong_if_any_output_at_a_target_is_off_by_more_than
 
 
 @pytest.mark.parametrize("name", ["2a", "2b"])
-def test_only_the_last_step_is_judged_if_so_wanted(name):
+def test_only_the_last_step_is_judged_on_request(name):
     experiment = small(name)
     network = network_of(experiment)
     inputs, targets = GENERATORS[name](rng_of(5), 40)
@@ -275,7 +275,7 @@ def wrong_by(oracle, monkeypatch):
     return sum(int(wrong.sum()) for wrong, _ in GrammarStrings(0).test(network, rng_of(1), 256, 64))
 
 
-def test_every_string_of_both_sets_is_judged_and_none_is_wrong_for_one_who_knows(sets, monkeypatch):
+def test_every_string_of_both_sets_is_judged_and_a_perfect_network_has_none_wrong(sets, monkeypatch):
     oracle = Oracle()
     assert wrong_by(oracle, monkeypatch) == 0
     assert sorted(oracle.seen) == sorted(strings_of(sets[0]) + strings_of(sets[1]))

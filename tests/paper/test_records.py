@@ -66,7 +66,7 @@ def test_trials_are_read_as_they_were_written(tmp_path):
     assert trials[3].train_error is None
 
 
-def test_what_is_no_number_is_not_written(tmp_path):
+def test_nan_and_infinity_are_not_written(tmp_path):
     with Records(tmp_path / "records", RUN) as records, pytest.raises(ValueError, match="not JSON compliant"):
         records.add(trial(train_error=math.nan))
     assert (tmp_path / "records").read_bytes() == b""
@@ -89,7 +89,7 @@ def test_two_cannot_write_the_same_file(tmp_path):
         Records(tmp_path / "records", RUN)
 
 
-def test_row_reading_seed_and_cap_tell_trials_apart():
+def test_row_reading_seed_and_cap_identify_a_trial():
     assert key_of(trial()) == ("3a-100-3", "literal", 1, 5000)
     assert len({key_of(one) for one in EVERY}) == len(EVERY)
 
@@ -160,7 +160,7 @@ def test_a_run_is_written_once_and_only_with_its_first_trial(tmp_path):
     assert kinds == ["run", "trial", "trial", "run", "trial"]
 
 
-def test_a_run_tells_version_build_and_machine(monkeypatch, tmp_path):
+def test_a_run_names_version_build_and_machine(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     found = describe_run("lstm97 reproduce 4")
     config = lstm97.show_config()
@@ -249,7 +249,7 @@ PLANNED = [(row, "literal", seed, 3000) for row in ("1-1", "1-5", "6a") for seed
 
 
 @pytest.mark.slow
-def test_a_reproduction_killed_again_and_again_comes_to_the_records_of_one_never_interrupted(tmp_path):
+def test_a_reproduction_killed_many_times_gives_the_records_of_an_uninterrupted_one(tmp_path):
     whole, path = tmp_path / "whole", tmp_path / "killed"
     assert run(*ARGUMENTS, "--out", whole).returncode == 0
     expected = {key_of(one): one for one in read_records(whole)[0]}

@@ -129,7 +129,7 @@ def test_divergence_shows_and_a_ratio_needs_half_of_the_trials(trials, runs):
     assert f" | {1001 / 31_390:.2f} | " not in text
 
 
-def test_the_docs_have_what_the_committed_records_say():
+def test_the_docs_agree_with_the_committed_records():
     """Made by ``lstm97 report`` from these files, in this order."""
     records = [DOCS / "records" / f"{name}-2026-11.jsonl.gz" for name in ("reproduction", "readings", "methods")]
     measured = read_costs(DOCS / "records" / "costs-2026-11.json")[0]
@@ -181,7 +181,7 @@ def parsed(trials, runs):
     return Page(page(trials, runs, networks=False))
 
 
-def test_the_page_is_well_formed_and_needs_nothing_else(parsed):
+def test_the_page_is_well_formed_and_self_contained(parsed):
     assert parsed.open == []
     assert len(parsed.ids) == len(set(parsed.ids)) > 100
     assert {reference[0] for reference in parsed.references} == {"#"}

@@ -81,7 +81,7 @@ def test_a_cap_of_the_plan_lowers_that_of_an_experiment_and_never_raises_it(cap,
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 4, None])
-def test_any_number_of_threads_comes_to_the_same_records(tmp_path, expected, jobs):
+def test_any_number_of_threads_gives_the_same_records(tmp_path, expected, jobs):
     finished = []
     with Records(tmp_path / "records", RUN) as records:
         reproduce(plan(SHORT, trials=3, max_sequences=1200), records, jobs=jobs, finished=finished.append)
@@ -106,7 +106,7 @@ EXECUTORS = {
 
 
 @pytest.mark.parametrize("kind", EXECUTORS)
-def test_any_executor_comes_to_the_same_records_and_stays_open(tmp_path, expected, kind):
+def test_any_executor_gives_the_same_records_and_stays_open(tmp_path, expected, kind):
     with EXECUTORS[kind]() as executor, Records(tmp_path / "records", RUN) as records:
         reproduce(plan(SHORT, trials=3, max_sequences=1200), records, executor=executor)
         assert executor.submit(abs, -1).result() == 1
@@ -156,7 +156,7 @@ def test_progress_comes_from_every_trial_with_its_own_task(tmp_path):
         }
 
 
-def test_nothing_to_run_is_nothing(tmp_path):
+def test_an_empty_plan_writes_nothing(tmp_path):
     with Records(tmp_path / "records", RUN) as records:
         reproduce([], records)
     assert (tmp_path / "records").read_bytes() == b""
@@ -205,7 +205,7 @@ class Reluctant(Executor):
         return future
 
 
-def test_an_exception_cancels_what_waits_on_ones_own_executor(tmp_path):
+def test_an_exception_cancels_tasks_that_wait_in_a_users_executor(tmp_path):
     planned = [*plan([bad()], trials=1), *plan([small()], trials=5)]
     executor = Reluctant(1)
     with Records(tmp_path / "records", RUN) as records, pytest.raises(ValueError, match="learning_rate"):
@@ -303,7 +303,7 @@ def test_a_plan_of_nothing_is_refused(name, value):
         plan(SHORT, **{name: value})
 
 
-def test_options_that_would_mean_nothing_are_refused(tmp_path):
+def test_options_without_effect_are_refused(tmp_path):
     with Records(tmp_path / "records", RUN) as records, ThreadPoolExecutor(1) as executor:
         with pytest.raises(ValueError, match=r"^jobs is 0, expected 1 or more$"):
             reproduce(plan(SHORT), records, jobs=0)
@@ -352,7 +352,7 @@ def test_wilson_interval_against_known_values(successes, n, low, high):
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 30])
-def test_ends_of_the_wilson_interval_are_shares_that_the_found_one_is_just_not_too_far_from(n):
+def test_the_found_share_is_1_96_deviations_from_both_ends_of_the_wilson_interval(n):
     """At both ends p, the found share is 1.96 standard deviations sqrt(p (1 - p) / n) away from p."""
     for successes in range(n + 1):
         share = successes / n
@@ -396,7 +396,7 @@ def test_the_median_of_an_even_number_lies_between_the_middle_two():
     assert (summary.median, summary.mean) == (2000, 2250)
 
 
-def test_what_there_is_nothing_to_say_about_is_not_a_number():
+def test_figures_without_data_are_nan():
     none_solved = summarise(FAILED, Figures(sequences=5000))
     assert (none_solved.solved, none_solved.interval[0]) == (0, 0)
     for name in ("mean", "median", "least", "most", "ratio", "first_stage", "wrong", "test_error"):
@@ -595,7 +595,7 @@ def test_the_times_are_those_of_the_records():
     assert make_times.TARGET.read_text() == make_times.table(make_times.ROOT)
 
 
-def test_what_was_recorded_is_estimated_as_it_was():
+def test_recorded_trials_are_estimated_as_recorded():
     trials, _ = read_records(make_times.ROOT / "docs" / "records" / "reproduction-2026-11.jsonl.gz")
     groups = {}
     for one in trials:

@@ -155,7 +155,7 @@ def test_results_of_every_row(name):
         assert row.max_sequences == 5_000_000
 
 
-def test_what_else_tells_the_rows_of_a_task_apart():
+def test_other_differences_between_the_rows_of_a_task():
     for row in EVERY:
         _, *numbers = row.row.split("-")
         if row.paper_task == "2c":
@@ -378,7 +378,7 @@ def test_a_lag_without_row_is_like_the_nearest_row(lag, row):
     assert experiment("adding", lag) == expected
 
 
-def test_experiment_names_what_it_knows():
+def test_experiment_names_the_known_rows():
     with pytest.raises(ValueError, match=r"^task is 'adding up', expected one of 'adding'$"):
         experiment("adding up", 100)
     with pytest.raises(ValueError, match=r"^reading is 'x', expected one of .*'literal'"):

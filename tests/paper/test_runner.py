@@ -149,7 +149,7 @@ def test_run_trial_refuses_a_cap_of_nothing(cap):
 # ---- stop rules judged by the training sequences ----
 
 
-def test_the_stop_rule_goes_on_over_portions_and_ends_at_the_exact_sequence():
+def test_the_stop_rule_continues_over_portions_and_ends_at_the_exact_sequence():
     easy = Stop(window=1500, tolerance=100, mean_error=100)
     _, trial = run_trial(small(stop=easy), 3)
     assert trial.solved
@@ -166,7 +166,7 @@ def test_a_short_lag_is_learned():
 
 
 @pytest.mark.parametrize("tolerance", [0.5, 100.0])
-def test_the_window_is_left_out_of_the_count_if_so_wanted(tolerance):
+def test_the_window_is_left_out_of_the_count_on_request(tolerance):
     """With a tolerance of 100 the rule holds with its first window; with 0.5 only later."""
     stop = Stop(window=700, tolerance=tolerance, mean_error=math.inf)
     network, counted = run_trial(small(stop=stop), 3, max_sequences=20_000)
@@ -349,7 +349,7 @@ def test_a_solved_network_does_not_grow_any_more():
         assert (trial.solved, trial.grown) == (True, grown)
 
 
-def test_the_window_of_the_stop_rule_goes_on_when_the_network_grows():
+def test_the_window_of_the_stop_rule_continues_when_the_network_grows():
     setting = dataclasses.replace(growing(), growth=Growth(window=50, fall=1.0, n_blocks=2))
     easy = dataclasses.replace(setting, stop=Stop(window=150, tolerance=100, mean_error=100), count_window=True)
     _, trial = run_trial(easy, 1)

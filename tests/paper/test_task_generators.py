@@ -215,6 +215,6 @@ def test_the_same_seed_draws_the_same_and_one_generator_draws_afresh(name):
         (lambda rng: tasks.temporal_order(rng, 5, 4), "n_relevant is 4"),
     ],
 )
-def test_what_the_generators_refuse(call, words):
+def test_the_generators_refuse_bad_arguments(call, words):
     with pytest.raises(ValueError, match=words):
         call(rng_of(0))

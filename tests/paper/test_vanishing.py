@@ -106,7 +106,7 @@ def test_costs_are_measured_for_all_methods_and_sizes(measured):
     assert units["lstm", 2] == Topology(costs.N_INPUTS, 1, blocks=(1, 1)).n_weights
 
 
-def test_memory_grows_with_the_sequence_where_it_is_kept(measured):
+def test_memory_grows_with_the_sequence_for_methods_that_store_it(measured):
     long = {cost.method: cost.n_bytes for cost in measured if cost.n_steps == 1000}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(costs, "ROUNDS", 1)

@@ -1,4 +1,4 @@
-"""The examples in docstrings run and print what they say."""
+"""The examples in docstrings run and print the output shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import lstm97
 
-# Builds for other CPUs are not to be imported here.
+# Builds of the loops are left out: this CPU may be unable to run them.
 MODULES = [
     info.name
     for info in pkgutil.walk_packages(lstm97.__path__, "lstm97.")

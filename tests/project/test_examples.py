@@ -1,4 +1,4 @@
-"""The example programs do what they are there to show."""
+"""The example programs run and learn."""
 
 from __future__ import annotations
 

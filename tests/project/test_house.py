@@ -1,4 +1,4 @@
-"""The house as pyproject.toml plans it, where import-linter does not look: Cython's files, sizes, imports."""
+"""Rules of the package's structure that import-linter does not check: Cython's imports, sizes, effects of import."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ ALLOWED = (
     "cpython.pyport",
     "lstm97._kernel.abi",
     "lstm97._kernel.stop_rule",
-)  # capsules give the table away
+)  # capsules export the table of functions
 LONGEST_FUNCTION = 80
 LARGEST_KERNEL = 128_000
 
 
-def storeys(container):
-    """The number of each module's storey in a package, counted from the top."""
+def layers_of(container):
+    """The number of each module's layer in a package, counted from the top, by pyproject.toml."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = (c["layers"] for c in contracts if c["type"] == "layers" and c["containers"] == [container])
     return {name.strip(" ()"): i for i, names in enumerate(layers) for name in names.split("|")}
 
 
-def storey(module):
-    """Of a module: that of the package it is in, then its own there. The loops are all the kernel's `core`."""
+def place_of(module):
+    """A module's layer in lstm97 and, in the kernel, its layer there too. All builds of the loops count as `core`."""
     package, _, inner = module.partition(".")
     if LOOPS.fullmatch(package):
         package, inner = "_kernel", "core"
-    top = storeys("lstm97")[package]
+    top = layers_of("lstm97")[package]
     if package != "_kernel" or not inner:
         return (top,)
-    return (top, storeys("lstm97._kernel")["core" if LOOPS.fullmatch(inner) else inner])
+    return (top, layers_of("lstm97._kernel")["core" if LOOPS.fullmatch(inner) else inner])
 
 
 @pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.p[yx][xdi]")), ids=lambda file: file.name)
@@ -55,10 +55,10 @@ def test_cython_files_and_stubs_import_only_what_stands_below_them(file):
     for names in IMPORT.findall(file.read_text(encoding="utf-8")):
         imported = next(filter(None, names))
         if not (imported.startswith("methods.") and module.startswith("methods.")):
-            assert storey(imported) > storey(module), f"{module} imports {imported}"
+            assert place_of(imported) > place_of(module), f"{module} imports {imported}"
 
 
-def test_the_loops_know_c_alone():
+def test_the_loops_import_only_c():
     for file in ("_core.pyx", "_kernel/abi.pxd", "_kernel/stop_rule.pxd"):
         found = re.findall(r"^(?:from|import|cimport) *([.\w]*)", (SOURCE / file).read_text(), re.MULTILINE)
         for name in found:
@@ -75,8 +75,8 @@ def test_no_build_of_the_loops_is_large_or_has_cythons_views_of_memory():
     for file in built:
         data = file.read_bytes()
         assert b"memoryview" not in data
-        is_watched = any(name in data for name in (b"__asan_", b"__ubsan_", b"__tsan_"))  # by a sanitizer: larger
-        assert is_watched or len(data) < LARGEST_KERNEL
+        is_sanitized = any(name in data for name in (b"__asan_", b"__ubsan_", b"__tsan_"))  # such builds are larger
+        assert is_sanitized or len(data) < LARGEST_KERNEL
 
 
 def test_no_function_is_long():

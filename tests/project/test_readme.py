@@ -56,7 +56,7 @@ def test_examples_that_need_a_peer_run_too(tmp_path):
     run_example(code, tmp_path)
 
 
-def test_learners_have_the_calls_that_their_page_says_and_no_others():
+def test_learners_have_exactly_the_calls_of_their_page():
     has, lacks = re.search(r"A learner has (.*?)What it does not have:(.*?)Learners work", METHODS, re.DOTALL).groups()
     for method in methods.METHODS.values():
         assert all(callable(getattr(method, name)) for name in re.findall(r"`(\w+)`", has))

@@ -1,4 +1,4 @@
-"""Checkpoints of train: a killed run goes on to the bits of an unbroken one."""
+"""Checkpoints of train: a killed run continues to the bits of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ OPTIONS = {
 
 
 class Killed(BaseException):
-    """Instead of a signal: nothing catches it."""
+    """Raised in place of a kill; nothing catches it."""
 
 
 def run(path, options, *, dtype="float64", kill_after=None, every=4, generator=None, epochs=3):
-    """A run with a checkpoint every few sequences, killed after so many saves if asked for."""
+    """A run with a checkpoint every few sequences, killed after the save number `kill_after`, if given."""
     net = Network(Topology(2, 1), dtype=dtype, seed=1)
     history = History()
     order = {} if generator is None else {"order": np.random.Generator(generator(5))}
@@ -89,7 +89,7 @@ def test_killed_after_every_save_and_resumed_it_is_the_unbroken_run(tmp_path, na
 
 
 @pytest.mark.parametrize("generator", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
-def test_the_order_of_every_generator_goes_on(tmp_path, generator):
+def test_the_order_of_every_generator_continues(tmp_path, generator):
     bits = getattr(np.random, generator)
     expected = run(None, {}, generator=bits)
     path = tmp_path / "run"
@@ -98,7 +98,7 @@ def test_the_order_of_every_generator_goes_on(tmp_path, generator):
     assert_same(run(path, {}, generator=bits), expected)
 
 
-def test_a_run_that_is_done_is_not_run_again_but_goes_on_with_more_epochs(tmp_path):
+def test_a_complete_run_is_not_run_again_but_continues_with_more_epochs(tmp_path):
     path = tmp_path / "run"
     first = run(path, {})
     saved = path.stat().st_mtime_ns
@@ -108,7 +108,7 @@ def test_a_run_that_is_done_is_not_run_again_but_goes_on_with_more_epochs(tmp_pa
     assert_same(run(path, {}, epochs=5), run(None, {}, epochs=5))
 
 
-def test_a_callback_that_ended_the_run_ends_it_unless_it_has_more_patience(tmp_path):
+def test_a_run_ended_by_a_callback_continues_if_the_next_callback_lets_it(tmp_path):
     path = tmp_path / "run"
     callback = {"callback": lambda history: history.epochs == 2}
     ended = run(path, callback)
@@ -153,7 +153,7 @@ def test_a_checkpoint_is_a_network_that_can_be_loaded(tmp_path):
     assert np.array_equal(lstm97.load(path).parameters, found[0])
 
 
-def test_what_cannot_be_written_is_noticed_before_training(tmp_path):
+def test_a_path_that_cannot_be_written_is_refused_before_training(tmp_path):
     net = Network(Topology(2, 1), seed=9)
     weights = net.parameters
     with pytest.raises(FileNotFoundError, match="No such file or directory"):
@@ -247,7 +247,7 @@ def test_bad_arguments(arguments, error):
         train(Network(Topology(2, 1)), INPUTS, TARGETS, checkpoint="x")
 
 
-# ---- whose it is ----
+# ---- checkpoints of other runs ----
 
 
 def refused(path, net, words, **how):
@@ -275,7 +275,7 @@ def test_networks_and_generators_of_other_seeds_are_refused(tmp_path):
     assert generator.bit_generator.state == np.random.default_rng(2).bit_generator.state
 
 
-def test_the_same_objects_go_on_after_an_end_an_interrupt_and_more_epochs(tmp_path):
+def test_the_same_objects_continue_after_an_end_an_interrupt_and_more_epochs(tmp_path):
     path, rate = tmp_path / "run", 0.5
     expected = run(None, {}, generator=np.random.PCG64, epochs=6)
     net, order, history = Network(Topology(2, 1), seed=1), np.random.Generator(np.random.PCG64(5)), History()
@@ -293,7 +293,7 @@ def test_the_same_objects_go_on_after_an_end_an_interrupt_and_more_epochs(tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore:targets from")
-def test_after_an_overflow_another_learning_rate_goes_on_and_another_network_does_not(tmp_path):
+def test_after_an_overflow_another_learning_rate_is_taken_and_another_network_refused(tmp_path):
     path = tmp_path / "run"
     topology = Topology(2, 1, output="identity", output_squash="identity")
     X, T = INPUTS, np.full((len(INPUTS), 1), 0.5)
@@ -306,21 +306,21 @@ def test_after_an_overflow_another_learning_rate_goes_on_and_another_network_doe
         call(net, 1e200)
     with pytest.raises(ValueError, match="differs in first weights"):
         call(Network(topology, seed=1), 0.01)
-    history = call(net, 0.01)  # the same object, which the overflow has left in the middle of things
+    history = call(net, 0.01)  # the same object, as the overflow has left it
     assert (history.epochs, history.sequences) == (3, 3 * len(X))
     with pytest.raises(ValueError, match="differs in learning_rate"):
         call(Network(topology), 0.02)
     path.unlink()
     with pytest.raises(FloatingPointError):
         call(Network(topology), 1e200)
-    again = Network(topology)  # as after a new start of the program
+    again = Network(topology)  # as in a restarted program
     call(again, 0.01)
     assert np.isfinite(again.parameters).all()
 
 
 @pytest.mark.parametrize("place", ["begins", "stands", "left"])
 @pytest.mark.parametrize("value", [5, None, "x", []])
-def test_a_file_that_tells_anything_of_its_run_is_refused(tmp_path, place, value):
+def test_a_file_with_a_damaged_description_of_its_run_is_refused(tmp_path, place, value):
     path = tmp_path / "run"
     train(Network(Topology(2, 1)), INPUTS, TARGETS, checkpoint=Checkpoint(path))
     contents = _format.read(path)
@@ -354,11 +354,11 @@ def test_kills_at_any_instant(tmp_path, n_kills):
     )
     found = json.loads(done.stdout)
     assert found["same"] is True
-    assert found["kills"] >= n_kills / 2  # it came to its end early
+    assert found["kills"] >= n_kills / 2  # otherwise the runs ended before they were killed
     assert found["distinct positions"] > found["kills"] / 4
 
 
-def test_the_golden_checkpoint_of_every_format_is_gone_on_from(tmp_path):
+def test_the_golden_checkpoint_of_every_format_can_be_resumed(tmp_path):
     for golden in sorted((HERE.parent / "golden").glob("format-*-checkpoint.safetensors")):
         (tmp_path / "run").write_bytes(golden.read_bytes())
         resumed = train_on_golden_data(tmp_path / "run", epochs=3)

@@ -1,4 +1,4 @@
-"""Histories: only read from outside, used by one training at a time, and a way to end it."""
+"""Histories are read-only for users, are used by one training at a time, and can end it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_its_numbers_cannot_be_assigned():
         history.errors[0] = 0
 
 
-def test_copies_and_pickles_go_on_by_themselves():
+def test_copies_and_pickles_are_independent():
     rule = Stop(window=70, tolerance=9, mean_error=9)
     net = Network(Topology(2, 1))
     history = train(net, X, T, stop=rule)
@@ -49,7 +49,7 @@ def test_copies_and_pickles_go_on_by_themselves():
         assert (again.sequences, again.stopped) == (70, True)
     assert history.sequences == 50
     twin, errors = copy.copy(history), history.errors.tobytes()
-    train(net, X[:1], T[:1], history=history)  # makes room for more
+    train(net, X[:1], T[:1], history=history)  # allocates memory for more errors
     train(net, X[:1], 1 - T[:1], history=copy.copy(history))
     assert history.errors[:50].tobytes() == twin.errors.tobytes() == errors
 
@@ -69,7 +69,7 @@ def test_a_training_that_cannot_begin_changes_no_history(net, tmp_path):
             methods.train(net, X, T, history=history, **options)
         assert history.stopped
         assert history._window.stop == rule
-    assert methods.train(net, X, T, history=history).sequences == 5  # it was still asked to end
+    assert methods.train(net, X, T, history=history).sequences == 5  # `stop` still applies
 
 
 def test_one_training_at_a_time():
@@ -132,7 +132,7 @@ def test_stop_ends_a_training_from_another_thread_after_whole_sequences(how):
     assert history.sequences == before + 50
 
 
-def test_a_training_that_is_told_to_stop_before_it_begins_does_nothing():
+def test_a_training_stopped_before_it_begins_does_nothing():
     net, history = Network(Topology(2, 1)), History()
     before = net.parameters
     history.stop()
@@ -143,7 +143,7 @@ def test_a_training_that_is_told_to_stop_before_it_begins_does_nothing():
     assert history.sequences == 50
 
 
-def test_a_stopped_run_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path):
+def test_a_stopped_run_continues_from_its_checkpoint_to_the_same_bits(tmp_path):
     def run(path, history, callback=None):
         net = Network(Topology(2, 1), seed=1)
         order = np.random.default_rng(4)
@@ -155,7 +155,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path):
     n_runs = 0
     while True:
         history = History()
-        stopping = threading.Timer(0.005 * (1 + n_runs / 5), history.stop)  # it comes to the end at last
+        stopping = threading.Timer(0.005 * (1 + n_runs / 5), history.stop)  # later each time, so the run completes
         stopping.start()
         found = run(tmp_path / "run", history)
         stopping.cancel()

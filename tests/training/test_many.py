@@ -1,4 +1,4 @@
-"""Many networks side by side: the bits of training each alone, wherever it is done, and what goes wrong."""
+"""Many networks side by side: the bits of training each alone, in threads and with executors; failures."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def any_work_is_worth_a_thread(monkeypatch, many_cpus):
 @pytest.mark.usefixtures("any_work_is_worth_a_thread")
 @pytest.mark.parametrize("threads", [1, 2, 3, 7, None])
 @pytest.mark.parametrize("case", CASES)
-def test_any_number_of_threads_comes_to_the_bits_of_each_alone(case, threads):
+def test_any_number_of_threads_gives_the_bits_of_training_alone(case, threads):
     assert_as_alone(case, threads=threads)
 
 
 class Strict(Executor):
-    """Runs at once what it can find by its name, with bytes; there is nothing else that every pickler could write."""
+    """Runs tasks at once, and accepts only functions with a public name and arguments of bytes, as all picklers do."""
 
     def submit(self, function, /, *arguments, **options):
         assert not options
@@ -76,7 +76,7 @@ EXECUTORS = {
 
 
 @pytest.mark.parametrize("kind", EXECUTORS)
-def test_any_executor_comes_to_the_bits_of_each_alone_and_stays_open(kind):
+def test_any_executor_gives_the_bits_of_training_alone_and_stays_open(kind):
     with EXECUTORS[kind]() as executor:
         for case in CASES:
             assert_as_alone(case, executor=executor)
@@ -85,7 +85,7 @@ def test_any_executor_comes_to_the_bits_of_each_alone_and_stays_open(kind):
 
 
 class Watched(Strict):
-    """Keeps what it is sent."""
+    """Keeps the tasks that it is sent."""
 
     def __init__(self):
         self.sent = []
@@ -95,7 +95,7 @@ class Watched(Strict):
         return super().submit(function, jobs, data)
 
     def topologies(self):
-        """Those of the networks of each task."""
+        """The topologies of the networks of each task."""
         return [[Topology(**job["topology"]) for job in many._unpack(jobs)[0]["jobs"]] for jobs, _ in self.sent]
 
 
@@ -108,7 +108,7 @@ def test_data_of_many_networks_are_one_object_for_the_executor():
 
 @pytest.mark.parametrize(("n", "sizes"), [(32, [1] * 32), (33, [2] + [1] * 31), (100, [4] * 4 + [3] * 28)])
 def test_many_networks_with_the_same_data_share_tasks(n, sizes):
-    """Network 1 fails, the others of its task do not."""
+    """Network 1 fails; the other networks of its task do not."""
     nets, alone = networks(n, dtypes=["float32"]), networks(n, dtypes=["float32"])
     for net in (nets[1], alone[1]):
         net.parameters = np.full(REAL.n_weights, 3e38)
@@ -145,7 +145,7 @@ def test_tasks_are_made_one_by_one(monkeypatch):
 SIZES = [Topology(2, 1, blocks=(size,), output="identity") for size in (8, 24, 16, 40)]
 
 
-def test_what_takes_longest_is_begun_first():
+def test_the_longest_training_is_begun_first():
     nets = [Network(topology) for topology in SIZES]
     executor = Watched()
     train_many(nets, reals(5, 1), executor=executor)
@@ -173,7 +173,7 @@ def test_inputs_with_several_targets_are_packed_once(monkeypatch):
 
 
 @pytest.mark.parametrize("executor", [None, Strict()])
-def test_training_goes_on_from_the_histories(executor):
+def test_training_continues_the_histories(executor):
     nets, alone, data = networks(2), networks(2), reals(30, 4)
     stop = Stop(45, 9.0, 9.0)  # holds in the second epoch
     histories = train_many(nets, data, stop=stop, executor=executor)
@@ -207,11 +207,11 @@ def test_no_networks_are_no_histories(executor):
 
 
 def watched(monkeypatch, before):
-    """Have `before` called in the thread that trains a network; the names of those threads."""
+    """Let `before` be called in each thread that trains a network; returns the names of those threads."""
     names = []
 
     def train_after(net, *arguments, **options):
-        if options["epochs"]:  # else arguments are checked
+        if options["epochs"]:  # with 0 epochs, train_many only checks its arguments
             names.append(threading.current_thread().name)
             before(net)
         return train(net, *arguments, **options)
@@ -221,8 +221,8 @@ def watched(monkeypatch, before):
 
 
 @pytest.mark.usefixtures("any_work_is_worth_a_thread")
-def test_threads_train_side_by_side_what_takes_longest_first(monkeypatch):
-    barrier = threading.Barrier(2, timeout=HANGS)  # broken unless two are trained at once
+def test_threads_train_side_by_side_and_begin_with_the_longest(monkeypatch):
+    barrier = threading.Barrier(2, timeout=HANGS)  # it breaks unless two networks are trained at the same time
     begun = []
 
     def before(net):
@@ -265,7 +265,7 @@ def test_the_environment_says_how_many_threads(monkeypatch):
         train_many(networks(4), reals(5, 1))
 
 
-# ---- what goes wrong ----
+# ---- failures ----
 
 HERE_AND_THERE = {"alone": {"threads": 1}, "threads": {"threads": 3}, "executor": {"executor": Strict()}}
 
@@ -273,7 +273,7 @@ HERE_AND_THERE = {"alone": {"threads": 1}, "threads": {"threads": 3}, "executor"
 @pytest.mark.usefixtures("any_work_is_worth_a_thread")
 @pytest.mark.parametrize("where", HERE_AND_THERE)
 def test_networks_that_fail_do_not_stop_the_others(where):
-    """The data of networks 1 and 3 are too large for float32, late in the first epoch."""
+    """The data of networks 1 and 3 overflow float32 late in the first epoch."""
     inputs, targets = reals(20, 1)
     large = targets.copy()
     large[15] = 1e30
@@ -303,7 +303,7 @@ def test_networks_that_fail_do_not_stop_the_others(where):
 
 
 class OddGenerator(np.random.PCG64):
-    """A bit generator that numpy.random does not have."""
+    """A bit generator that is not part of numpy.random."""
 
 
 NET = Network(REAL)
@@ -355,7 +355,7 @@ def test_wrong_arguments_are_refused_before_anything_changes(change, error, mess
 
 
 class Waiting(Executor):
-    """Begins nothing by itself."""
+    """An executor that begins no task until `run` is called."""
 
     def __init__(self):
         self.calls = []
@@ -390,7 +390,7 @@ def test_networks_are_claimed_while_an_executor_has_them():
 
 
 @pytest.mark.parametrize("how", ["lost", "cancelled", "interrupted"])
-def test_when_an_executor_breaks_it_is_told_which_networks_are_trained(how):
+def test_the_error_of_a_broken_executor_names_the_trained_networks(how):
     nets, data, executor = networks(4, dtypes=["float64"]), reals(5, 1), Waiting()
     before = [net.parameters.tobytes() for net in nets]
     with ThreadPoolExecutor(1) as pool:
@@ -398,7 +398,7 @@ def test_when_an_executor_breaks_it_is_told_which_networks_are_trained(how):
         for _ in nets:
             executor.full.acquire()
         executor.run(2)
-        until(lambda: nets[2].parameters.tobytes() != before[2])  # it has come back
+        until(lambda: nets[2].parameters.tobytes() != before[2])  # until its results have come back
         if how == "cancelled":
             assert executor.calls[1][0].cancel()
             executor.calls[1][0].set_running_or_notify_cancel()
@@ -434,7 +434,7 @@ def test_a_network_that_another_thread_trains_is_named(where):
         finally:
             go_on.set()
         running.result()
-    if where == "executor":  # all were claimed before the first was sent
+    if where == "executor":  # all networks are claimed before the first task is sent
         assert nets[0].parameters.tobytes() == before.tobytes()
     train_many(nets, data)
 
@@ -458,7 +458,7 @@ def test_an_interrupt_leaves_networks_that_have_not_come_back_as_they_were():
 
 @pytest.mark.usefixtures("any_work_is_worth_a_thread")
 def test_an_interrupt_begins_no_further_network_and_ends_those_in_threads(monkeypatch):
-    """Network 0 would take for ever; network 1 stands for the interrupt."""
+    """Network 0 would train without end; network 1 raises the interrupt."""
     nets = networks(8, dtypes=["float64"])
     begun, first, interrupted = [], threading.Event(), threading.Event()
 
@@ -469,7 +469,7 @@ def test_an_interrupt_begins_no_further_network_and_ends_those_in_threads(monkey
         else:
             assert first.wait(HANGS)
             if interrupted.is_set():
-                time.sleep(1)  # begun before the first interrupt was heard of, which without a GIL may take a moment
+                time.sleep(1)  # may begin before the first interrupt is handled, which takes a moment without a GIL
             interrupted.set()
             raise KeyboardInterrupt("enough")
 
@@ -496,7 +496,7 @@ def test_ctrl_c_ends_threads_in_the_middle_of_an_epoch_and_leaves_usable_network
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "ready\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(0.5)  # it is in the call by now
+            child.wait(0.5)  # until the child is in the call
         child.send_signal(signal.SIGINT)
         try:
             said, _ = child.communicate(timeout=SOON)
@@ -508,7 +508,7 @@ def test_ctrl_c_ends_threads_in_the_middle_of_an_epoch_and_leaves_usable_network
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.usefixtures("any_work_is_worth_a_thread")
-def test_errors_that_are_nobodys_network_stay_what_they_are(monkeypatch, threads):
+def test_errors_that_belong_to_no_network_are_not_changed(monkeypatch, threads):
     def before(net):
         raise RecursionError("too deep")
 

@@ -1,4 +1,4 @@
-"""Several threads that train one network: batches, whose bits are the same for any number of threads, and Hogwild."""
+"""Several threads train one network: in batches, with the same bits for any number of threads, and by Hogwild."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXPLOSIVE = Topology(2, 1, blocks=(1, 1), input_squash="identity")
 
 @pytest.fixture
 def shared():
-    """Even the least work is shared, by as many threads as are asked for, whatever this machine has."""
+    """Share even the least work among the requested number of threads, on any number of CPUs."""
     with (
         mock.patch.multiple(crew, WORTH_SHARING=0),
         mock.patch.multiple(_run, WORTH_THREADS=-1),
@@ -43,12 +43,12 @@ def shared():
 
 
 def n_threads():
-    """Threads of this process, those of compiled code too."""
+    """The number of threads of this process, those of compiled code included."""
     return len(os.listdir("/proc/self/task"))
 
 
 def outcome(topology, inputs, targets, *, dtype="float64", make=Network, **options):
-    """Everything that a training leaves behind, its error too."""
+    """The results of a training: weights, history, error."""
     net, history = make(topology, dtype=dtype, seed=4), History()
     options = {"learning_rate": 0.1, "update": "sequence", "history": history} | options
     try:
@@ -61,7 +61,7 @@ def outcome(topology, inputs, targets, *, dtype="float64", make=Network, **optio
 
 
 def exploding(topology, **options):
-    """A network whose cell states grow by 5 % of the first input in every step."""
+    """A network whose cell states grow by 5 % of the first input at every step."""
     net = Network(topology, **options)
     net.weights["input_gate"] = 0
     net.weights["cell"] = 0.1 * np.eye(*net.weights["cell"].shape)
@@ -79,7 +79,7 @@ def exploding(topology, **options):
     threads=st.integers(2, 5),
     memory=st.sampled_from([0, 10**6]),
 )
-def test_any_number_of_threads_comes_to_the_same_bits(dtype, case, lengths, size, threads, memory):
+def test_any_number_of_threads_gives_the_same_bits(dtype, case, lengths, size, threads, memory):
     rng = np.random.default_rng(case.seed)
     X = [random_inputs(case.topology, rng, n, case.symbols) for n in lengths]
     D = [random_targets(case.topology, rng, n, case.when, case.classes) for n in lengths]
@@ -133,7 +133,7 @@ def test_a_weight_that_would_overflow_is_found_by_any_number_of_threads():
 
 
 @pytest.mark.usefixtures("shared")
-def test_a_checkpoint_goes_on_with_another_number_of_threads(tmp_path):
+def test_a_checkpoint_continues_with_another_number_of_threads(tmp_path):
     rng = np.random.default_rng(3)
     X, D = rng.uniform(-1, 1, (100, 12, 2)), rng.uniform(0, 1, (100, 1))
     whole = outcome(ADDING, X, D, batch_size=16, epochs=3)
@@ -158,18 +158,18 @@ def test_fewer_threads_do_where_the_system_gives_no_more():
 
 
 def start_and_find_no_memory(*arguments):
-    """A thread's start whose caller is not told of it: there was no memory for the thread's number."""
+    """Start a thread, then raise as CPython does if there is no memory for the thread's number."""
     _thread.start_new_thread(*arguments)
     raise MemoryError
 
 
 def start_without_memory(function, arguments):
-    """A thread's start that succeeds, but there is no memory for the thread's first frame."""
+    """Start no thread and raise nothing, as if the new thread had no memory for its first frame."""
 
 
 @pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("start", [start_and_find_no_memory, start_without_memory])
-def test_threads_of_which_nothing_is_known_are_neither_left_nor_waited_for(start):
+def test_threads_whose_start_failed_halfway_are_neither_left_nor_waited_for(start):
     X, D = np.ones((64, 12, 2)), np.ones((64, 1))
     before = set(os.listdir("/proc/self/task"))
     raised = pytest.raises(MemoryError) if start is start_and_find_no_memory else contextlib.nullcontext()
@@ -216,7 +216,7 @@ def test_no_more_threads_than_cpus_and_none_for_little_work(monkeypatch):
     assert threads_started(threads=8) == 0
 
 
-def test_the_configuration_tells_the_default(monkeypatch):
+def test_show_config_has_the_default_number_of_threads(monkeypatch):
     monkeypatch.setenv("LSTM97_NUM_THREADS", "3")
     assert lstm97.show_config().threads == 3
     monkeypatch.delenv("LSTM97_NUM_THREADS")
@@ -231,7 +231,7 @@ def test_a_variable_that_is_no_number_of_threads_is_refused(text, monkeypatch):
 
 
 def run(program):
-    """What a program prints that may fork while it has threads."""
+    """Run a program that may fork while it has threads; its output."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=HANGS, check=True).stdout
 
@@ -247,7 +247,7 @@ def is_soon_true(condition):
 
 @pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("how", [{"batch_size": 16}, {"update": "step", "parallel": "hogwild"}])
-def test_no_thread_is_left_whatever_ends_a_training(how):
+def test_no_thread_is_left_after_a_training(how):
     rng = np.random.default_rng(3)
     X, D = rng.uniform(-1, 1, (64, 100, 2)), rng.uniform(0, 1, (64, 1))
     before = n_threads()
@@ -260,7 +260,7 @@ def test_no_thread_is_left_whatever_ends_a_training(how):
     assert outcome(ADDING, X, D, threads=4, stop=Stop(20, 9, 9), **how)[2][3]  # stopped
     X[50, 20:] = 1e308
     assert outcome(EXPLOSIVE, X, D, make=exploding, learning_rate=1e-9, threads=4, **how)[3]
-    # They have given back what they had; the system may take a moment more to see them off.
+    # The threads have ended their work; the system may need a moment to remove them.
     assert is_soon_true(lambda: n_threads() == before)
 
 
@@ -272,12 +272,12 @@ def test_helpers_do_work():
         all_of_us, me = time.process_time(), time.thread_time()
         lstm97.train(net, X, D, 1e-3, update="sequence", batch_size=16, threads=2)
         all_of_us, me = time.process_time() - all_of_us, time.thread_time() - me
-    # With two free processors it is half of the work. However busy they are, half of the first batch is shared.
+    # With two free CPUs helpers do half of the work. Even on busy ones, half of the first batch is shared.
     assert all_of_us - me > 0.02 * me
 
 
 @pytest.mark.parametrize("how", [{"batch_size": 16}, {"update": "step", "parallel": "hogwild"}])
-def test_another_python_thread_goes_on_meanwhile(how):
+def test_another_python_thread_runs_during_training(how):
     rng = np.random.default_rng(0)
     X, D = rng.uniform(-1, 1, (32, 2000, 2)), rng.uniform(0, 1, (32, 1))
     net = Network(Topology(2, 1, blocks=(1,) * 60))
@@ -287,9 +287,9 @@ def test_another_python_thread_goes_on_meanwhile(how):
         nonlocal count
         while not done.is_set():
             count += 1
-            time.sleep(0)  # give the GIL to whoever wants it
+            time.sleep(0)  # release the GIL
 
-    sys.setswitchinterval(1000)  # nobody takes the GIL: who computes without giving it away keeps it
+    sys.setswitchinterval(1000)  # a thread keeps the GIL until it releases it itself
     counter = threading.Thread(target=keep_counting)
     counter.start()
     try:
@@ -323,7 +323,7 @@ def test_fork_after_use_and_use_in_the_child(call):
     assert run(program) == "ok\n"
 
 
-def test_fork_in_a_callback_ends_in_peace_in_the_child():
+def test_fork_in_a_callback_ends_normally_in_the_child():
     program = """
         import os, sys, numpy as np, lstm97
         rng = np.random.default_rng(0)
@@ -348,7 +348,7 @@ def adding_data(n, lag=100, seed=1):
 
 
 def wrong_after_hogwild(experiment, seed):
-    """How many of 1000 new sequences a network gets wrong that Hogwild trained until the stop rule held."""
+    """Train by Hogwild until the stop rule holds; how many of 1000 new sequences the network then gets wrong."""
     net, history, rng = initial_network(experiment, seed=seed), History(), np.random.default_rng(7)
     with mock.patch.object(options, "available_cpus", return_value=2):
         while not history.stopped and history.sequences < 400_000:
@@ -363,8 +363,8 @@ def wrong_after_hogwild(experiment, seed):
 
 def test_hogwild_learns_the_adding_problem():
     experiment = paper.reading_of("adding", paper.CLOSEST).apply(paper.experiment("adding", 100, paper.LITERAL))
-    # A thread that the system takes off its core between reading and writing a weight undoes what the other did to it
-    # meanwhile, now and then just before the end: most networks trained so get none wrong, one in a hundred 10 or more.
+    # If the system suspends a thread between reading and writing a weight, the thread then undoes the other's changes,
+    # sometimes just before the end. Most networks get no sequence wrong, one in a hundred gets 10 or more wrong.
     assert np.median([wrong_after_hogwild(experiment, seed) for seed in range(1, 6)]) < 20
 
 
@@ -394,11 +394,11 @@ def test_hogwild_stops_soon_after_the_rule_holds():
         Network(ADDING), X, D, 0.1, parallel="hogwild", threads=3, stop=Stop(window=100, tolerance=10, mean_error=10)
     )
     assert history.stopped
-    assert 100 <= history.sequences <= 102  # the others' sequences were under way
+    assert 100 <= history.sequences <= 102  # sequences of the other threads were under way
 
 
 @pytest.mark.usefixtures("shared")
-def test_hogwild_tells_of_an_overflow():
+def test_hogwild_raises_after_an_overflow():
     rng = np.random.default_rng(2)
     X = [rng.uniform(-1, 1, (100, 2)) for _ in range(64)]
     X[50][20:] = 1e308
@@ -409,7 +409,7 @@ def test_hogwild_tells_of_an_overflow():
 
 
 @pytest.mark.usefixtures("shared")
-def test_hogwild_goes_on_from_its_checkpoints_only(tmp_path):
+def test_hogwild_continues_from_its_own_checkpoints_only(tmp_path):
     X, D = adding_data(100, lag=20)
     path = Checkpoint(tmp_path / "run.safetensors", sequences=30)
     options = {"parallel": "hogwild", "threads": 2, "checkpoint": path}

@@ -16,7 +16,7 @@ def eight_cpus(monkeypatch):
         monkeypatch.delenv(variable, raising=False)
 
 
-def test_an_argument_counts_before_the_environment_and_that_before_all_else(monkeypatch):
+def test_the_argument_counts_first_and_the_environment_second(monkeypatch):
     assert thread_count(None, otherwise=5) == 5
     monkeypatch.setenv(VARIABLE, " 3 ")
     assert thread_count(None, otherwise=5) == 3
@@ -24,7 +24,7 @@ def test_an_argument_counts_before_the_environment_and_that_before_all_else(monk
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "2,4"])
-def test_an_environment_that_says_no_number_is_refused(monkeypatch, text):
+def test_an_environment_without_a_valid_number_is_refused(monkeypatch, text):
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(ValueError, match=f"the environment variable {VARIABLE} is '{text}', expected a number"):
         thread_count(None, otherwise=5)
@@ -33,13 +33,13 @@ def test_an_environment_that_says_no_number_is_refused(monkeypatch, text):
 @pytest.mark.parametrize(
     ("text", "found"), [("", 8), ("2", 2), ("2,4", 2), (" 3 , 1", 3), ("99", 8), ("0", 8), ("many", 8), ("," * 9, 8)]
 )
-def test_openmp_can_only_say_fewer(monkeypatch, text, found):
+def test_omp_num_threads_can_only_lower_the_number(monkeypatch, text, found):
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     assert usable_cpus() == found
 
 
 @pytest.mark.parametrize(("granted", "found"), [(None, 8), (3, 3), (64, 8)])
-def test_a_container_can_only_have_fewer(monkeypatch, granted, found):
+def test_a_container_can_only_lower_the_number(monkeypatch, granted, found):
     monkeypatch.setattr(_threads, "cgroup_cpus", lambda: granted)
     assert usable_cpus() == found
     monkeypatch.setenv("OMP_NUM_THREADS", "2")

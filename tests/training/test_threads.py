@@ -161,7 +161,7 @@ def test_a_state_in_use_is_not_saved_but_the_weights_may_be(tmp_path):
     assert not errors
 
 
-def test_nobody_gets_between_the_portions_of_a_training(tmp_path):
+def test_no_other_call_comes_between_the_portions_of_a_training(tmp_path):
     net, alone = Network(Topology(2, 1)), Network(Topology(2, 1))
     rng = np.random.default_rng(0)
     inputs, targets = rng.uniform(-1, 1, (20_000, 20, 2)), rng.uniform(0, 1, (20_000, 1))
@@ -335,7 +335,7 @@ def learner_of(net, states):
     return learn
 
 
-def test_many_threads_that_learn_on_one_state_do_what_one_does():
+def test_many_threads_that_learn_on_one_state_give_the_weights_of_one():
     net, alone = Network(Topology(2, 1)), Network(Topology(2, 1))
     n_done, refused = at_once(4, 30_000, learner_of(net, [net.state] * 4))
     assert n_done

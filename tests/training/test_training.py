@@ -237,7 +237,7 @@ def test_a_history_is_right_after_training_failed():
     assert history._window.n_seen == 8
 
 
-def test_wrong_looks_at_every_output_and_target_of_a_sequence():
+def test_a_sequence_is_wrong_by_any_of_its_outputs_and_targets():
     rng = np.random.default_rng(7)
     X, T = rng.normal(size=(30, 4, 2)), rng.uniform(size=(30, 4, 2))
     topology = Topology(2, 2, blocks=(1,))
@@ -318,6 +318,6 @@ def test_a_callback_that_writes_into_the_data_does_no_harm():
     assert np.array_equal(net.parameters, alone.parameters)
 
 
-def test_packed_sequences_tell_their_size():
+def test_packed_sequences_have_a_size():
     packed = Sequences.pack([np.zeros((1000, 2)), np.zeros((500, 2))])
     assert sys.getsizeof(packed) > packed.values.nbytes
