@@ -1,4 +1,4 @@
-"""The pictures show the figures they are given."""
+"""The charts show the figures that they are given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.peers  # matplotlib comes with them
 
 @pytest.fixture(scope="module")
 def plots():
-    from benchmarks import plots  # here, because these tests are collected (and not chosen) where it is missing
+    from benchmarks import plots  # not at the top, as this file is also collected where matplotlib is missing
 
     return plots
 

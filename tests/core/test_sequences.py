@@ -1,4 +1,4 @@
-"""User arrays in all forms: masked, ambiguous, of several libraries; and what nobody can change in packed ones."""
+"""User arrays in all forms: masked, ambiguous, of several libraries; packed sequences that cannot be changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAN = np.nan
 
 
 class Tensor:
-    """An array of another library, as NumPy sees it."""
+    """An array of another library, with the attributes that NumPy uses."""
 
     def __init__(self, array):
         self._array = np.asanyarray(array)
@@ -66,7 +66,7 @@ def test_masked_targets_mean_no_target():
 
 
 def test_masked_integer_values_mean_no_target():
-    """Of three dimensions, or two in a list: no class numbers, of which -1 would be none."""
+    """Integers of three dimensions, or of two in a list, are values and not class numbers, so -1 is a value."""
     values, mask = np.array([[[7], [0], [0], [0]]]), np.array([[[0], [1], [1], [1]]], bool)
     masked, plain = np.ma.masked_array(values, mask), np.where(mask, NAN, values)
     X = np.zeros((1, 4, 2))
@@ -135,7 +135,7 @@ def test_masked_inputs_are_refused(dtype):
     assert np.array_equal(net.peek(unmasked), net.peek(np.array([1.0, 2.0])))
 
 
-# ---- what could be two things ----
+# ---- ambiguous integers ----
 
 
 def test_zeros_and_ones_that_could_be_symbols_or_values_are_refused_with_both_remedies():
@@ -147,14 +147,14 @@ def test_zeros_and_ones_that_could_be_symbols_or_values_are_refused_with_both_re
                 trained(net, inputs, targets[: len(inputs)] if len(inputs) == 2 else [[0.5, 0.1]] * 2 + [[NAN] * 2])
         trained(net, Sequences.pack(rows), targets)
         trained(net, [rows.astype(float)], targets[:1])
-        trained(net, np.array([[1, 0], [0, 1]]), targets)  # two symbols each, of three: nothing else it could be
+        trained(net, np.array([[1, 0], [0, 1]]), targets)  # two symbols per sequence, of three: not ambiguous
 
 
 def test_one_hot_integers_that_could_be_classes_per_step_are_refused_with_both_remedies():
     X = np.linspace(-1, 1, 18).reshape(3, 3, 2)
     one_hot = np.eye(3, dtype=int)
     for net, other in zip(learners(2, 3), learners(2, 3), strict=True):
-        signs = 2 * one_hot - 1  # of which -1 would be none
+        signs = 2 * one_hot - 1  # as classes, -1 would mean none
         for targets in (one_hot, one_hot.tolist(), list(one_hot), signs):
             with pytest.raises(ValueError, match=r"targets is integer, with 3 numbers for each .*class"):
                 trained(net, X, targets)
@@ -219,7 +219,7 @@ def test_predicting_nothing_gives_nothing():
     assert learners(2, 3)[1].predict([]) == []
 
 
-# ---- what cannot change ----
+# ---- packed sequences cannot be changed ----
 
 
 def test_packed_sequences_cannot_change_nor_can_their_copies():
@@ -231,7 +231,7 @@ def test_packed_sequences_cannot_change_nor_can_their_copies():
         assert each.values.tolist() == [0, 1, 2, 0, 1]
         assert each.offsets.tolist() == [0, 2, 5]
         for array in (each.values, each.offsets, each[1]):
-            while isinstance(array, np.ndarray):  # down to what cannot be written at all
+            while isinstance(array, np.ndarray):  # down to the immutable bytes
                 assert not array.flags.writeable
                 with pytest.raises(ValueError, match="WRITEABLE"):
                     array.flags.writeable = True
@@ -244,7 +244,7 @@ def test_packed_sequences_cannot_change_nor_can_their_copies():
 
 
 def test_numbers_are_copied_before_they_are_checked():
-    """Whoever changes an array afterwards, or meanwhile, cannot send the loops beyond an end."""
+    """A change of an array during or after the checks cannot make the loops read outside of their memory."""
     order, symbols, classes = np.array([0, 1]), [np.array([0, 1, 2, 1])] * 2, np.array([0, 2])
     seen = []
 

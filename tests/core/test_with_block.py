@@ -13,7 +13,7 @@ from lstm97 import Network, Topology
 
 
 def named(net):
-    """Every weight by names of both its ends: ("output", 0, "cell", 3)."""
+    """Every weight by the names of the two units it connects: ("output", 0, "cell", 3)."""
     found = {}
     for kind, weights in net.weights.items():
         places = [(source, i) for source, n in net.topology.sources(kind).items() for i in range(n)]
@@ -34,7 +34,7 @@ def test_every_old_weight_is_where_it_was_and_every_new_one_in_range(dtype, topo
     assert {place: now[place] for place in old} == old
     new = {place: w for place, w in now.items() if place not in old}
     assert max(map(abs, new.values())) <= 0.5
-    # Drawn, every one, in float64: hundreds of draws in float32 may well have two that are equal.
+    # All new weights are drawn: they differ in float64, while hundreds of float32 numbers may have equal ones.
     drawn = named(Network(topology, seed=3, init_range=50).with_block(size, seed=seed, init_range=0.5))
     assert len({drawn[place] for place in new}) == len(new)
     assert new == {place: float(np.dtype(dtype).type(drawn[place])) for place in new}
@@ -57,7 +57,7 @@ def test_biases_of_the_new_gates_can_be_given():
 
 
 def test_growing_from_no_block_at_all_and_learning_on():
-    """As the paper's task 2a begins: the outputs see the inputs, and a cell comes when that is not enough."""
+    """The paper's task 2a begins like this: the outputs see the inputs, and a cell is added when that is not enough."""
     topology = Topology(
         3, 1, blocks=(), output_gates=False, recurrent=False, input_to_output=True, bias="none", output="identity"
     )
@@ -70,7 +70,7 @@ def test_growing_from_no_block_at_all_and_learning_on():
     grown = net.with_block(1, seed=2)
     assert np.array_equal(grown.weights["output"][:, :3], net.weights["output"])
     more = lstm97.train(grown, inputs, targets, learning_rate=0.1, epochs=3).errors[-500:].mean()
-    assert few > 0.3  # nothing in the last symbol tells the first
+    assert few > 0.3  # the last symbol carries no information about the first
     assert more < 0.1
 
 

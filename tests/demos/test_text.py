@@ -1,4 +1,4 @@
-"""The text task: the models beside the network by hand, and the network's bits against single steps."""
+"""The text task: the models for comparison against fractions by hand, the network's bits against single steps."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_progress_counts_up_to_the_record(monkeypatch):
     _, record = learn_text(io.BytesIO(SENTENCE[:700]), SMALL, callback=seen.append)
     assert [progress.n_bytes for progress in seen] == [300, 600, 700]
     assert seen[-1].network_bits == record.network_bits
-    # What the chunks cost adds up to what the text costs.
+    # The bits of the chunks add up to the bits of the text.
     total = sum(progress.recent_bits * n for progress, n in zip(seen, (300, 300, 100), strict=True))
     assert total / 700 == pytest.approx(record.network_bits)
 
@@ -162,13 +162,13 @@ def test_same_seed_same_record():
 
 
 def test_the_network_remembers_further_than_two_bytes():
-    # The letter after four dots is the one before them, which is out of sight of two bytes; so is the dots' number.
+    # The letter after four dots repeats the one before them. Two bytes of context contain neither it nor all dots.
     letters = np.random.default_rng(0).choice([97, 98], 20_000)
     text = b"".join(b"%c....%c" % (letter, letter) for letter in letters)
     seen = []
     _, record = learn_text(io.BytesIO(text), TextSettings(cells=16, learning_rate=0.1), callback=seen.append)
     assert record.order2_bits > 0.75
-    # What can't be known is 1 bit in 6. When the network gets there, and when it slips, depends on rounding.
+    # One of 6 bytes has 1 bit that cannot be predicted. When the network gets close to that depends on rounding.
     assert min(so_far.recent_bits for so_far in seen[:-1]) < 0.2
     assert record.network_bits < 0.5
 

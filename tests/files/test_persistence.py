@@ -161,7 +161,7 @@ def test_every_step_of_a_long_stream(dtype, forget_gates, blocks):
     init_range=st.sampled_from([0.3, 3.0, 1e4]),
 )
 def test_every_reachable_state_can_be_saved_loaded_and_copied(dtype, case, scale, init_range):
-    """Saturated gates, extreme inputs, overflows: the file loads, and the loaded network continues with the same bits."""
+    """Saturated gates, extreme inputs, overflows: the file loads, and the network continues with the same bits."""
     net = Network(case.topology, dtype=dtype, seed=case.seed, init_range=init_range)
     inputs = case.inputs if case.symbols else case.inputs * scale
     for i, (x, target) in enumerate(zip(inputs, case.targets, strict=True)):

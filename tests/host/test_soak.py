@@ -1,4 +1,4 @@
-"""A short version of the long life in soak.py."""
+"""A short version of the long run in soak.py."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ def test_memory_stays_and_weights_stay_finite(tmp_path, dtype):
     told = json.loads(path.read_text(encoding="utf-8"))
     assert told["ok"]
     assert [part["calls"] for part in told["slices"]] == [200_000, 400_000, 600_000, 800_000, 1_000_000]
-    assert told["slices"][-1]["mean error"] < 0.06  # it learned: the noise alone makes 0.04
+    assert told["slices"][-1]["mean error"] < 0.06  # the network has learned: the noise alone gives 0.04

@@ -18,7 +18,7 @@ from lstm97._kernel import builds
 pytestmark = pytest.mark.xdist_group("subnormals")
 
 REGISTER = (Path(__file__).parent / "register.c").read_text(encoding="utf-8")
-# What linking with -ffast-math adds to a library: code that runs when it is loaded.
+# Linking with -ffast-math adds such code to a library, which runs when the library is loaded.
 CULPRIT = REGISTER + "__attribute__((constructor)) static void set_fast_math(void) { flush(); }\n"
 
 PROGRAM = """
@@ -69,14 +69,14 @@ def compiled_modules():
 
 
 def runnable_modules():
-    """Those of them that hold nothing this CPU can't run."""
+    """The compiled modules without instructions that this CPU lacks."""
     others = [suffix for name, (suffix, _) in builds._BUILDS.items() if name not in builds.runnable()]
     return sorted(name for name in compiled_modules() if not name.endswith(tuple(others)))
 
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory):
-    """The register's reader, and a library that does what must not be done; compiled."""
+    """Two compiled libraries: one reads the register, the other sets it as the package must not."""
     folder = tmp_path_factory.mktemp("register")
     made = {}
     for name, source in {"register": REGISTER, "culprit": CULPRIT}.items():
@@ -88,7 +88,7 @@ def libraries(tmp_path_factory):
 
 
 def in_a_process(libraries, build, modules=(), *, culprit=False):
-    """The build used, and what the register and the numbers say after each thing done."""
+    """The build used, and the state of the register and of subnormal numbers after each action."""
     environment = {**os.environ, "LSTM97_KERNEL": build}
     bad = str(libraries["culprit"]) if culprit else ""
     command = [sys.executable, "-c", PROGRAM, str(libraries["register"]), bad, *modules]

@@ -1,6 +1,6 @@
-"""No step makes a system call: in a process for which any but a write and the end is death, thousands come to theirs.
+"""No step makes a system call: thousands of steps run in a process that any call except write and exit would kill.
 
-One thread with the GIL, that is: whoever hands the GIL over while others wait for it makes calls to wake them.
+This holds for a single thread: releasing the GIL while other threads wait for it needs system calls to wake them.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ int main(int argc, char **argv)
 
 
 def run(*command):
-    """A process that ends by itself, or is killed; what it said."""
-    # NumPy's linear algebra would start threads, for which the one that ends does not end the process.
+    """Run a process until it ends or is killed; its result."""
+    # Without threads of NumPy's linear algebra: exit only ends the calling thread.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANGS)
     if done.returncode == REFUSED:

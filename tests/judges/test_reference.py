@@ -17,12 +17,12 @@ import lstm97
 
 # ---- the truncated objective ---------------------------------------------------------------------------------------
 #
-# The learning rule drops every d net / d y(t-1). It is therefore the exact gradient of another network: one in which
-# the sources of the hidden layer are constants, recorded from a run with the weights as they are. In that network a
-# weight acts on the error only through its unit's net input, from there into the state, through the carousel
-# (forget gates included, s(t-1) being no source) to later states, and at the step of the error through y_c to the
-# outputs. Everything below is written apart from the reference: whole arrays, other formulas, leading axes for many
-# nudged copies of the weights at once.
+# The learning rule drops every d net / d y(t-1). It is therefore the exact gradient of another network, in which the
+# sources of the hidden layer are constants, recorded from a run with the present weights. In that network a weight
+# affects the error only through its unit's net input, from there into the state, through the carousel (forget gates
+# included, as s(t-1) is no source) to later states, and at the step of the error through y_c to the outputs. The code
+# below is independent of the reference: it uses whole arrays and other formulas, and leading axes for many slightly
+# changed copies of the weights.
 
 
 def logistic(a):
@@ -39,7 +39,7 @@ SQUASH = {
 
 
 def record(net, inputs, targets, learning_rate):
-    """Learn step by step; return outputs, what each step's hidden layer saw, and the weights it had."""
+    """Learn step by step; return each step's outputs, sources of the hidden layer, and weights."""
     outputs, sources, weights = [], [], []
     topology = net.topology
     net.reset()
@@ -111,10 +111,10 @@ def error_of(topology, net, target):
 def truncated_gradient(topology, sources, weights, targets, kind, which):
     """Central differences of fourth order of the summed error, by the weights (unit, source) of one kind.
 
-    A weight is nudged alike at all steps, whose weights may otherwise differ.
+    A weight changes by the same amount at all steps, although weights may differ between steps.
     """
     largest = max((np.abs(seen).max() for seen in sources), default=1.0)
-    h = 5e-3 / (max(1.0, largest) * len(sources))  # so that states move by about as much in all cases
+    h = 5e-3 / (max(1.0, largest) * len(sources))  # so that states change by about as much in all cases
     factors = {-2: 1 / 12, -1: -2 / 3, 1: 2 / 3, 2: -1 / 12}
     nudges = np.zeros((len(factors), len(which), *weights[0][kind].shape))
     for a, steps in enumerate(factors):
@@ -314,7 +314,7 @@ def test_each_flag_changes_what_the_units_see(flags, hidden_layer, outputs):
     assert set(sources.values()) == {hidden_layer}
 
 
-# ---- what the other tests rely on ----------------------------------------------------------------------------------
+# ---- properties that the other tests rely on -----------------------------------------------------------------------
 
 
 def learned(case, inputs, targets, update="step"):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:no target was found")
 
 TOLERANCE = 1e-10
 
-# How much a unit excites another: steep units get small weights and rates, or rounding errors grow from step to step.
+# How much a unit amplifies another's activation: steep units get small weights and rates, or rounding errors grow.
 STEEPNESS = {"logistic": 0.5, "tanh": 2.0, "identity": 3.0}
 
 
@@ -95,7 +95,7 @@ class Case:
 
     @cached_property
     def sequences(self):
-        """Inputs and targets as a training takes them."""
+        """Inputs and targets as `train` takes them."""
         return packed(self.inputs, self.symbols), packed(self.targets, self.classes and not self.per_sequence)
 
     @cached_property
@@ -139,7 +139,7 @@ def made(method, case, **settings):
 
 
 def gradient(net, case):
-    """What training on the whole case changes in weights, by minus the learning rate, 1."""
+    """The gradient: minus the changes of the weights when training on the whole case with learning rate 1."""
     before = {layer: w.copy() for layer, w in net.weights.items()}
     net.train(*case.sequences, 1.0, update="sequence")
     return {layer: before[layer] - w for layer, w in net.weights.items()}
@@ -151,7 +151,7 @@ def judged(case, **how):
     return ref.gradient(case.topology, case.weights, X, T, **how)
 
 
-# ---- fixed weights: one gradient, found in many ways -----------------------------------------------------------------
+# ---- fixed weights: one gradient, computed in many ways --------------------------------------------------------------
 
 
 @examples(0.6)
@@ -182,7 +182,7 @@ def test_elman_goes_back_one_step_by_differences_with_the_context_kept(case):
 @examples(0.3)
 @given(cases(ONE_SEQUENCE, fully_recurrent=False, input_to_output=False, recurrence="all"))
 def test_elman_is_full_bptt_of_single_steps_whose_context_is_an_input(case):
-    """The unrolled form: a net without recurrence that sees the hidden layer of the step before as inputs."""
+    """The context is passed as inputs to a net without recurrence."""
     ((X, T),) = case.rows
     topology, n = case.topology, case.topology.n_hidden
     unrolled = RecurrentTopology(
@@ -231,7 +231,7 @@ def test_teacher_forcing_has_another_gradient():
 @examples(0.3)
 @given(case=cases(ONE_SEQUENCE))
 def test_gradients_are_those_of_torch_autograd(case):
-    import torch  # here, because these tests are collected (and not chosen) where it is missing
+    import torch  # not at the top, as this file is also collected where torch is missing
 
     squashes = {"logistic": torch.sigmoid, "tanh": torch.tanh, "identity": lambda a: a}
     topology = case.topology

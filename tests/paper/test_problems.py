@@ -1,4 +1,4 @@
-"""What trials train on and are judged by, against slow and obvious judges."""
+"""The training sequences and the tests of trials, against slow and obvious versions."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def errors_by_hand(network, inputs, targets, *, last_step=False):
 
 
 def middle(errors):
-    """A tolerance that some of the sequences keep and some do not."""
+    """A tolerance that some of the sequences exceed and some do not."""
     largest = [max(one) for one in errors]
     assert min(largest) < max(largest)
     return (min(largest) + max(largest)) / 2
@@ -80,7 +80,7 @@ GENERATORS = {
     "6a": lambda rng, n: tasks.temporal_order(rng, n, 2),
     "6b": lambda rng, n: tasks.temporal_order(rng, n, 3),
 }
-"""Rows whose tests have the targets of training, and the sequences of their small versions."""
+"""Rows that are tested with the targets of training, and the sequences of their small versions."""
 
 
 # ---- fresh sequences ----
@@ -124,7 +124,7 @@ def test_only_the_last_step_is_judged_on_request(name):
     ((wrong, means),) = problem.test(network, rng_of(5), 40, 40)
     assert wrong.tolist() == [max(one) > tolerance for one in errors]
     assert means == pytest.approx([sum(one) / len(one) for one in errors])
-    # All steps are another matter.
+    # With all steps judged the means differ.
     ((_, means_of_all),) = problem_of(experiment, 1, tolerance=tolerance).test(network, rng_of(5), 40, 40)
     assert (means_of_all != means).all()
 
@@ -179,7 +179,7 @@ def test_noisy_targets_are_judged_without_their_noise(value, is_class_1):
     n = 400
     ((wrong, means),) = problem_of(experiment, 1, tolerance=0.1).test(network, rng_of(9), n, n)
     np.testing.assert_allclose(means, np.where(wrong, 0.6, 0.0), atol=1e-12)
-    # The class by the informative elements, 1 or -1 each with a standard deviation of 0.45.
+    # The class follows from the informative elements, 1 or -1 each with a standard deviation of 0.45.
     inputs, _ = tasks.two_sequences(rng_of(9), n, 12, 3, variant="b")
     guessed = np.array([sequence[:3].sum() > 0 for sequence in inputs])
     assert np.mean(guessed == (wrong != is_class_1)) > 0.97
@@ -205,7 +205,7 @@ def string_of(inputs, targets):
 
 
 def successors(string):
-    """What may follow after each symbol of a string but the last."""
+    """The symbols that may follow after each symbol of a string, except the last."""
     assert string[0] + string[-1] == "BE"
     assert string[1] == string[-2]
     assert string[1] in "TP"
@@ -222,7 +222,7 @@ def sets():
 
 
 def test_a_string_is_right_where_all_possible_symbols_are_more_active_than_all_others(sets):
-    # So little training that some strings are right and some wrong.
+    # After this little training some strings are right and some wrong.
     network, _ = run_trial(ROW["1-5"], 1, max_sequences=3000)
     expected = []
     for strings in sets:
@@ -239,7 +239,7 @@ def test_a_string_is_right_where_all_possible_symbols_are_more_active_than_all_o
         for wrong, means in GrammarStrings(0).test(network, rng_of(1), 256, 64)
         for error, is_wrong in zip(means.tolist(), wrong.tolist(), strict=True)
     ]
-    # Which string comes when is up to the test, and equal errors are those of equal strings.
+    # The order of the strings is not fixed, so the sorted errors are compared.
     assert len(found) == 2 * 256
     expected.sort()
     found.sort()
@@ -249,7 +249,7 @@ def test_a_string_is_right_where_all_possible_symbols_are_more_active_than_all_o
 
 
 class Oracle:
-    """In place of `predict`: knows what is possible, and errs at one step of one string if it is told to."""
+    """Replaces `predict`: gives the possible symbols; optionally with a wrong activity at one step of one string."""
 
     def __init__(self, string=None, step=0, activity=0.0):
         self.string, self.step, self.activity = string, step, activity

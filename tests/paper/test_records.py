@@ -1,4 +1,4 @@
-"""Records of trials in a file: read as they were written, whatever moment the writer is killed at."""
+"""Records of trials in a file are read as they were written, even if the writer was killed at any moment."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def written(path, trials=EVERY, run=RUN):
 
 
 def as_text(trials):
-    """All but the times."""
+    """The trials without their times, as text."""
     times = ("seconds", "train_seconds", "draw_seconds", "steps_per_second")
     return [repr(dataclasses.replace(one, **dict.fromkeys(times, 0.0))) for one in trials]
 
@@ -260,7 +260,7 @@ def test_a_reproduction_killed_many_times_gives_the_records_of_an_uninterrupted_
     while kills < 3:
         command = [*COMMAND, *ARGUMENTS, "--out", path, "--resume", "--jobs", "2"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            # Some time after something was written by this process
+            # Wait until this process has written something.
             while process.poll() is None and not (path.exists() and path.stat().st_size > sizes[-1]):
                 time.sleep(0.001)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -280,6 +280,6 @@ def test_a_reproduction_killed_many_times_gives_the_records_of_an_uninterrupted_
     trials, runs = read_records(path)
     assert {key_of(one): one for one in trials} == expected
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert len([line for line in lines if "run" not in line]) == len(PLANNED)  # nothing twice
+    assert len([line for line in lines if "run" not in line]) == len(PLANNED)  # no trial is there twice
     assert len(runs) >= 2
     assert all("--resume" in one["command"] for one in runs)

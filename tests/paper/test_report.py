@@ -1,4 +1,4 @@
-"""The report on the paper's rerun: its figures are those of the records, its page needs nothing else."""
+"""The report on the rerun of the paper: its figures are those of the records, its page is self-contained."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_parts_of_a_gates_net_input_add_up_to_what_the_gate_shows(changes, symbo
 
 
 def test_trials_with_the_rows_own_cap_count_or_else_those_with_the_highest(trials):
-    """All trials here were given up early, at 1500."""
+    """All trials here ended early, at a cap of 1500."""
     key, expected = (trials[0].row, trials[0].reading), trials[:2]
     low = [dataclasses.replace(trial, max_sequences=10) for trial in expected]
     assert group([*low, *trials])[key] == expected
@@ -130,12 +130,12 @@ def test_divergence_shows_and_a_ratio_needs_half_of_the_trials(trials, runs):
 
 
 def test_the_docs_agree_with_the_committed_records():
-    """Made by ``lstm97 report`` from these files, in this order."""
+    """The page was made by ``lstm97 report`` from these files, in this order."""
     records = [DOCS / "records" / f"{name}-2026-11.jsonl.gz" for name in ("reproduction", "readings", "methods")]
     measured = read_costs(DOCS / "records" / "costs-2026-11.json")[0]
     made = markdown(*read_records(*records), measured)
     told = (DOCS / "reproduction.md").read_text(encoding="utf-8")
-    # The last section is computed anew, in the arithmetic of this machine.
+    # The last section is computed again, so its rounding depends on the machine.
     assert told.partition("## How errors vanish")[0] == made.partition("## How errors vanish")[0]
     assert told.count("\n") == made.count("\n")
 
@@ -196,7 +196,7 @@ def test_the_page_shows_the_same_figures_as_the_markdown(parsed, trials, runs):
 
 
 def test_pictures_keep_their_numbers(trials, runs):
-    """Coordinates are rounded, what is written is not."""
+    """Coordinates are rounded; numbers in texts are not."""
     figure = Figure()
     axes = figure.add_subplot()
     axes.plot([0, 1 / 3], [0, 0.0025])

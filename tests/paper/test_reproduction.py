@@ -1,4 +1,4 @@
-"""Many trials side by side: the same records however they are run, what ends them, and what they are summed up to."""
+"""Many trials side by side: the same records in threads and with executors, failures, and summaries."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_any_number_of_threads_gives_the_same_records(tmp_path, expected, jobs):
 
 def test_the_environment_says_how_many_threads(tmp_path, monkeypatch):
     monkeypatch.setenv("LSTM97_NUM_THREADS", "3")
-    barrier = threading.Barrier(3, timeout=HANGS)  # broken unless three trials run at once
+    barrier = threading.Barrier(3, timeout=HANGS)  # it breaks unless three trials run at the same time
     with Records(tmp_path / "records", RUN) as records:
         reproduce(plan([small()], trials=3, max_sequences=5), records, progress=lambda *_: barrier.wait())
         assert len(records.trials) == 3
@@ -129,7 +129,7 @@ def test_trials_with_a_record_are_not_run_again(tmp_path, expected):
         assert len(finished) == len(SHORT) * len(seeds)
         assert begun == {key_of(one) for one in finished}
     assert records_of(path) == expected
-    assert len(read_records(path)[1]) == 2  # runs that added something
+    assert len(read_records(path)[1]) == 2  # only runs that added trials
 
 
 def test_trials_with_other_caps_and_readings_are_other_trials(tmp_path):
@@ -162,7 +162,7 @@ def test_an_empty_plan_writes_nothing(tmp_path):
     assert (tmp_path / "records").read_bytes() == b""
 
 
-# ---- what goes wrong ----
+# ---- failures ----
 
 
 def bad():
@@ -170,7 +170,7 @@ def bad():
     return small(13, learning_rate=-1.0)
 
 
-LONG = 10**7  # sequences that nobody waits for
+LONG = 10**7  # more sequences than any test waits for
 
 
 def test_an_exception_in_one_trial_ends_all_and_keeps_the_records_so_far(tmp_path):
@@ -188,7 +188,7 @@ def test_an_exception_in_one_trial_ends_all_and_keeps_the_records_so_far(tmp_pat
 
 
 class Reluctant(Executor):
-    """Runs the first few tasks as they come and leaves all others waiting."""
+    """Runs the first n tasks at once and never runs the others."""
 
     def __init__(self, n):
         self.n = n
@@ -230,7 +230,7 @@ def test_an_executor_that_takes_no_more_tasks_gets_the_others_cancelled(tmp_path
 
 @pytest.mark.parametrize("error", [TimeoutError, ConnectionError, ZeroDivisionError])
 def test_trials_that_ended_are_recorded_when_an_executor_fails(tmp_path, error):
-    """As Dask does by an OSError when it loses its workers."""
+    """Dask, for example, raises an OSError when it loses its workers."""
 
     class Lost(Reluctant):
         def submit(self, function, /, *arguments, **options):
@@ -258,7 +258,7 @@ def test_an_exception_from_a_callback_ends_all(tmp_path, name, error):
     ]
     with Records(tmp_path / "records", RUN) as records, pytest.raises(error, match=r"^enough$"):
         reproduce(planned, records, jobs=2, **{name: callback})
-    # A finished trial is recorded before anybody is told.
+    # A finished trial is recorded before the callback is called.
     assert list(records_of(tmp_path / "records")) == ([planned[0].key] if name == "finished" else [])
 
 
@@ -292,7 +292,7 @@ def test_rows_of_the_quick_tier_are_those_of_little_work():
     slow = {"3a-1000-3", "3b-1000-1", "3c-100-3", "3c-100-1", "4-500", "4-1000", "5-140", "5-13", "6b"}
     slow |= {f"2c-1000-{p}" for p in (1000, 500, 200, 100, 50)}
     assert {name for name, row in ROW.items() if not is_quick(row)} == slow
-    assert not is_quick(experiment("adding", 20))  # of which the paper says nothing
+    assert not is_quick(experiment("adding", 20))  # the paper gives no number for this lag
     assert quick(ROW["2b"]).max_sequences == 400_000
     assert quick(ROW["4-100"]) == ROW["4-100"]
 
@@ -314,7 +314,7 @@ def test_options_without_effect_are_refused(tmp_path):
 
 
 def test_trials_that_ended_while_another_failed_are_recorded(tmp_path):
-    """One trial fails once the other one has begun; that one ends by itself before it is asked to."""
+    """One trial fails when the other has begun; the other ends by itself before it is asked to."""
     began, failed = threading.Event(), threading.Event()
 
     def watch(task, so_far):
@@ -353,13 +353,13 @@ def test_wilson_interval_against_known_values(successes, n, low, high):
 
 @pytest.mark.parametrize("n", [1, 2, 10, 30])
 def test_the_found_share_is_1_96_deviations_from_both_ends_of_the_wilson_interval(n):
-    """At both ends p, the found share is 1.96 standard deviations sqrt(p (1 - p) / n) away from p."""
+    """For each end p, the found share is 1.96 standard deviations sqrt(p (1 - p) / n) away from p."""
     for successes in range(n + 1):
         share = successes / n
         low, high = wilson(successes, n)
         assert 0 <= low <= share + 1e-12
         assert share - 1e-12 <= high <= 1
-        for p in (low, high)[successes == 0 : 1 + (successes < n)]:  # without ends at 0 or 1
+        for p in (low, high)[successes == 0 : 1 + (successes < n)]:  # leaves out ends at 0 or 1
             assert abs(share - p) == pytest.approx(1.959964 * math.sqrt(p * (1 - p) / n), rel=1e-5)
         assert (low < 1e-12) == (successes == 0)
         assert (high > 1 - 1e-12) == (successes == n)
@@ -460,7 +460,7 @@ def test_reproduce_shows_a_table_of_what_it_recorded(tmp_path):
 
 
 def test_reproduce_shows_counts_of_solved_trials(tmp_path):
-    """Records of trials that were never run, so that their figures are known."""
+    """The records are made up, so that their figures are known."""
     out = tmp_path / "records"
     counts = {1: 30_000, 2: 120_000, 3: 222_000}
     with Records(out, RUN) as records:
@@ -538,7 +538,7 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path):
     ],
 )
 def test_usage_errors_leave_no_file(tmp_path, arguments, words):
-    # What was wrongly accepted would at least end soon.
+    # With this cap a command that is wrongly accepted ends soon.
     arguments = [*arguments, "--max-sequences", "1"] if "--max-sequences" not in arguments else arguments
     assert_usage_error(run(*arguments, cwd=tmp_path), *words)
     assert list(tmp_path.iterdir()) == []
@@ -551,12 +551,12 @@ def test_the_live_line_goes_on_between_one_finished_trial_and_the_next(tmp_path)
         assert process.wait(timeout=HANGS) == 0
     found = {line.partition(": ")[2].partition(" sequences")[0] for line in lines if line.startswith("1 of 2 trials")}
     assert len(found & {f"{n},000" for n in range(1, 6)}) > 1
-    assert lines[-1].strip() == ""  # wiped
+    assert lines[-1].strip() == ""  # the line was erased
 
 
 def test_ctrl_c_ends_a_reproduction_with_status_130_and_its_records_whole(tmp_path):
     out = tmp_path / "records"
-    # The trials of the first row are short, those of the second longer than anybody waits.
+    # The trials of the first row are short, those of the second longer than the test waits.
     arguments = ["reproduce", "1-5", "3b-1000-1", "--reading", "literal", "--trials", "3", "--max-sequences", "30000"]
     command = [*COMMAND, *arguments, "--jobs", "3", "--out", out]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -1,4 +1,4 @@
-"""The rows of the paper's result tables against the paper, typed once more, and how rows and readings are selected."""
+"""The rows of the paper's result tables against figures typed again from the paper; selection of rows and readings."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from lstm97.paper import (
 EVERY = [row for rows in ROWS.values() for row in rows]
 BY_NAME = {row.row: row for row in EVERY}
 
-# Section 3 of the paper. A row, or the task of several: blocks, inputs, outputs, weights, biased units, biases of the
-# output gates and of the input gates, alpha, initial range.
+# Section 3 of the paper. By row, or by task for several rows: blocks, inputs, outputs, weights, biased units, biases of
+# the output gates and of the input gates, alpha, initial range.
 NETWORKS = {
     "1-1": ((1, 1, 1, 1), 7, 7, 264, "gates", (-1, -2, -3, -4), None, 0.1, 0.2),
     "1-2": ((2, 2, 2), 7, 7, 276, "gates", (-1, -2, -3), None, 0.1, 0.2),
@@ -54,7 +54,7 @@ NETWORKS = {
     "6b": ((2, 2, 2), 8, 8, 308, "all", None, (-2, -4, -6), 0.1, 0.1),
 }
 
-# Section 5. A row: table, T (or p, q), what the paper reports.
+# Section 5. By row: table, T (or p, q), the paper's results.
 RESULTS = {
     "1-1": (1, None, Figures(solved=1.0, sequences=39_740)),
     "1-2": (1, None, Figures(solved=1.0, sequences=21_730)),
@@ -89,7 +89,8 @@ RESULTS = {
     "6b": (9, 100, Figures(sequences=571_100, wrong=2)),
 }
 
-# Sections 4 and 5. A task: trials, test sequences, off by how much is wrong (the grammar and task 2 have no such test).
+# Sections 4 and 5. By task: trials, test sequences, the error above which a sequence is wrong (not for the grammar and
+# task 2, which have no such test).
 TRIALS = {
     "1": (30, 0, None),
     "2a": (18, 0, None),
@@ -304,7 +305,7 @@ def test_every_reading_applies_to_every_row_of_its_task(row, reading):
     changed = reading.apply(row)
     assert changed.reading == reading.name
     assert pickle.loads(pickle.dumps(changed)) == changed
-    # What a row is stays; what else is the same in all readings but the literal one would be no reading.
+    # A reading does not change the identity of a row, and differs from the literal one in something else.
     for name in ("row", "task", "paper_task", "table", "lag", "trials", "paper"):
         assert getattr(changed, name) == getattr(row, name)
     assert changed.parameters.keys() >= row.parameters.keys()

@@ -19,13 +19,13 @@ def small(lag=15, **changes) -> Experiment:
 
 
 def two_sequences(*, stages, every=100, n_sequences=48, tolerance=0.3, **changes) -> Experiment:
-    """The two-sequence problem with a few steps a sequence, and a stop rule of one's own."""
+    """The two-sequence problem with a few steps per sequence, and a stop rule with these stages."""
     stop = StopByTests(every=every, n_sequences=n_sequences, tolerance=tolerance, stages=stages)
     return dataclasses.replace(ROW["3a-100-3"], lag=10, test_sequences=0, stop=stop, **changes)
 
 
 def growing(**changes) -> Experiment:
-    """Task 2a with a few symbols, and blocks that are added one by one."""
+    """Task 2a with a few symbols; blocks are added one by one."""
     topology = dataclasses.replace(ROW["2a"].topology, n_inputs=7, n_outputs=7, blocks=(1, 2, 1), output_gates=True)
     changes = {"topology": dataclasses.replace(topology, bias="gates"), "lag": 6} | changes
     changes = {"input_gate_bias": (-1.0, -2.0, -3.0), "output_gate_bias": (-0.5, -1.5, -2.5)} | changes
@@ -34,7 +34,7 @@ def growing(**changes) -> Experiment:
 
 
 def generators_of(seed):
-    """Where the initial weights, the training, the test, the tests between and the new blocks come from."""
+    """The generators for the initial weights, training, the final test, tests in between, and new blocks."""
     return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(5)]
 
 
@@ -51,7 +51,7 @@ def portions(setting, rng, n):
 
 
 def trained_by_hand(setting, seed, n):
-    """A network trained on n sequences without ever being judged, and its errors."""
+    """A network trained on n sequences without tests and stop rule, and its errors."""
     initial, drawing, *_ = generators_of(seed)
     biases = {"input_gate_bias": setting.input_gate_bias, "output_gate_bias": setting.output_gate_bias}
     network = Network(setting.topology, seed=initial, init_range=setting.init_range, **biases)
@@ -187,13 +187,13 @@ def test_the_window_of_a_rule_that_never_held_is_not_left_out():
 
 
 def stages_by_hand(setting, seed, n):
-    """By training to each multiple of `every` and testing there: where each stage is reached, in order."""
+    """Train to each multiple of `every` and test there; returns where each stage is reached, in order."""
     initial, drawing, _, between, _ = generators_of(seed)
     biases = {"input_gate_bias": setting.input_gate_bias, "output_gate_bias": setting.output_gate_bias}
     network = Network(setting.topology, seed=initial, init_range=setting.init_range, **biases)
     stop, done, reached = setting.stop, 0, {}
     for inputs, targets, size in portions(setting, drawing, n):
-        # Every distance between tests divides a portion.
+        # Portions are multiples of the distance between tests.
         for i in range(0, size, stop.every):
             train(network, inputs, targets, setting.learning_rate, order=np.arange(i, i + stop.every))
             done += stop.every
@@ -267,7 +267,7 @@ def test_no_test_is_made_before_its_time():
 
 
 def grown_by_hand(setting, seed, n):
-    """One sequence at a time, looking back at every multiple of the window."""
+    """Train one sequence at a time, and compare errors at every multiple of the window."""
     initial, drawing, _, _, growing_rng = generators_of(seed)
     growth, blocks = setting.growth, list(setting.topology.blocks)
     biases = list(zip(setting.input_gate_bias, setting.output_gate_bias, strict=True))
@@ -312,7 +312,7 @@ def test_a_block_is_added_when_the_error_has_stopped_falling(seed):
     assert network.topology == setting.topology
     np.testing.assert_array_equal(network.parameters, expected.parameters)
     assert trial.train_error == pytest.approx(np.mean(errors))
-    # The error was still falling at some of the times it was looked at.
+    # At other times the error was still falling.
     assert len(grown) == 2
     assert kept > 0
     assert all(count % 50 == 0 for count in grown)
@@ -329,7 +329,7 @@ def test_a_network_without_any_block_grows_its_first():
     setting = dataclasses.replace(setting, growth=Growth(window=40, fall=1.0))
     network, trial = run_trial(setting, 1, max_sequences=79)
     assert (trial.grown, network.topology.blocks) == ((), ())
-    network, trial = run_trial(setting, 1, max_sequences=80)  # no fall is enough
+    network, trial = run_trial(setting, 1, max_sequences=80)  # here the error never falls enough
     assert (trial.grown, network.topology.blocks) == ((80,), (1,))
     _, trial = run_trial(setting, 1, max_sequences=300)
     assert trial.grown == (80,)
@@ -356,18 +356,18 @@ def test_the_window_of_the_stop_rule_continues_when_the_network_grows():
     assert (trial.grown, trial.sequences) == ((100,), 150)
 
 
-# ---- what diverges ----
+# ---- divergence ----
 
 
 def unbounded(**changes):
-    """An experiment whose cell states nothing bounds."""
+    """An experiment with unbounded cell states."""
     setting = small(lag=100)
     topology = Topology(2, 1, blocks=(2, 2), input_squash="identity", output_squash="identity", output="identity")
     return dataclasses.replace(setting, topology=topology, **changes)
 
 
 def test_a_training_that_diverges_ends_with_a_record():
-    # Found by training by hand, which raises.
+    # The expected place comes from a training by hand, which raises.
     setting = unbounded(learning_rate=1e3)
     history = History()
     initial, drawing, *_ = generators_of(1)

@@ -120,7 +120,7 @@ def test_two_sequences(variant, lag, n_informative):
     assert noise.mean() == pytest.approx(0, abs=5 * np.sqrt(0.2 / len(noise)))
     assert noise.var() == pytest.approx(0.2, rel=5 * np.sqrt(2 / len(noise)))
     if variant == "c":
-        class_1 = told.mean(axis=1) > 0  # as good a guess as any; the noise is of variance 0.2 / N
+        class_1 = told.mean(axis=1) > 0  # the best guess; the variance of this mean is 0.2 / N
         near = np.abs(targets[class_1, 0].mean() - 0.8) + np.abs(targets[~class_1, 0].mean() - 0.2)
         assert near < 0.1
         middle = targets[:, 0] - np.where(class_1, 0.8, 0.2)

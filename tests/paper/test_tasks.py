@@ -18,7 +18,7 @@ def draw(seed, n_sequences, lag):
 
 
 def mark_probabilities(lag):
-    """By going through all choices the paper allows: how likely each pair is marked, and pairs of marks."""
+    """The probabilities that each pair is marked, and of pairs of marks, from all choices that the paper allows."""
     probability, both = np.zeros(lag), np.zeros((lag, lag))
     for first in range(10):
         unmarked = [pair for pair in range(lag) if pair != first][: lag // 2 - 1]
@@ -74,7 +74,7 @@ def test_each_pair_is_marked_as_often_as_the_rule_says(lag):
     markers = inputs.values[start[:, np.newaxis] + np.arange(1, lag - 1), 1] == 1
     assert_frequencies(markers.sum(axis=0), probability[1 : lag - 1], n)
     assert probability[lag - 1] == 0
-    # The marks of the first pair, seen by the other mark being alone.
+    # If the first pair is marked, only the other mark is visible.
     alone = markers[markers.sum(axis=1) == 1]
     assert_frequencies(alone.sum(axis=0), both[0, 1 : lag - 1], n)
     assert_frequencies(len(alone), probability[0], n)

@@ -1,4 +1,4 @@
-"""How errors flow back, and what learning costs: what the report's pictures are made from."""
+"""How errors flow back, and the costs of learning: the figures of the report's charts."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_errors_vanish_but_not_in_cells():
 
 @pytest.fixture(scope="module")
 def measured():
-    """Small sizes, and timings of a moment."""
+    """Costs of small sizes, from short timings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(costs, "UNITS", (2, 4))
         patch.setattr(costs, "LENGTHS", (100, 1000))

@@ -1,4 +1,4 @@
-"""What the README and the docs say can be done can be done."""
+"""The commands and examples of the README and the docs run."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_learners_have_exactly_the_calls_of_their_page():
 
 
 def run_example(code, folder):
-    """The lines that an example says it prints, and those that it prints."""
+    """The lines that an example should print by its text, and those that it prints."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True, timeout=HANGS
     )

@@ -1,4 +1,4 @@
-"""docs/reliability.md tells what the records have, and names tests that there are."""
+"""docs/reliability.md has the figures of the records, and names programs that exist."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_any_number_of_threads_gives_the_bits_of_training_alone(case, threads):
 
 
 class Strict(Executor):
-    """Runs tasks at once, and accepts only functions with a public name and arguments of bytes, as all picklers do."""
+    """Runs tasks at once; accepts only functions that are found by name and arguments of bytes, as any pickler does."""
 
     def submit(self, function, /, *arguments, **options):
         assert not options

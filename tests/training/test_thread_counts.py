@@ -1,4 +1,4 @@
-"""How many threads a call computes with, by what the machine and the environment say."""
+"""The number of threads of a call, from its argument, the environment and the machine."""
 
 from __future__ import annotations
 

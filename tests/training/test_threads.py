@@ -1,4 +1,4 @@
-"""Threads: others go on during a long call, misuse is refused, Ctrl-C ends it."""
+"""Threads: other threads run during a long call, misuse is refused, Ctrl-C ends the call."""
 
 from __future__ import annotations
 
@@ -57,20 +57,20 @@ def test_another_python_thread_makes_progress_during_a_long_call(name):
     finally:
         done.set()
         counter.join()
-    assert during > 1000  # with the GIL held it would be one switch interval's worth at either end, at the most
+    assert during > 1000  # if the call held the GIL, the thread could only count during one switch interval at each end
 
 
 def while_running(call, meanwhile, learner=None):
-    """Call ``meanwhile`` again and again while ``call`` runs in another thread; its results and exceptions.
+    """Call ``meanwhile`` repeatedly while ``call`` runs in another thread; returns its results and exceptions.
 
-    The first time when `learner`, a network if it is given, is being trained.
+    If the network `learner` is given, the first call waits until it is being trained.
     """
     results, errors = [], []
     begun = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(lambda: (begun.set(), call()))
         begun.wait()
-        time.sleep(0.1)  # else ours might be the first call, and the long one refused
+        time.sleep(0.1)  # so that the long call comes first, and is not refused itself
         while learner is not None and not learner._lock.any() and not running.done():
             time.sleep(0.001)
         while not running.done():
@@ -126,7 +126,7 @@ def test_resetting_during_train_is_refused_and_changes_nothing():
     lstm97.train(alone, [LONG], [targets], 1e-3)
     assert np.array_equal(net.parameters, alone.parameters)
     net.reset()
-    # A state that other streams use is theirs to reset, whoever trains.
+    # A state of another stream may be reset during training.
     done, errors = while_running(
         lambda: lstm97.train(net, [LONG], [targets], 1e-3), lambda: (net.step([1, 1], state=other), net.reset(other))
     )
@@ -172,7 +172,7 @@ def test_no_other_call_comes_between_the_portions_of_a_training(tmp_path):
         call = partial(lstm97.train, net, inputs, targets, 0.1, checkpoint=checkpoint, callback=lambda _: False)
         running = pool.submit(lambda: (begun.set(), call()))
         begun.wait()
-        while not (tmp_path / "run").exists():  # it has begun
+        while not (tmp_path / "run").exists():  # until training has begun
             pass
         while not running.done():
             try:
@@ -181,7 +181,7 @@ def test_no_other_call_comes_between_the_portions_of_a_training(tmp_path):
             except RuntimeError:
                 pass
         running.result()
-    assert all(learned)  # the last of them may have come when all was over
+    assert all(learned)  # no call of `learn` failed; the last ones may have come after the training
     lstm97.train(alone, inputs, targets, 0.1)
     if not learned:
         assert np.array_equal(net.parameters, alone.parameters)
@@ -206,7 +206,7 @@ def test_a_callback_may_use_the_network_that_is_trained(tmp_path):
 def test_inference_learning_and_saving_under_stress(tmp_path):
     net = Network(Topology(2, 1, forget_gates=True), init_range=1)
     streams = np.random.default_rng(0).normal(size=(200, 60, 2))
-    # Inference that must not see weights change half way: those of a network that nobody trains
+    # Inference whose results are compared needs a network that is not trained meanwhile.
     still = pickle.loads(pickle.dumps(net))
     expected = lstm97.predict(still, streams)
     over, refused, saved = threading.Event(), [], []
@@ -290,7 +290,7 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_network(call):
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "ready\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(0.5)  # it is in the call by now
+            child.wait(0.5)  # until the child is in the call
         child.send_signal(signal.SIGINT)
         try:
             said, _ = child.communicate(timeout=SOON)
@@ -301,7 +301,7 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_network(call):
 
 
 def at_once(n_threads, n_calls, call):
-    """Each thread i makes the call(i) so often, all at the same time: how many succeeded, what RuntimeErrors said."""
+    """Each thread i makes call(i) n_calls times; returns the number of successes, and messages of RuntimeErrors."""
     start = threading.Barrier(n_threads)
 
     def keep_calling(i):
@@ -320,7 +320,7 @@ def at_once(n_threads, n_calls, call):
     return sum(done), set().union(*refused)
 
 
-# Single small steps, which keep the GIL: only without one do they meet.
+# The tests below make single small steps, which keep the GIL: they only run at the same time without a GIL.
 
 
 def learner_of(net, states):
@@ -347,7 +347,7 @@ def test_many_threads_that_learn_on_one_state_give_the_weights_of_one():
 
 
 def test_many_threads_that_learn_on_states_of_their_own_change_the_weights_one_at_a_time():
-    topology = Topology(2, 8, blocks=(), n_hidden=16, recurrent=False)  # what a step changes depends on no state
+    topology = Topology(2, 8, blocks=(), n_hidden=16, recurrent=False)  # changes of weights do not depend on a state
     net, alone = Network(topology), Network(topology)
     n_done, refused = at_once(4, 30_000, learner_of(net, [net.new_state() for _ in range(4)]))
     assert n_done

@@ -116,7 +116,7 @@ def test_update_by_sequence_is_the_sum_of_its_changes():
     x, t = rng.normal(size=(6, 2)), rng.normal(size=(6, 1))
     net = Network(TOPOLOGY)
     before, changes = net.parameters, 0
-    for i in range(6):  # the change by one error signal alone, from the old weights
+    for i in range(6):  # the change by each error signal alone, from the old weights
         alone = Network(TOPOLOGY)
         only = np.where(np.arange(6)[:, None] == i, t, np.nan)
         train(alone, [x], [only], learning_rate=0.1)
@@ -246,7 +246,7 @@ def test_a_sequence_is_wrong_by_any_of_its_outputs_and_targets():
     for x, t in zip(X, T, strict=True):
         net.reset()
         largest.append(np.abs(net.learn_run(x, t) - t).max())
-    tolerance = np.sort(largest)[-3]  # two are beyond it
+    tolerance = np.sort(largest)[-3]  # two sequences exceed it
     for max_wrong, stopped in ((2, True), (1, False)):
         stop = Stop(window=30, tolerance=tolerance, mean_error=np.inf, max_wrong=max_wrong)
         assert train(Network(topology), X, T, 0.1, stop=stop).stopped == stopped
