@@ -166,10 +166,10 @@ def test_a_missing_mpi_library_gives_one_line(tmp_path, error):
     )
     result = run("reproduce", "--executor", "mpi", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    told = (
+    message = (
         "an executor 'mpi' needs an MPI library, which mpi4py does not bring (cannot load MPI library); install one, "
     )
-    assert result.stderr == f"Error: {told}as a package of the system or by pip install mpich\n"
+    assert result.stderr == f"Error: {message}as a package of the system or by pip install mpich\n"
 
 
 @pytest.mark.parametrize(("jobs", "environment"), [(3, "1"), (None, "3")])
@@ -369,8 +369,8 @@ def test_a_task_that_dask_gives_up_gives_one_line(tmp_path, cluster):
         until(cluster.busy_worker, process).kill()
         stdout, stderr = process.communicate(timeout=HANGS)
     assert (process.returncode, stdout) == (1, "")
-    told = "Dask has given up a task: every worker that tried it has died, 1 in all"
-    assert complaints(stderr) == f"Error: {told} (what is done is in {out}; --resume goes on with it)\n"
+    message = "Dask has given up a task: every worker that tried it has died, 1 in all"
+    assert complaints(stderr) == f"Error: {message} (what is done is in {out}; --resume goes on with it)\n"
 
 
 @pytest.mark.slow

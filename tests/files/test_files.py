@@ -155,8 +155,8 @@ def test_a_checkpoint_is_the_same_bytes_but_for_its_seconds(tmp_path):
         header = json.loads(data[8 : 8 + n])
         training = json.loads(header["__metadata__"].pop("training"))
         assert training.pop("seconds") >= 0
-        told = json.dumps([header, training]).encode() + data[8 + n :]
-        digests.add(hashlib.sha256(told).hexdigest())
+        content = json.dumps([header, training]).encode() + data[8 + n :]
+        digests.add(hashlib.sha256(content).hexdigest())
         (tmp_path / "run").unlink()
     assert len(digests) == 1
 

@@ -494,14 +494,14 @@ def test_a_kill_at_any_instant_leaves_the_old_file_or_the_new_one(tmp_path, n_ki
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("format-*.safetensors")), ids=lambda path: path.name)
 def test_files_of_every_format_load_forever(path):
     """Files that make_golden_files.py of their version wrote; beside each the results of further steps."""
-    told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     net = lstm97.load(path)
-    assert net.dtype == told["dtype"]
-    assert json.loads(json.dumps(net.topology.blocks)) == told["blocks"]
-    tolerance = {"float64": 1e-12, "float32": 1e-5}[told["dtype"]]
-    for x, target, y in zip(told["inputs"], told["targets"], told["outputs"], strict=True):
+    assert net.dtype == expected["dtype"]
+    assert json.loads(json.dumps(net.topology.blocks)) == expected["blocks"]
+    tolerance = {"float64": 1e-12, "float32": 1e-5}[expected["dtype"]]
+    for x, target, y in zip(expected["inputs"], expected["targets"], expected["outputs"], strict=True):
         assert np.allclose(net.learn(x, target, 0.5), y, rtol=tolerance, atol=tolerance)
-    assert np.allclose(net.parameters, told["parameters"], rtol=tolerance, atol=tolerance)
+    assert np.allclose(net.parameters, expected["parameters"], rtol=tolerance, atol=tolerance)
 
 
 def test_there_is_a_golden_file_for_the_present_format():

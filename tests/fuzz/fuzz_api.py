@@ -376,7 +376,7 @@ class Program:
         y = self.attempt("peek", lambda: self.net.peek(x, state=state))
         if y is not None and is_plain and own is not None:
             same = self.attempt("step", lambda: self.net.step(x, state=own), own)
-            self.check(same is not None and same.tobytes() == y.tobytes(), "peek told other outputs")
+            self.check(same is not None and same.tobytes() == y.tobytes(), "peek gave other outputs")
 
     def run(self):
         n = int(one(self.rng, (0, 1, 5, 30)))

@@ -28,11 +28,11 @@ MOST = 2**31 - 100  # sources of a unit
 
 def findings_of(tmp_path, program, what, n, *options):
     """Run one of the fuzzing programs, which must find nothing, and return its result."""
-    told = tmp_path / "told.json"
-    command = [sys.executable, str(HERE / program), f"--{what}", str(n), *options, "--json", str(told)]
+    record = tmp_path / "record.json"
+    command = [sys.executable, str(HERE / program), f"--{what}", str(n), *options, "--json", str(record)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert told.exists(), done.stderr
-    found = json.loads(told.read_text(encoding="utf-8"))
+    assert record.exists(), done.stderr
+    found = json.loads(record.read_text(encoding="utf-8"))
     assert not found["findings"], done.stderr
     assert done.returncode == 0
     assert found["peak RSS growth in MB"] < 300

@@ -77,9 +77,9 @@ def main():
     options = parser.parse_args()
     begin = time.perf_counter()
     slices = []
-    for told in live(options.calls, options.slices, options.dtype):
-        slices.append(told)
-        print("; ".join(f"{name} {value}" for name, value in told.items()), flush=True)
+    for figures in live(options.calls, options.slices, options.dtype):
+        slices.append(figures)
+        print("; ".join(f"{name} {value}" for name, value in figures.items()), flush=True)
     first, last = slices[min(1, len(slices) - 1)], slices[-1]
     growth = last["resident bytes"] - first["resident bytes"]
     ok = last["finite"] and growth < GROWTH_LIMIT

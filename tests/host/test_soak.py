@@ -15,10 +15,10 @@ HERE = Path(__file__).parent
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_memory_stays_and_weights_stay_finite(tmp_path, dtype):
-    path = tmp_path / "told.json"
+    path = tmp_path / "record.json"
     command = [sys.executable, "-W", "error", str(HERE / "soak.py"), "--calls", "1000000", "--slices", "5"]
     subprocess.run([*command, "--dtype", dtype, "--json", str(path)], check=True, stdout=subprocess.DEVNULL)
-    told = json.loads(path.read_text(encoding="utf-8"))
-    assert told["ok"]
-    assert [part["calls"] for part in told["slices"]] == [200_000, 400_000, 600_000, 800_000, 1_000_000]
-    assert told["slices"][-1]["mean error"] < 0.06  # the network has learned: the noise alone gives 0.04
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["ok"]
+    assert [part["calls"] for part in record["slices"]] == [200_000, 400_000, 600_000, 800_000, 1_000_000]
+    assert record["slices"][-1]["mean error"] < 0.06  # the network has learned: the noise alone gives 0.04

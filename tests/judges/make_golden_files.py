@@ -37,16 +37,16 @@ def write(name, net, inputs, targets, *, seen, state):
     net.save(path, state=state)
     if not state:
         net.reset()
-    tell(path, net, inputs[seen:], targets[seen:])
+    write_results(path, net, inputs[seen:], targets[seen:])
 
 
-def tell(path, net, inputs, targets):
+def write_results(path, net, inputs, targets):
     """Load the network in a file and write the results of further steps to JSON."""
     rest = {"inputs": inputs, "targets": targets}
     outputs = [net.learn(x, target, LEARNING_RATE).tolist() for x, target in zip(*rest.values(), strict=True)]
-    told = {"dtype": net.dtype.name, "blocks": net.topology.blocks, **rest}
-    told |= {"outputs": outputs, "parameters": net.parameters.tolist()}
-    path.with_suffix(".json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+    results = {"dtype": net.dtype.name, "blocks": net.topology.blocks, **rest}
+    results |= {"outputs": outputs, "parameters": net.parameters.tolist()}
+    path.with_suffix(".json").write_text(json.dumps(results) + "\n", encoding="utf-8")
 
 
 def train_on_golden_data(path, epochs):
@@ -80,7 +80,7 @@ def main():
     write("symbols", lstm97.Network(softmax), symbols, classes, seen=20, state=True)
     path = FOLDER / f"format-{FORMAT}-checkpoint.safetensors"
     net, _ = train_on_golden_data(path, epochs=1)
-    tell(path, net, *stream(12, 2, 1))
+    write_results(path, net, *stream(12, 2, 1))
 
 
 if __name__ == "__main__":

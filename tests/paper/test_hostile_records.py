@@ -131,12 +131,12 @@ def test_tampered_lines_are_refused_or_reported(tmp_path):
         try:
             trials, runs = read_records(path)
         except ValueError as error:
-            told = str(error)
+            message = str(error)
         else:
-            told = None
-        if told is not None:
+            message = None
+        if message is not None:
             refused += 1
-            assert re.fullmatch(rf"{re.escape(str(path))}, line \d+: not the record of a trial: .+", told)
+            assert re.fullmatch(rf"{re.escape(str(path))}, line \d+: not the record of a trial: .+", message)
             return
         reported += 1
         text = markdown(trials, runs)

@@ -134,10 +134,10 @@ def test_the_docs_agree_with_the_committed_records():
     records = [DOCS / "records" / f"{name}-2026-11.jsonl.gz" for name in ("reproduction", "readings", "methods")]
     measured = read_costs(DOCS / "records" / "costs-2026-11.json")[0]
     made = markdown(*read_records(*records), measured)
-    told = (DOCS / "reproduction.md").read_text(encoding="utf-8")
+    docs = (DOCS / "reproduction.md").read_text(encoding="utf-8")
     # The last section is computed again, so its rounding depends on the machine.
-    assert told.partition("## How errors vanish")[0] == made.partition("## How errors vanish")[0]
-    assert told.count("\n") == made.count("\n")
+    assert docs.partition("## How errors vanish")[0] == made.partition("## How errors vanish")[0]
+    assert docs.count("\n") == made.count("\n")
 
 
 # ---- the page ----

@@ -113,14 +113,14 @@ def test_two_sequences(variant, lag, n_informative):
     assert inputs.lengths.min() == lag
     assert inputs.lengths.max() == lag + lag // 10
     start = inputs.offsets[:-1, np.newaxis] + np.arange(n_informative)
-    told = inputs.values[start, 0]
+    informative = inputs.values[start, 0]
     is_noise = np.ones(inputs.n_steps, bool)
     is_noise[start] = False
     noise = inputs.values[is_noise, 0]
     assert noise.mean() == pytest.approx(0, abs=5 * np.sqrt(0.2 / len(noise)))
     assert noise.var() == pytest.approx(0.2, rel=5 * np.sqrt(2 / len(noise)))
     if variant == "c":
-        class_1 = told.mean(axis=1) > 0  # the best guess; the variance of this mean is 0.2 / N
+        class_1 = informative.mean(axis=1) > 0  # the best guess; the variance of this mean is 0.2 / N
         near = np.abs(targets[class_1, 0].mean() - 0.8) + np.abs(targets[~class_1, 0].mean() - 0.2)
         assert near < 0.1
         middle = targets[:, 0] - np.where(class_1, 0.8, 0.2)
@@ -130,9 +130,9 @@ def test_two_sequences(variant, lag, n_informative):
     assert_frequencies(targets.sum(), 0.5, n)
     sign = np.where(targets == 1, 1.0, -1.0)
     if variant == "a":
-        assert (told == sign).all()
+        assert (informative == sign).all()
     else:
-        error = (told - sign).ravel()
+        error = (informative - sign).ravel()
         assert error.mean() == pytest.approx(0, abs=5 * np.sqrt(0.2 / error.size))
         assert error.var() == pytest.approx(0.2, rel=5 * np.sqrt(2 / error.size))
 
