@@ -124,7 +124,7 @@ def check_tools() -> None:
 
 
 def podman_settings(folder: Path) -> dict[str, str]:
-    """Variables that make podman keep everything in this folder, and nothing of it in the machine's own."""
+    """Environment variables that make podman store everything in this folder."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"CONTAINERS_CONF": CONTAINERS, "CONTAINERS_STORAGE_CONF": STORAGE}
     for name, text in settings.items():
@@ -133,11 +133,11 @@ def podman_settings(folder: Path) -> dict[str, str]:
 
 
 def pip_files(config: Path) -> list[tuple[Path, Path]]:
-    """Write this machine's pip settings into one file, and tell what has to be mounted where for a container's pip."""
+    """Write this machine's pip settings into one file; returns pairs of paths to mount for pip in a container."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     parser = configparser.RawConfigParser()
     paths = set()
-    for line in listed.stdout.splitlines():  # those of the environment come last
+    for line in listed.stdout.splitlines():  # settings from the environment come last, and override others
         name, _, value = line.partition("=")
         section, _, key = name.rpartition(".")
         section, value = section.replace(":env:", "global"), ast.literal_eval(value)
@@ -145,7 +145,7 @@ def pip_files(config: Path) -> list[tuple[Path, Path]]:
         for word in value.split():
             path = Path(word.removeprefix("file://"))
             if path.is_absolute() and path.exists():
-                paths.add(path if word == str(path) else path.parent)  # an index of files refers to those beside it
+                paths.add(path if word == str(path) else path.parent)  # a file:// index refers to files beside it
     with config.open("w") as file:
         parser.write(file)
     return [(config, Path("/etc/pip.conf")), *((path, path) for path in sorted(paths))]

@@ -52,7 +52,7 @@ class Run:
         )
         with done._beginning(self._options.stop):
             progress.begin()
-        if progress.ended and not done.stopped:  # a callback ended the earlier call; this call's may go on
+        if progress.ended and not done.stopped:  # a callback ended the earlier call; this one's may let it continue
             progress.ended = callback is not None and bool(callback(done))
         try:
             while progress.epoch < self._options.epochs and not (progress.ended or done._is_asked_to_end):

@@ -275,7 +275,7 @@ def test_interrupted_saves_leave_no_descriptor_and_no_broken_file(tmp_path, n_si
     net.learn([1, 2], [0.5])
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in what the garbage collector calls
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # raised in garbage collection
 @pytest.mark.parametrize("n_signals", [300, pytest.param(3000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("call", [lstm97.load, _files.sync_folder], ids=["load", "sync_folder"])
 def test_interrupted_calls_on_files_leave_no_descriptor(tmp_path, call, n_signals):

@@ -50,7 +50,7 @@ def test_any_number_of_threads_gives_the_bits_of_training_alone(case, threads):
 
 
 class Strict(Executor):
-    """Runs tasks at once; accepts only functions that are found by name and arguments of bytes, as any pickler does."""
+    """Runs tasks at once; accepts only functions that are found by name, and bytes, which any pickler can send."""
 
     def submit(self, function, /, *arguments, **options):
         assert not options

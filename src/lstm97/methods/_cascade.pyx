@@ -282,14 +282,14 @@ def quickprop(
 ):
     """Change weights by their slopes; returns whether all are finite. Stores slopes in `before` and steps in `last`."""
     cdef Py_ssize_t u, m
-    cdef double fallen
+    cdef double gradient
     cdef bint finite = True
     with nogil:
         for u in range(weights.shape[0]):
             for m in range(weights.shape[1]):
-                fallen = slope[u, m] + decay * weights[u, m]
-                last[u, m] = quick_step(fallen, before[u, m], last[u, m], epsilon, mu)
-                before[u, m] = fallen
+                gradient = slope[u, m] + decay * weights[u, m]
+                last[u, m] = quick_step(gradient, before[u, m], last[u, m], epsilon, mu)
+                before[u, m] = gradient
                 weights[u, m] += last[u, m]
                 finite = finite and isfinite(weights[u, m])
     return finite

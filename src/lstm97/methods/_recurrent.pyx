@@ -85,7 +85,7 @@ cdef struct Pair:                   # the state that the chunker's two nets shar
     bint next_inputs                # targets are the next inputs
     Py_ssize_t n_imitated           # the chunker's units that the automatizer predicts: hidden ones, then outputs
     bint timed                      # the chunker has an input for the time
-    bint told                       # the last step had a target, which was the next input if next_inputs
+    bint had_target                 # the last step had a target, which was the next input if next_inputs
     double threshold
     int64_t clock                   # steps since the reset
     int64_t last                    # time of the latest input that was passed on, the first input's being 1
@@ -558,11 +558,11 @@ cdef void chunk_step(
     take_row(chunk, t, pair.row, n)
     if pair.clock == 0:
         pass_on(high, hi, pair, pair.row, 1, rate)
-    elif not (pair.next_inputs and pair.told):
+    elif not (pair.next_inputs and pair.had_target):
         judge_prediction(low, lo, high, hi, pair, rate)
     set_input(low, lo, chunk, t)
     advance(low, lo)
-    pair.told = not isnan(target[0])
+    pair.had_target = not isnan(target[0])
     add_to_tally(tally, lo.o, target, n_task)
     for k in range(low.n_outputs):
         pair.target_low[k] = NAN
@@ -573,10 +573,10 @@ cdef void chunk_step(
         memcpy(pair.target_low + k + high.n_units, hi.o, high.n_outputs * sizeof(double))
     learn_from(low, lo, pair.target_low, rate, True)
     feed_back(low, lo)
-    if pair.told and pair.next_inputs:
+    if pair.had_target and pair.next_inputs:
         if differs(lo.o, target, n, pair.threshold):
             pass_on(high, hi, pair, target, pair.clock + 2, rate)
-    elif pair.told and differs(lo.o, target, n_task, pair.threshold):
+    elif pair.had_target and differs(lo.o, target, n_task, pair.threshold):
         if pair.last <= pair.clock:
             pass_on(high, hi, pair, pair.row, pair.clock + 1, rate)
         for k in range(high.n_outputs):
@@ -589,7 +589,7 @@ cdef void chunk_step(
 cdef void reset_pair(const Net* low, State* lo, const Net* high, State* hi, Pair* pair) noexcept nogil:
     reset(low, lo)
     reset(high, hi)
-    pair.told = False
+    pair.had_target = False
     pair.clock = pair.last = 0
 
 
@@ -857,7 +857,7 @@ cdef class PairLoops:
         """Set the clock by the automatizer's, after steps of inference that it did alone."""
         if self.stream.clock != self.low.stream.n_steps:
             self.stream.clock = self.low.stream.n_steps
-            self.stream.told = False
+            self.stream.had_target = False
 
     def learn(self, inputs, targets, double rate, double[:, ::1] Y):
         """Continue the stream and learn. Returns the times of inputs passed on, or None if weights overflowed."""
