@@ -27,7 +27,7 @@ def measured(tmp_path_factory):
     return printed.getvalue(), file
 
 
-def test_parts_together_are_what_one_machine_trains():
+def test_parts_together_have_the_sequences_of_one_machine():
     inputs, targets = load(3, 10)
     parts = [load_part(3, 10, i, Setting(4, 1, 0.5)) for i in range(4)]
     assert [len(part) for part, _ in parts] == [2, 3, 2, 3]
@@ -35,7 +35,7 @@ def test_parts_together_are_what_one_machine_trains():
     assert np.array_equal(np.concatenate([wanted for _, wanted in parts]), targets)
 
 
-def test_different_parts_are_those_of_small_and_of_large_targets_as_they_come():
+def test_different_parts_have_small_or_large_targets_in_the_original_order():
     inputs, targets = load(3, 10)
     split = np.median(targets)
     for i, chosen in enumerate((targets[:, 0] < split, targets[:, 0] > split)):

@@ -156,12 +156,12 @@ def test_work_with_an_error_at_every_step_changes_all_weights_and_partials():
     assert count(EVERYTHING, "float32", signals=0.5, outputs=1).changed_bytes == 0
 
 
-def test_changing_is_a_limit_of_its_own():
+def test_changing_memory_is_a_limit():
     names = [workload.name for workload in limits.workloads(Work(50.0, 500, 1, 0, 5000), "float64", SIZES)]
     assert names[1:] == ["limit: 5000 bytes of weights and partials changed in L2"]
 
 
-def test_without_a_compiler_there_are_no_limits_but_a_table(monkeypatch, capsys):
+def test_without_a_compiler_the_table_has_no_limits(monkeypatch, capsys):
     monkeypatch.setenv("CC", "no-such-compiler")
     for compiled in (limits._library, textbook._library):
         compiled.cache_clear()  # else libraries that earlier tests have compiled would be used
@@ -261,7 +261,7 @@ def every_turn_takes_a_second(monkeypatch):
 
 
 @pytest.mark.usefixtures("every_turn_takes_a_second")
-def test_row_is_measured_against_peers_that_are_there():
+def test_row_is_measured_against_installed_peers():
     def missing():
         raise ModuleNotFoundError(name="something")
 

@@ -91,7 +91,7 @@ def test_parts_of_the_package_are_found_without_an_import_of_their_own(name, pla
         _ = lstm97.nothing
 
 
-def test_a_broken_installation_is_no_missing_extra():
+def test_a_broken_installation_is_not_reported_as_a_missing_extra():
     block = "import sys; sys.modules['lstm97._kernel.engine'] = None; from lstm97.cli import main; main()"
     result = run("list", command=[sys.executable, "-c", block])
     assert "ModuleNotFoundError: import of lstm97._kernel.engine halted" in result.stderr

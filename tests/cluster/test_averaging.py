@@ -250,7 +250,7 @@ def test_importing_the_module_imports_no_dask():
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 
-def test_missing_package_is_asked_for_by_its_extra(client, monkeypatch):
+def test_a_missing_package_is_named(client, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ModuleNotFoundError, match=r"needs the package distributed: pip install distributed"):
         train_averaged(client, network(), [], rounds=1)
@@ -294,7 +294,7 @@ def test_a_killed_worker_changes_no_bit(client, processes, tmp_path):
     assert net.parameters.tobytes() == averaged(client, shuffle=1)
 
 
-def test_scattered_parts_of_a_lost_worker_are_missed_by_name(processes):
+def test_the_error_names_scattered_parts_of_a_lost_worker(processes):
     processes.wait_for_workers(2)
     pids = processes.run(os.getpid)
     victim, other = pids
@@ -312,7 +312,7 @@ def test_scattered_parts_of_a_lost_worker_are_missed_by_name(processes):
     assert len(seen) == 1
 
 
-def test_parts_stay_where_they_are(client):
+def test_parts_are_not_moved(client):
     places = list(client.ncores())
     parts = [client.submit(load, i, 20_000, workers=[place]) for i, place in enumerate(places)]
     train_averaged(client, network(), parts, rounds=3)

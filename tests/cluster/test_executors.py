@@ -63,7 +63,7 @@ def started(*arguments, **options):
 # ---- tasks and records as bytes ----
 
 
-def test_every_task_and_record_is_the_same_after_its_way_as_bytes():
+def test_every_task_and_record_is_the_same_after_conversion_to_bytes():
     rows = select_rows([], (LSTM, *METHODS))
     rows += [reading.apply(row) for row in select_rows([]) for reading in READINGS[row.task]]
     rows += [
@@ -119,7 +119,7 @@ def test_workers_with_another_build_are_refused(tmp_path, monkeypatch):
         assert records.trials == {}
 
 
-def test_what_a_build_is_does_not_depend_on_the_environment(monkeypatch):
+def test_this_build_does_not_depend_on_the_environment(monkeypatch):
     config = lstm97.show_config()
     monkeypatch.setenv("LSTM97_NUM_THREADS", "many")
     assert executors.this_build() == [config.version, config.build, platform.machine()]
@@ -173,7 +173,7 @@ def test_a_missing_mpi_library_gives_one_line(tmp_path, error):
 
 
 @pytest.mark.parametrize(("jobs", "environment"), [(3, "1"), (None, "3")])
-def test_the_environment_says_how_many_threads_unless_jobs_does(monkeypatch, jobs, environment):
+def test_jobs_or_else_the_environment_sets_the_number_of_threads(monkeypatch, jobs, environment):
     monkeypatch.setenv("LSTM97_NUM_THREADS", environment)
     barrier = threading.Barrier(3)
     with open_executor("threads", jobs=jobs) as executor:
@@ -182,7 +182,7 @@ def test_the_environment_says_how_many_threads_unless_jobs_does(monkeypatch, job
 
 
 @pytest.mark.parametrize("name", ["threads", "processes"])
-def test_an_environment_that_says_no_number_of_workers_is_refused(monkeypatch, name):
+def test_a_bad_number_of_workers_in_the_environment_is_refused(monkeypatch, name):
     monkeypatch.setenv("LSTM97_NUM_THREADS", "many")
     with pytest.raises(ValueError, match="LSTM97_NUM_THREADS is 'many'"), open_executor(name):
         pass
@@ -344,7 +344,7 @@ def cluster(tmp_path, request):
 
 
 @pytest.mark.slow
-def test_a_dask_worker_that_is_killed_costs_nothing_but_time(tmp_path, expected, cluster):
+def test_a_killed_dask_worker_changes_no_record(tmp_path, expected, cluster):
     out = tmp_path / "records"
     options = ("--executor", "dask", "--scheduler", cluster.address, "--out", out)
     with started(*COMMAND, *SOME, *options) as process:

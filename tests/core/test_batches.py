@@ -175,7 +175,7 @@ def test_batches_are_consecutive_in_the_order_and_the_last_may_be_short():
     assert np.array_equal(drawn.parameters, expected.parameters)
 
 
-def test_nothing_is_left_of_an_epoch_or_a_batch():
+def test_epochs_and_batches_in_one_call_give_the_bits_of_single_calls():
     inputs, targets = some_data(n=20, most=40)
     with mock.patch.multiple(layout, BATCH_BLOCK=4, TOGETHER=3):
         at_once, _ = trained(inputs, targets, epochs=3, batch_size=8)
@@ -222,7 +222,7 @@ def test_the_networks_own_state_is_left_alone():
 
 
 @pytest.mark.parametrize(("size", "error"), [(0, ValueError), (-1, ValueError), (True, TypeError), (2.0, TypeError)])
-def test_a_batch_size_that_is_no_size_is_refused(size, error):
+def test_a_bad_batch_size_is_refused(size, error):
     with pytest.raises(error, match="batch_size must be"):
         trained(*some_data(), batch_size=size)
 
@@ -287,7 +287,7 @@ def test_a_sum_that_overflows_leaves_the_weights_of_the_batch_before():
 
 
 @pytest.mark.parametrize("output", [False, True])
-def test_what_overflows_within_a_batch_is_named(output):
+def test_an_overflow_within_a_batch_is_named(output):
     topology = Topology(2, 1, (3,), input_squash="identity", output_squash="tanh", output="identity", recurrent=False)
     net = Network(topology)
     net.weights["cell"][...] = [1, 1, 1] if output else [5e307, 5e307, 0]

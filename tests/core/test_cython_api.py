@@ -81,7 +81,7 @@ def test_signatures_are_those_that_compiled_hosts_were_built_with():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_what_is_refused_changes_nothing(dtype):
+def test_refused_calls_change_nothing(dtype):
     net, twin = small(dtype), small(dtype)
     with Bound(net.state) as bound:
         assert bound.learn(X, TARGET, 0.1) == "ok"
@@ -110,7 +110,7 @@ def test_what_is_refused_changes_nothing(dtype):
     assert np.array_equal(net.parameters, twin.parameters)
 
 
-def test_what_is_not_finite_leaves_the_weights():
+def test_calls_that_overflow_leave_the_weights():
     net = small(input_squash="identity", output="identity")
     net.weights["cell"][:, 0] = 1e308
     before = net.parameters
@@ -157,7 +157,7 @@ def test_a_bound_state_and_a_learning_network_are_refused_to_python(tmp_path):
     net.save(tmp_path / "net.safetensors", state=True)
 
 
-def test_bound_for_inference_others_may_learn():
+def test_a_state_bound_for_inference_lets_others_learn():
     net = small()
     other = net.new_state()
     with Bound(net.state, learns=False) as bound:
@@ -171,7 +171,7 @@ def test_bound_for_inference_others_may_learn():
         assert np.array_equal(net.parameters, weights)
 
 
-def test_what_cannot_be_bound_is_refused():
+def test_states_that_cannot_be_bound_are_refused():
     net = small("float32")
     with pytest.raises(TypeError, match="state must be a State, got Network"):
         Bound(net)

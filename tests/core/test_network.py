@@ -154,7 +154,7 @@ def test_kinds_of_weights_are_those_of_the_topology():
             call()
 
 
-def test_what_the_loops_rely_on_can_only_be_read():
+def test_properties_that_the_loops_rely_on_are_read_only():
     net = Network(ADDING)
     for name in ("dtype", "topology", "state"):
         with pytest.raises(AttributeError):
@@ -176,7 +176,7 @@ def test_parameters_are_a_copy():
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @given(case=cases(max_steps=40), data=st.data())
-def test_learn_calls_are_a_learn_run_however_cut_are_a_train(dtype, case, data):
+def test_learn_calls_and_learn_run_in_any_chunks_and_train_give_the_same_bits(dtype, case, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, case.n_steps), max_size=4)))
     by_step, by_chunk, by_train = (network_of(case, dtype) for _ in range(3))
     rate = case.learning_rate

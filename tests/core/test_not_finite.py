@@ -27,7 +27,7 @@ def overflowing_cells(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_cell_state_names_the_step_and_the_way_out(dtype):
+def test_the_error_of_a_cell_state_names_the_step_and_the_remedy(dtype):
     net = overflowing_cells(dtype)
     before = net.parameters
     X = np.zeros((20, 2))

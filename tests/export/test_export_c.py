@@ -520,7 +520,7 @@ def test_overflows_are_detected_under_fast_math(target, flag, dtype, huge, tmp_p
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("target", NATIVE, ids=name_of)
-def test_saturated_units_are_no_trouble_for_fast_math(target, dtype, tmp_path):
+def test_fast_math_handles_saturated_units(target, dtype, tmp_path):
     topology = Topology(2, 3, (4, 4), n_hidden=8, forget_gates=True, output_squash="tanh")
     net = Network(topology, dtype, seed=4, init_range=1)
     inputs = np.random.default_rng(0).uniform(-1e4, 1e4, (40, 2))
@@ -615,7 +615,7 @@ def test_parameters_that_are_not_finite_are_refused(bad, tmp_path):
 # ---- properties of the file ----
 
 
-def test_it_needs_nothing_but_the_c_library(tmp_path):
+def test_the_file_needs_only_the_c_library(tmp_path):
     # Compilers may replace loops by calls of memcpy and memset.
     allowed = {"exp", "expf", "tanh", "tanhf", "memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
     source, object_file = tmp_path / "network.c", tmp_path / "network.o"
@@ -694,7 +694,7 @@ def test_cpp_programs_can_use_the_declarations(cpp, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "1st", "a-b", "_net", "n t", "naïve", "a\n"])
-def test_names_that_are_none_are_refused(name, tmp_path):
+def test_invalid_names_are_refused(name, tmp_path):
     with pytest.raises(ValueError, match="name must be a C identifier"):
         export_c(Network(Topology(2, 1)), tmp_path / "network.c", name=name)
     assert not list(tmp_path.iterdir())
@@ -746,7 +746,7 @@ def lstm97_command(*arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_the_command_writes_what_the_function_does(tmp_path):
+def test_the_command_writes_the_same_file_as_the_function(tmp_path):
     net, file = Network(Topology(2, 1), seed=5), tmp_path / "adding.safetensors"
     net.save(file)
     result = lstm97_command("export", "c", file, "--learn", "--dtype", "float32", "--name", "adding")
@@ -763,7 +763,7 @@ def test_the_command_writes_what_the_function_does(tmp_path):
     assert (tmp_path / "other.c").read_bytes() == (tmp_path / "same.c").read_bytes()
 
 
-def test_the_command_complains_in_one_line(tmp_path):
+def test_errors_of_the_command_are_one_line(tmp_path):
     bad, good = tmp_path / "bad.safetensors", tmp_path / "good.c"
     bad.write_bytes(b"no network")
     Network(Topology(2, 1)).save(good)

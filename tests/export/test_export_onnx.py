@@ -87,7 +87,7 @@ any_case = cases(max_steps=12, symbols=False, classes=False, when="never")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @given(case=any_case, batch=st.sampled_from([1, 3]))
 @examples(0.4)
-def test_step_model_computes_what_the_network_does(tmp_path_factory, dtype, case, batch):
+def test_step_model_gives_the_networks_outputs(tmp_path_factory, dtype, case, batch):
     net = network(case, dtype)
     session = export(net, tmp_path_factory.getbasetemp() / "step.onnx")
     states = [net.new_state() for _ in range(batch)]
@@ -104,7 +104,7 @@ def test_step_model_computes_what_the_network_does(tmp_path_factory, dtype, case
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @given(case=any_case, batch=st.sampled_from([1, 3]), cut=st.floats(0, 1))
 @examples(0.4)
-def test_sequence_model_computes_what_the_network_does_in_one_call_or_two(tmp_path_factory, dtype, case, batch, cut):
+def test_sequence_model_gives_the_networks_outputs_in_one_call_or_two(tmp_path_factory, dtype, case, batch, cut):
     net = network(case, dtype)
     session = export(net, tmp_path_factory.getbasetemp() / "sequence.onnx", sequence=True)
     X = streams(case, batch).astype(dtype)
@@ -163,7 +163,7 @@ def test_model_in_another_dtype_than_the_network(tmp_path):
         (lstm97.Topology(4, 5, blocks=(), bias="none"), {}),
     ],
 )
-def test_inputs_and_outputs_are_those_that_the_topology_has_a_use_for(tmp_path, topology, state):
+def test_inputs_and_outputs_are_those_that_the_topology_needs(tmp_path, topology, state):
     net = lstm97.Network(topology)
     before = {name: ("batch", n) for name, n in state.items()}
     after = {f"next_{name}": shape for name, shape in before.items()}
@@ -266,7 +266,7 @@ def command(*arguments, before=""):
 
 
 @peers
-def test_command_writes_what_the_function_does(tmp_path):
+def test_command_writes_the_same_file_as_the_function(tmp_path):
     net = lstm97.Network(lstm97.Topology(2, 1), seed=3)
     file, out, expected = (tmp_path / name for name in ("net.safetensors", "other", "expected"))
     net.save(file, state=True)
@@ -284,7 +284,7 @@ def test_command_writes_what_the_function_does(tmp_path):
     assert out.read_bytes() == expected.read_bytes()
 
 
-def test_command_says_what_is_wrong(tmp_path):
+def test_errors_of_the_command_name_the_cause(tmp_path):
     file, bad = tmp_path / "net.safetensors", tmp_path / "bad.onnx"
     lstm97.Network(lstm97.Topology(2, 1)).save(file)
     bad.write_bytes(b"no network")

@@ -50,7 +50,7 @@ def assert_same(found, expected):
 
 
 @given(arrays=ARRAYS, texts=TEXTS)
-def test_what_is_written_is_read_again_and_safetensors_reads_it_too(arrays, texts):
+def test_files_are_read_again_and_also_by_safetensors(arrays, texts):
     data = _files.to_bytes(arrays, texts)
     metadata, found = read(data)
     assert metadata == texts
@@ -63,7 +63,7 @@ def test_what_is_written_is_read_again_and_safetensors_reads_it_too(arrays, text
 
 
 @given(arrays=ARRAYS.filter(len), texts=TEXTS)
-def test_what_safetensors_writes_is_read(arrays, texts):
+def test_files_that_safetensors_writes_are_read(arrays, texts):
     metadata, found = read(safetensors.save(arrays, texts))
     assert metadata == texts
     assert_same(found, arrays)
@@ -205,7 +205,7 @@ def test_files_that_others_have_open_are_not_replaced(tmp_path, path):
     assert sorted(os.listdir(tmp_path)) == ["link", "out"]
 
 
-def test_links_that_go_round_are_refused(tmp_path):
+def test_circular_links_are_refused(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="symbolic links"):

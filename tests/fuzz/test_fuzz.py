@@ -61,7 +61,7 @@ def test_random_calls(tmp_path, n_programs):
 
 
 @pytest.mark.parametrize("n_trips", [600, pytest.param(20_000, marks=pytest.mark.slow)])
-def test_round_trips_of_what_random_calls_have_reached(tmp_path, n_trips):
+def test_round_trips_of_states_that_random_calls_have_reached(tmp_path, n_trips):
     """`docs/records/` has a run of a million."""
     found = findings_of(tmp_path, "fuzz_api.py", "round-trips", n_trips)
     assert found["round trips"].pop("in all") >= n_trips
@@ -360,7 +360,7 @@ def test_a_byte_more_and_a_byte_less(tmp_path):
         )
 
 
-def test_links_that_go_round_are_no_file(tmp_path):
+def test_circular_links_are_refused(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="symbolic links"):

@@ -65,7 +65,7 @@ def run(*command):
     return done
 
 
-def test_no_call_of_a_step_is_one_of_the_systems():
+def test_a_step_makes_no_system_call():
     done = run(sys.executable, str(HERE / "system_calls.py"))
     assert done.returncode == 0, (done.stdout.splitlines()[-1:], done.stderr)
     said = done.stdout.splitlines()
@@ -73,12 +73,12 @@ def test_no_call_of_a_step_is_one_of_the_systems():
     assert "without the GIL, float32: learn_run" in said
 
 
-def test_a_system_call_among_them_would_be_seen():
+def test_a_system_call_would_be_detected():
     done = run(sys.executable, str(HERE / "system_calls.py"), "getpid")
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
 
 
-def test_no_call_of_the_exported_c_is_one_of_the_systems(tmp_path):
+def test_the_exported_c_makes_no_system_call(tmp_path):
     net = lstm97.Network(lstm97.Topology(2, 1, blocks=(2, 2), forget_gates=True, output="identity"))
     lstm97.export_c(net, tmp_path / "net.c", learn=True)
     (tmp_path / "main.c").write_text(EXPORTED)

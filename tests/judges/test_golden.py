@@ -79,7 +79,7 @@ def test_train_ends_at_the_same_weights(case, dtype, update, expected):
     assert_close(net.weights, case[expected], TOLERANCE[dtype], "weights")
 
 
-def test_the_file_is_what_the_script_writes():
+def test_the_script_writes_the_golden_file():
     assert_same(make_golden.trajectories(), GOLDEN, "file")
 
 

@@ -46,7 +46,7 @@ def make(request):
 
 
 @pytest.mark.parametrize("draw", [stream, symbols])
-def test_learn_calls_are_learn_run_however_cut_and_training_on_that_sequence(make, draw):
+def test_learn_calls_and_learn_run_in_any_chunks_and_train_give_the_same_bits(make, draw):
     X, T = draw(60)
     whole, single, cut, trained = make(), make(), make(), make()
     Y = whole.learn_run(X, T, 0.3)

@@ -117,7 +117,7 @@ def test_files_of_learners_are_not_taken_for_those_of_networks(make, path):
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\x00" * 8, b"\xff" * 100, b"PK\x03\x04" * 50, b"{}"])
-def test_what_is_no_safetensors_file_is_refused(path, data):
+def test_other_files_than_safetensors_are_refused(path, data):
     path.write_bytes(data)
     refused(path)
 

@@ -63,7 +63,7 @@ def test_a_hostile_line_is_named_by_its_number(kind, tmp_path):
     assert len(str(caught.value)) < 400
 
 
-def test_what_is_no_file_of_records_is_refused_before_it_is_read(tmp_path):
+def test_other_files_are_refused_before_they_are_read(tmp_path):
     pipe, bomb = tmp_path / "pipe", tmp_path / "bomb.jsonl.gz"
     os.mkfifo(pipe)
     bomb.write_bytes(gzip.compress(b" " * 10_000_000 + b"\n"))

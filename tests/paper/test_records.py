@@ -84,7 +84,7 @@ def test_only_the_beginning_of_a_record_is_dropped_as_unfinished(tmp_path, conte
     assert path.read_bytes() == content
 
 
-def test_two_cannot_write_the_same_file(tmp_path):
+def test_two_writers_cannot_open_the_same_file(tmp_path):
     with Records(tmp_path / "records", RUN), pytest.raises(BlockingIOError, match="another process writes this file"):
         Records(tmp_path / "records", RUN)
 

@@ -254,7 +254,7 @@ def test_the_command_refuses(tmp_path):
     assert f"{damaged}, line 1: not the record of a trial" in result.stderr
 
 
-def test_nothing_is_left_to_be_written():
+def test_all_findings_are_written():
     from lstm97.paper.findings import COMPARISON_FINDINGS, FINDINGS
 
     assert not [text for text in (*FINDINGS.values(), *COMPARISON_FINDINGS.values()) if "TO DO" in text or not text]

@@ -91,7 +91,7 @@ def test_any_number_of_threads_gives_the_same_records(tmp_path, expected, jobs):
     assert len(finished) == len(expected)
 
 
-def test_the_environment_says_how_many_threads(tmp_path, monkeypatch):
+def test_the_environment_sets_the_number_of_threads(tmp_path, monkeypatch):
     monkeypatch.setenv("LSTM97_NUM_THREADS", "3")
     barrier = threading.Barrier(3, timeout=HANGS)  # it breaks unless three trials run at the same time
     with Records(tmp_path / "records", RUN) as records:
@@ -298,7 +298,7 @@ def test_rows_of_the_quick_tier_are_those_of_little_work():
 
 
 @pytest.mark.parametrize(("name", "value"), [("trials", 0), ("trials", -1), ("max_sequences", 0)])
-def test_a_plan_of_nothing_is_refused(name, value):
+def test_a_plan_refuses_numbers_below_1(name, value):
     with pytest.raises(ValueError, match=f"^{name} is {value}, expected 1 or more$"):
         plan(SHORT, **{name: value})
 
@@ -544,7 +544,7 @@ def test_usage_errors_leave_no_file(tmp_path, arguments, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_live_line_goes_on_between_one_finished_trial_and_the_next(tmp_path):
+def test_the_live_line_stays_between_trials(tmp_path):
     arguments = ["reproduce", "1-5", "3b-1000-1", "--reading", "literal", "--trials", "1", "--max-sequences", "5000"]
     with on_a_terminal(*arguments, "--jobs", "1", "--out", tmp_path / "records") as (process, terminal):
         lines = read_until(terminal).decode().split("\r")

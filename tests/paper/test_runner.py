@@ -141,7 +141,7 @@ def test_the_cap_changes_nothing_before_it():
 
 
 @pytest.mark.parametrize("cap", [0, -1])
-def test_run_trial_refuses_a_cap_of_nothing(cap):
+def test_run_trial_refuses_a_cap_below_1(cap):
     with pytest.raises(ValueError, match=rf"^max_sequences is {cap}, expected 1 or more$"):
         run_trial(small(), 1, max_sequences=cap)
 

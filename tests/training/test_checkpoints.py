@@ -73,7 +73,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_killed_after_every_save_and_resumed_it_is_the_unbroken_run(tmp_path, name, dtype):
+def test_a_run_killed_after_any_save_gives_the_bits_of_an_uninterrupted_one(tmp_path, name, dtype):
     path = tmp_path / "run"
     expected = run(None, OPTIONS[name], dtype=dtype)
     if "stop" in name:

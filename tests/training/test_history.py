@@ -90,7 +90,7 @@ def test_one_training_at_a_time():
     assert not np.array_equal(nets[1].parameters, before)
 
 
-def test_two_threads_with_one_history_both_come_back():
+def test_two_threads_with_one_history_both_finish():
     history = History()
 
     def work(seed):

@@ -255,7 +255,7 @@ def test_too_little_work_takes_no_other_thread(monkeypatch):
 
 
 @pytest.mark.usefixtures("any_work_is_worth_a_thread")
-def test_the_environment_says_how_many_threads(monkeypatch):
+def test_the_environment_sets_the_number_of_threads(monkeypatch):
     names = watched(monkeypatch, lambda net: None)
     monkeypatch.setenv("LSTM97_NUM_THREADS", "1")
     train_many(networks(4), reals(5, 1))

@@ -145,7 +145,7 @@ def test_a_checkpoint_continues_with_another_number_of_threads(tmp_path):
 
 
 @pytest.mark.usefixtures("shared")
-def test_fewer_threads_do_where_the_system_gives_no_more():
+def test_training_works_with_fewer_threads_if_no_more_can_be_started():
     rng = np.random.default_rng(3)
     X, D = rng.uniform(-1, 1, (64, 12, 2)), rng.uniform(0, 1, (64, 1))
 
@@ -201,7 +201,7 @@ def threads_started(**options):
         ({"threads": 3, "update": "step", "batch_size": 1, "parallel": "hogwild"}, None, 2),
     ],
 )
-def test_as_many_threads_work_as_are_asked_for_and_of_use(options, variable, more, monkeypatch):
+def test_the_number_of_threads_is_the_requested_one_up_to_the_number_of_parts(options, variable, more, monkeypatch):
     monkeypatch.setattr(lstm97.options, "available_cpus", lambda: 64)
     monkeypatch.delenv("LSTM97_NUM_THREADS", raising=False)
     if variable is not None:
@@ -224,7 +224,7 @@ def test_show_config_has_the_default_number_of_threads(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "2,2"])
-def test_a_variable_that_is_no_number_of_threads_is_refused(text, monkeypatch):
+def test_a_bad_number_of_threads_in_the_environment_is_refused(text, monkeypatch):
     monkeypatch.setenv("LSTM97_NUM_THREADS", text)
     with pytest.raises(ValueError, match=f"LSTM97_NUM_THREADS is '{text}'"):
         lstm97.train(Network(ADDING), np.zeros((1, 3, 2)), np.zeros((1, 1)))
@@ -420,7 +420,7 @@ def test_hogwild_continues_from_its_own_checkpoints_only(tmp_path):
         lstm97.train(Network(ADDING), X, D, 0.1, epochs=3, checkpoint=path)
 
 
-def test_hogwild_is_for_changes_by_the_step():
+def test_hogwild_needs_changes_by_the_step():
     with pytest.raises(ValueError, match="update='step'"):
         lstm97.train(Network(ADDING), *adding_data(3), parallel="hogwild", update="sequence")
     with pytest.raises(ValueError, match="'batch' or 'hogwild', got 'yes'"):
