@@ -27,7 +27,7 @@ PROGRESS = re.compile(
 
 
 def complaints(stderr):
-    """What the command wrote to stderr, without the lines that tell how far it is where that is no terminal."""
+    """The command's stderr without the progress lines, which it writes there if that is not a terminal."""
     return "".join(line for line in stderr.splitlines(keepends=True) if not PROGRESS.match(line))
 
 
@@ -42,7 +42,7 @@ def assert_usage_error(result, *words):
 
 @contextlib.contextmanager
 def on_a_terminal(*arguments):
-    """The command with stderr on a terminal of 100 columns; gives the process and that terminal's other end."""
+    """Run the command with stderr on a terminal of 100 columns; gives the process and that terminal's other end."""
     terminal, stderr = os.openpty()
     termios.tcsetwinsize(stderr, (24, 100))
     with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=stderr) as process:
@@ -55,12 +55,12 @@ def on_a_terminal(*arguments):
 
 
 def read_until(terminal, text=None):
-    """What comes from a terminal up to some text, or to the end."""
+    """The output of a terminal up to a text, or to the end."""
     seen = b""
     while text is None or text not in seen:
         try:
             piece = os.read(terminal, 4096)
-        except OSError:  # on Linux: the other end is closed
+        except OSError:  # on Linux: the other end was closed
             piece = b""
         if not piece:
             break

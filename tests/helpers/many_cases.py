@@ -22,14 +22,14 @@ def reals(n, seed):
 
 
 def symbols(n, seed):
-    """Symbols with a class at every step, or none."""
+    """Symbols with a class or none (-1) at every step."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, 9, n)
     return [rng.integers(5, size=k) for k in lengths], [rng.integers(-1, 3, size=k) for k in lengths]
 
 
 def steps(n, seed):
-    """A target at some steps of sequences of one length."""
+    """Sequences of one length with targets at some steps."""
     rng = np.random.default_rng(seed)
     targets = rng.uniform(-1, 1, (n, 6, 1))
     targets[:, ::2] = np.nan
@@ -59,7 +59,7 @@ CASES = {
 
 
 def standing(net, history, generator=None):
-    """All there is to a network, its history and its generator but the time."""
+    """Everything in a network, its history and its generator, except the time."""
     window = history._window and {
         name: value.tobytes() if isinstance(value, np.ndarray) else value
         for name, value in vars(history._window).items()
@@ -74,7 +74,7 @@ def standing(net, history, generator=None):
 
 
 def generator_of(options, i):
-    """The generator that network i draws its orders from, if there is one."""
+    """The generator from which network i draws its orders, or None."""
     order = options.get("order")
     return order[i] if order and isinstance(order[0], np.random.Generator) else None
 

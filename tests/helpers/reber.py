@@ -7,7 +7,7 @@ EDGES = ["0B1", "1T2", "1P3", "2S2", "2X4", "3T3", "3V5", "4X3", "4S6", "5P4", "
 
 
 def inner_successors(string):
-    """What may follow after each prefix of an inner string: walks the edges; None where the string leaves them."""
+    """The symbols that may follow each prefix of an inner string, by the edges; None if it leaves the grammar."""
     node, found = "0", []
     for symbol in string:
         found.append({edge[1] for edge in EDGES if edge[0] == node})
