@@ -23,7 +23,7 @@ import numpy.typing as npt
 import lstm97
 from lstm97.cluster.averaging import FAN_IN, Round, train_averaged
 from lstm97.paper import experiment, initial_network, tasks
-from lstm97.paper.experiments import lstm_topology
+from lstm97.paper.tables.experiments import lstm_topology
 
 from .latency import markdown_table, where
 from .machine import describe

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import lstm97
-from lstm97.paper.records import processor
+from lstm97.paper.trials.records import processor
 
 from .compiling import FLAGS, compiler, level_flags
 

@@ -1,4 +1,4 @@
-"""Write src/lstm97/paper/_times.py: how long recorded trials took, for estimates.
+"""Write src/lstm97/paper/trials/_times.py: how long recorded trials took, for estimates.
 
 Run it from the top of the repository when docs/records/ has new records of trials: python tools/make_times.py
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from lstm97.paper import Trial, read_records
 
 ROOT = Path(__file__).parents[1]
-TARGET = ROOT / "src" / "lstm97" / "paper" / "_times.py"
+TARGET = ROOT / "src" / "lstm97" / "paper" / "trials" / "_times.py"
 HEAD = '''\
 """How long recorded trials took. Written by tools/make_times.py from docs/records/*.jsonl.gz; not to be edited."""
 

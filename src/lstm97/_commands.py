@@ -29,13 +29,13 @@ from lstm97.cluster import executors
 from lstm97.export import c, onnx
 from lstm97.extend import thread_count, usable_cpus, write_whole
 from lstm97.network import Network, load
-from lstm97.paper.costs import Cost
-from lstm97.paper.costs import measure as measure_costs
-from lstm97.paper.costs import read as read_costs
-from lstm97.paper.costs import write as write_costs
-from lstm97.paper.estimates import MACHINE, estimate
-from lstm97.paper.result_lines import group as group_by_row
+from lstm97.paper.report.costs import Cost
+from lstm97.paper.report.costs import measure as measure_costs
+from lstm97.paper.report.costs import read as read_costs
+from lstm97.paper.report.costs import write as write_costs
+from lstm97.paper.report.result_lines import group as group_by_row
 from lstm97.paper.tasks import SHORTEST_LAG
+from lstm97.paper.trials.estimates import MACHINE, estimate
 
 _TEXT = paper.TextSettings()
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -537,7 +537,7 @@ def report(files: tuple[Path, ...], out: Path, costs_file: Path | None) -> None:
     The page needs nothing but itself. For its pictures of networks it trains three of them again.
     """
     try:
-        from lstm97.paper.report import markdown, page  # noqa: PLC0415 (needs an extra)
+        from lstm97.paper.report.page import markdown, page  # noqa: PLC0415 (needs an extra)
     except ModuleNotFoundError as error:
         raise click.ClickException(missing("a report", error.name, "report")) from error
     if out.resolve() in [file.resolve() for file in files]:

@@ -28,8 +28,8 @@ import lstm97
 from lstm97 import Stop, executors
 from lstm97.cluster.executors import open_executor
 from lstm97.paper import LSTM, METHODS, READINGS, Growth, Records, experiment, plan, reproduce, run_trial, select_rows
-from lstm97.paper.records import from_line, to_line
-from lstm97.paper.reproduction import from_bytes, to_bytes
+from lstm97.paper.trials.records import from_line, to_line
+from lstm97.paper.trials.reproduction import from_bytes, to_bytes
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -109,7 +109,7 @@ def test_values_that_json_lacks_are_refused_before_anything_is_run(tmp_path, cha
 def test_workers_with_another_build_are_refused(tmp_path, monkeypatch):
     """Otherwise their trials would be recorded as those of this build."""
     builds = iter(["v4", "baseline"])
-    for module in ("lstm97.cluster.executors", "lstm97.paper.reproduction"):
+    for module in ("lstm97.cluster.executors", "lstm97.paper.trials.reproduction"):
         monkeypatch.setattr(f"{module}.this_build", lambda: ["1.0", next(builds), "x86_64"])
     with Records(tmp_path / "records", RUN) as records, ThreadPoolExecutor(1) as executor:
         with pytest.raises(

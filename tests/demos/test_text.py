@@ -120,7 +120,7 @@ def test_bits_are_those_of_single_steps(n_bytes):
 
 def test_chunks_do_not_change_the_result(monkeypatch):
     whole, record = learn_text(io.BytesIO(SENTENCE), SMALL)
-    monkeypatch.setattr("lstm97.paper.text.CHUNK", 37)
+    monkeypatch.setattr("lstm97.demos.text.CHUNK", 37)
     pieces, in_pieces = learn_text(io.BytesIO(SENTENCE), SMALL)
     np.testing.assert_array_equal(whole.parameters, pieces.parameters)
     for name in ("network_bits", "order0_bits", "order2_bits", "zlib_bits"):
@@ -144,7 +144,7 @@ def test_max_bytes_leaves_the_rest_unread():
 
 
 def test_progress_counts_up_to_the_record(monkeypatch):
-    monkeypatch.setattr("lstm97.paper.text.CHUNK", 300)
+    monkeypatch.setattr("lstm97.demos.text.CHUNK", 300)
     seen = []
     _, record = learn_text(io.BytesIO(SENTENCE[:700]), SMALL, callback=seen.append)
     assert [progress.n_bytes for progress in seen] == [300, 600, 700]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command import run
 
-from lstm97.paper.records import _commit_of
+from lstm97.paper.trials.records import _commit_of
 
 SCRIPT = [Path(sysconfig.get_path("scripts")) / "lstm97"]
 DECOYS = ("multiprocessing", "concurrent", "lstm97", "numpy", "click", "tqdm", "json", "struct", "random", "pickle")

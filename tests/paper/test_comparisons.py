@@ -13,9 +13,9 @@ from lstm97 import Network, Stop
 from lstm97.methods import METHODS as LEARNERS
 from lstm97.methods import load
 from lstm97.paper import COMPARISONS, LITERAL, LSTM, METHODS, ROWS, learned_by, run_trial, select_rows, with_method
-from lstm97.paper.comparisons import BIASED, FAILING_ROWS, FOUR_UNITS, GRAMMAR_ROWS, LONG_LAG_ROWS, WHOLE_STATE
-from lstm97.paper.experiments import StopByTests
-from lstm97.paper.reproduction import is_quick, plan
+from lstm97.paper.tables.comparisons import BIASED, FAILING_ROWS, FOUR_UNITS, GRAMMAR_ROWS, LONG_LAG_ROWS, WHOLE_STATE
+from lstm97.paper.tables.experiments import StopByTests
+from lstm97.paper.trials.reproduction import is_quick, plan
 
 EVERY = {(row.row, row.reading): row for row in COMPARISONS}
 

@@ -10,8 +10,9 @@ import pytest
 from reber import inner_successors
 
 from lstm97 import Network, Topology
-from lstm97.paper import problems, run_trial, select_rows, tasks
-from lstm97.paper.problems import FreshSequences, GrammarStrings, problem_of
+from lstm97.paper import run_trial, select_rows, tasks
+from lstm97.paper.tasks import problems
+from lstm97.paper.tasks.problems import FreshSequences, GrammarStrings, problem_of
 
 ROW = {row.row: row for row in select_rows([])}
 

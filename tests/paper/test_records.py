@@ -20,7 +20,7 @@ from trials import trial
 
 import lstm97
 from lstm97.paper import Records, describe_run, read_records
-from lstm97.paper.records import key_of
+from lstm97.paper.trials.records import key_of
 
 RUN = {"command": "lstm97 reproduce", "version": "1"}
 

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 
 import lstm97
 from lstm97.paper import READINGS, Records, describe_run, read_records, reading_of, run_trial, select_rows
-from lstm97.paper.costs import read as read_costs
-from lstm97.paper.inside import look_inside, net_input_parts
-from lstm97.paper.pictures import as_svg
-from lstm97.paper.report import group, markdown, page
+from lstm97.paper.report.costs import read as read_costs
+from lstm97.paper.report.inside import look_inside, net_input_parts
+from lstm97.paper.report.page import group, markdown, page
+from lstm97.paper.report.pictures import as_svg
 
 pytestmark = pytest.mark.xdist_group("report")
 
@@ -255,6 +255,6 @@ def test_the_command_refuses(tmp_path):
 
 
 def test_all_findings_are_written():
-    from lstm97.paper.findings import COMPARISON_FINDINGS, FINDINGS
+    from lstm97.paper.report.findings import COMPARISON_FINDINGS, FINDINGS
 
     assert not [text for text in (*FINDINGS.values(), *COMPARISON_FINDINGS.values()) if "TO DO" in text or not text]

@@ -39,9 +39,9 @@ from lstm97.paper import (
     summaries,
     summarise,
 )
-from lstm97.paper.estimates import estimate, trial_seconds
-from lstm97.paper.records import key_of
-from lstm97.paper.summary import wilson
+from lstm97.paper.trials.estimates import estimate, trial_seconds
+from lstm97.paper.trials.records import key_of
+from lstm97.paper.trials.summary import wilson
 
 ROW = {row.row: row for row in select_rows([])}
 

@@ -11,7 +11,7 @@ from command import run
 
 from lstm97 import Network, Topology
 from lstm97.methods import BPTT, RTRL, RecurrentTopology
-from lstm97.paper import costs, vanishing
+from lstm97.paper.report import costs, vanishing
 
 pytestmark = pytest.mark.xdist_group("vanishing")
 

@@ -23,7 +23,7 @@ import lstm97
 from lstm97 import Checkpoint, History, Network, Stop, Topology, _run, options, paper
 from lstm97._kernel import crew, layout
 from lstm97.paper import tasks
-from lstm97.paper.runner import initial_network
+from lstm97.paper.trials.runner import initial_network
 
 pytestmark = may_lack_targets
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lstm97.paper.comparisons import (
+from lstm97.demos.text import ByteModel, TextRecord, TextSettings, default_text, learn_text
+from lstm97.paper.tables.comparisons import (
     COMPARISON_READINGS,
     COMPARISONS,
     METHODS,
@@ -10,13 +11,9 @@ from lstm97.paper.comparisons import (
     learned_by,
     with_method,
 )
-from lstm97.paper.experiments import LITERAL, LSTM, Experiment, Figures, Growth, Reading, Stage, StopByTests
-from lstm97.paper.readings import CLOSEST, READINGS, experiment, reading_of, select_rows
-from lstm97.paper.records import Key, Records, describe_run, read_records
-from lstm97.paper.reproduction import QUICK_TRIALS, PlannedTrial, is_quick, plan, quick, reproduce
-from lstm97.paper.rows import ROWS
-from lstm97.paper.runner import Progress, Trial, initial_network, run_trial
-from lstm97.paper.summary import Summary, summaries, summarise
+from lstm97.paper.tables.experiments import LITERAL, LSTM, Experiment, Figures, Growth, Reading, Stage, StopByTests
+from lstm97.paper.tables.readings import CLOSEST, READINGS, experiment, reading_of, select_rows
+from lstm97.paper.tables.rows import ROWS
 from lstm97.paper.tasks import (
     Grammar,
     adding,
@@ -28,7 +25,10 @@ from lstm97.paper.tasks import (
     temporal_order,
     two_sequences,
 )
-from lstm97.paper.text import ByteModel, TextRecord, TextSettings, default_text, learn_text
+from lstm97.paper.trials.records import Key, Records, describe_run, read_records
+from lstm97.paper.trials.reproduction import QUICK_TRIALS, PlannedTrial, is_quick, plan, quick, reproduce
+from lstm97.paper.trials.runner import Progress, Trial, initial_network, run_trial
+from lstm97.paper.trials.summary import Summary, summaries, summarise
 
 __all__ = [
     "CLOSEST",

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from lstm97.history import History, Stop
 from lstm97.methods import METHODS, RCC, CascadeTopology, Learner, train
 from lstm97.network import Network
-from lstm97.paper.experiments import LSTM, Experiment, Growth, Stage, StopByTests, lstm_topology
-from lstm97.paper.problems import Problem, Targets, problem_of
+from lstm97.paper.tables.experiments import LSTM, Experiment, Growth, Stage, StopByTests, lstm_topology
+from lstm97.paper.tasks.problems import Problem, Targets, problem_of
 from lstm97.sequences import Sequences
 
 DRAWN_AT_ONCE = 1000

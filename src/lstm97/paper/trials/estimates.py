@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lstm97.paper._times import MACHINE, TIMES
-from lstm97.paper.experiments import Experiment
-from lstm97.paper.reproduction import PlannedTrial
+from lstm97.paper.tables.experiments import Experiment
+from lstm97.paper.trials._times import MACHINE, TIMES
+from lstm97.paper.trials.reproduction import PlannedTrial
 
 __all__ = ["MACHINE", "Estimate", "estimate", "trial_seconds"]
 

@@ -1,8 +1,8 @@
 """What an experiment of the paper is: the record that states one row of a result table, and what it is made of.
 
-Words: *row* is a line of one of the paper's tables; *reading* is one interpretation of the paper's text where
-it leaves room. The rows are in `lstm97.paper.rows`, in the literal reading; the other readings, explicit changes to
-them, in `lstm97.paper.readings`.
+Words: a *row* is a line of one of the paper's tables; a *reading* is one interpretation of the paper's text where it
+leaves room. `lstm97.paper.tables.rows` has the rows, in the literal reading; `lstm97.paper.tables.readings` has the
+other readings, which are explicit changes to rows.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Experiment:
     row: str
     """Its name here: the paper's number of the task, then what tells its rows apart."""
     task: str
-    """Name of the task in `lstm97.paper.rows.ROWS`."""
+    """Name of the task in `lstm97.paper.tables.rows.ROWS`."""
     paper_task: str
     """The paper's number of the task."""
     table: int

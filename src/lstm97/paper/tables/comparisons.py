@@ -12,8 +12,17 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from lstm97.methods import CascadeTopology, ChunkerTopology, RecurrentTopology, Squash
-from lstm97.paper.experiments import LITERAL, LSTM, Experiment, Figures, Method, Stage, StopByTests, lstm_topology
-from lstm97.paper.rows import ROWS
+from lstm97.paper.tables.experiments import (
+    LITERAL,
+    LSTM,
+    Experiment,
+    Figures,
+    Method,
+    Stage,
+    StopByTests,
+    lstm_topology,
+)
+from lstm97.paper.tables.rows import ROWS
 
 METHODS: tuple[Method, ...] = ("rtrl", "bptt", "elman", "rcc", "chunker")
 """The methods beside LSTM, in the order of the tables."""

@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from lstm97.methods import Learner, predict
 from lstm97.network import Network
-from lstm97.paper import tasks
-from lstm97.paper.experiments import Experiment
+from lstm97.paper.tables.experiments import Experiment
+from lstm97.paper.tasks.long_lags import distractors, long_lag
+from lstm97.paper.tasks.marked_pairs import adding, multiplication
+from lstm97.paper.tasks.reber import Grammar, embedded_reber_sets
+from lstm97.paper.tasks.symbol_order import temporal_order
+from lstm97.paper.tasks.two_class import two_sequences
 from lstm97.sequences import Sequences
 
 Targets = NDArray[np.float64] | NDArray[np.int32] | Sequences
@@ -74,7 +78,7 @@ class GrammarStrings:
     """The embedded Reber grammar: a fixed training set, presented in random order, and a fixed test set."""
 
     def __init__(self, pair: int) -> None:
-        self._sets = tasks.embedded_reber_sets(np.random.default_rng(pair))
+        self._sets = embedded_reber_sets(np.random.default_rng(pair))
         self._portions = [
             _strings(strings, begin, _STRINGS_AT_ONCE)
             for begin in range(0, len(self._sets[0].inputs), _STRINGS_AT_ONCE)
@@ -118,11 +122,11 @@ def problem_of(
     return FreshSequences(experiment, tolerance=tolerance, last_step=last_step, squared=squared)
 
 
-def _strings(strings: tasks.Grammar, begin: int, n: int) -> tasks.Grammar:
+def _strings(strings: Grammar, begin: int, n: int) -> Grammar:
     """Up to n strings of a set, from number `begin` on."""
     offsets = strings.inputs.offsets[begin : begin + n + 1]
     steps = slice(int(offsets[0]), int(offsets[-1]))
-    return tasks.Grammar(
+    return Grammar(
         Sequences(strings.inputs.values[steps], offsets - offsets[0]),
         Sequences(strings.targets.values[steps], offsets - offsets[0]),
         strings.possible[steps],
@@ -140,38 +144,36 @@ _Generate = Callable[[np.random.Generator, int, Experiment], tuple[Sequences, Ta
 
 
 def _adding(rng: np.random.Generator, n: int, experiment: Experiment) -> tuple[Sequences, Targets]:
-    return tasks.adding(rng, n, experiment.lag)
+    return adding(rng, n, experiment.lag)
 
 
 def _multiplication(rng: np.random.Generator, n: int, experiment: Experiment) -> tuple[Sequences, Targets]:
-    return tasks.multiplication(rng, n, experiment.lag)
+    return multiplication(rng, n, experiment.lag)
 
 
 def _long_lag(rng: np.random.Generator, n: int, experiment: Experiment) -> tuple[Sequences, Targets]:
-    inputs, targets = tasks.long_lag(rng, n, experiment.lag, random_middle=experiment.task == "long-lag-random")
+    inputs, targets = long_lag(rng, n, experiment.lag, random_middle=experiment.task == "long-lag-random")
     if experiment.parameters.get("targets") == "last":
         return inputs, targets.values[targets.offsets[1:] - 1]
     return inputs, targets
 
 
 def _distractors(rng: np.random.Generator, n: int, experiment: Experiment) -> tuple[Sequences, Targets]:
-    return tasks.distractors(rng, n, experiment.lag, int(experiment.parameters["n_distractors"]))
+    return distractors(rng, n, experiment.lag, int(experiment.parameters["n_distractors"]))
 
 
 def _two_sequences(rng: np.random.Generator, n: int, experiment: Experiment) -> tuple[Sequences, Targets]:
     n_informative, variant = int(experiment.parameters["n_informative"]), str(experiment.parameters["variant"])
-    return tasks.two_sequences(rng, n, experiment.lag, n_informative, variant=variant)
+    return two_sequences(rng, n, experiment.lag, n_informative, variant=variant)
 
 
 def _noise_free_targets(rng: np.random.Generator, n: int, experiment: Experiment) -> tuple[Sequences, Targets]:
-    inputs, classes = tasks.two_sequences(
-        rng, n, experiment.lag, int(experiment.parameters["n_informative"]), variant="b"
-    )
+    inputs, classes = two_sequences(rng, n, experiment.lag, int(experiment.parameters["n_informative"]), variant="b")
     return inputs, 0.2 + 0.6 * classes
 
 
 def _temporal_order(rng: np.random.Generator, n: int, experiment: Experiment) -> tuple[Sequences, Targets]:
-    return tasks.temporal_order(rng, n, int(experiment.parameters["n_relevant"]))
+    return temporal_order(rng, n, int(experiment.parameters["n_relevant"]))
 
 
 _GENERATORS: Mapping[str, _Generate] = {

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lstm97.extend import read_whole, write_whole
 from lstm97.methods import BPTT, RCC, RTRL, Chunker, ChunkerTopology, Elman, Learner, RecurrentTopology, train
 from lstm97.network import Network
-from lstm97.paper.records import is_count, is_measure, strict_json
+from lstm97.paper.trials.records import is_count, is_measure, strict_json
 from lstm97.topology import Topology
 
 UNITS = (2, 4, 8, 16, 32, 64, 128)

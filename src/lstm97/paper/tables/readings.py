@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from lstm97.paper.comparisons import COMPARISONS, METHODS
-from lstm97.paper.experiments import LITERAL, LSTM, Experiment, Growth, Reading, Stage, StopByTests
-from lstm97.paper.rows import ROWS
+from lstm97.paper.tables.comparisons import COMPARISONS, METHODS
+from lstm97.paper.tables.experiments import LITERAL, LSTM, Experiment, Growth, Reading, Stage, StopByTests
+from lstm97.paper.tables.rows import ROWS
 
 CLOSEST = "closest"
 """Selects the reading of a task whose results come closest to the paper's.

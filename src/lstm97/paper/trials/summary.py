@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lstm97.paper.experiments import Experiment, Figures
-from lstm97.paper.runner import Trial
+from lstm97.paper.tables.experiments import Experiment, Figures
+from lstm97.paper.trials.runner import Trial
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,9 @@ from lstm97.cluster.executors import check_build, give_up, this_build
 from lstm97.extend import thread_count, usable_cpus
 from lstm97.history import Stop
 from lstm97.methods import CascadeTopology, ChunkerTopology, RecurrentTopology
-from lstm97.paper.experiments import Experiment, Figures, Growth, Stage, StopByTests
-from lstm97.paper.records import Key, Records, from_line, to_line
-from lstm97.paper.runner import Progress, Trial, run_trial
+from lstm97.paper.tables.experiments import Experiment, Figures, Growth, Stage, StopByTests
+from lstm97.paper.trials.records import Key, Records, from_line, to_line
+from lstm97.paper.trials.runner import Progress, Trial, run_trial
 from lstm97.topology import Topology
 
 _Result = TypeVar("_Result")
@@ -39,7 +39,7 @@ class PlannedTrial:
 
     @property
     def key(self) -> Key:
-        """What `lstm97.paper.records.key_of` gives for its record."""
+        """What `lstm97.paper.trials.records.key_of` gives for its record."""
         return self.experiment.row, self.experiment.reading, self.seed, self.max_sequences
 
 

@@ -17,19 +17,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lstm97.network import Network
-from lstm97.paper import costs as costs_of_learning
-from lstm97.paper import pictures, vanishing
-from lstm97.paper.comparisons import COMPARISON_READINGS, FAILING_ROWS, GRAMMAR_ROWS, LONG_LAG_ROWS
-from lstm97.paper.costs import Cost
-from lstm97.paper.experiments import LITERAL, LSTM, Experiment
-from lstm97.paper.findings import COMPARISON_FINDINGS, FINDINGS
-from lstm97.paper.inside import Gate, look_inside
-from lstm97.paper.problems import problem_of
-from lstm97.paper.readings import CLOSEST, READINGS, reading_of
-from lstm97.paper.result_lines import HEADER, Groups, Line, describe_row, group, reading_lines, row_lines
-from lstm97.paper.rows import ROWS, TABLES
-from lstm97.paper.runner import Trial, initial_network, run_trial
+from lstm97.paper.report import costs as costs_of_learning
+from lstm97.paper.report import pictures, vanishing
+from lstm97.paper.report.costs import Cost
+from lstm97.paper.report.findings import COMPARISON_FINDINGS, FINDINGS
+from lstm97.paper.report.inside import Gate, look_inside
+from lstm97.paper.report.result_lines import HEADER, Groups, Line, describe_row, group, reading_lines, row_lines
+from lstm97.paper.tables.comparisons import COMPARISON_READINGS, FAILING_ROWS, GRAMMAR_ROWS, LONG_LAG_ROWS
+from lstm97.paper.tables.experiments import LITERAL, LSTM, Experiment
+from lstm97.paper.tables.readings import CLOSEST, READINGS, reading_of
+from lstm97.paper.tables.rows import ROWS, TABLES
 from lstm97.paper.tasks import TEMPORAL_ORDER
+from lstm97.paper.tasks.problems import problem_of
+from lstm97.paper.trials.runner import Trial, initial_network, run_trial
 
 TITLES = (
     "Embedded Reber grammar (task 1)",
@@ -118,7 +118,7 @@ def markdown(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], costs: 
     trials, runs
         What `read_records` returns; at least one trial.
     costs : sequence of Cost
-        What `lstm97.paper.costs.measure` found, if the report is to have that too.
+        What `lstm97.paper.report.costs.measure` found, if the report is to have that too.
     """
     groups = group(trials)
     parts = ["# The rerun of the paper", *map(_m, _overview(groups, runs))]

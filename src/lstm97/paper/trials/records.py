@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NoReturn, Self
 import numpy as np
 
 from lstm97.extend import read_whole, show_config, sync_folder
-from lstm97.paper.runner import CURVE_POINTS, Trial
+from lstm97.paper.trials.runner import CURVE_POINTS, Trial
 
 try:
     import fcntl
@@ -333,7 +333,7 @@ def _commit() -> str | None:
     Files are read and no program is run: git would carry out what a folder's configuration says. So it stays unknown
     whether the checkout has changes.
     """
-    source = Path(__file__).resolve().parents[2]
+    source = Path(__file__).resolve().parents[3]
     if source.name != "src" or not (source.parent / "pyproject.toml").is_file():
         return None
     try:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lstm97.methods import ChunkerTopology, RecurrentTopology
-from lstm97.paper.comparisons import COMPARISONS, counted_weights
-from lstm97.paper.experiments import LITERAL, LSTM, Experiment, lstm_topology
-from lstm97.paper.readings import CLOSEST, READINGS, reading_of
-from lstm97.paper.rows import TABLES
-from lstm97.paper.runner import Trial
-from lstm97.paper.summary import Summary, summarise
+from lstm97.paper.tables.comparisons import COMPARISONS, counted_weights
+from lstm97.paper.tables.experiments import LITERAL, LSTM, Experiment, lstm_topology
+from lstm97.paper.tables.readings import CLOSEST, READINGS, reading_of
+from lstm97.paper.tables.rows import TABLES
+from lstm97.paper.trials.runner import Trial
+from lstm97.paper.trials.summary import Summary, summarise
 
 Groups = Mapping[tuple[str, str], Sequence[Trial]]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from lstm97.history import Stop
-from lstm97.paper.experiments import Experiment, Figures, Growth, Stage, StopByTests
+from lstm97.paper.tables.experiments import Experiment, Figures, Growth, Stage, StopByTests
 from lstm97.topology import Topology
 
 

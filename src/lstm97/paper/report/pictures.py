@@ -18,11 +18,11 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from lstm97.network import Network
-from lstm97.paper.costs import LENGTHS_UNITS, STEPS, Cost
-from lstm97.paper.experiments import LSTM, Experiment
-from lstm97.paper.inside import Gate, look_inside, net_input_parts
-from lstm97.paper.runner import Trial
-from lstm97.paper.vanishing import Flow
+from lstm97.paper.report.costs import LENGTHS_UNITS, STEPS, Cost
+from lstm97.paper.report.inside import Gate, look_inside, net_input_parts
+from lstm97.paper.report.vanishing import Flow
+from lstm97.paper.tables.experiments import LSTM, Experiment
+from lstm97.paper.trials.runner import Trial
 
 # Colours that differ in brightness too.
 LITERAL_COLOUR, CLOSEST_COLOUR = "#d55e00", "#0072b2"

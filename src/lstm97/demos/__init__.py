@@ -1,0 +1,1 @@
+"""Demonstrations of our own, on data that are not the paper's."""

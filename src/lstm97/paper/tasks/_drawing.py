@@ -1,0 +1,26 @@
+"""What the generators share: checks of their arguments, and the lengths and places of sequences."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def check(name: str, value: int, at_least: int) -> None:
+    """ValueError if a number is too small."""
+    if value < at_least:
+        raise ValueError(f"{name} is {value}, expected {at_least} or more")
+
+
+def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where sequences of these lengths begin and end, one after the other."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def draw_lengths(rng: np.random.Generator, n_sequences: int, lag: int) -> NDArray[np.int64]:
+    """Uniform in [T, T + T / 10]."""
+    return rng.integers(lag, lag + lag // 10, size=n_sequences, endpoint=True)
