@@ -537,7 +537,8 @@ def report(files: tuple[Path, ...], out: Path, costs_file: Path | None) -> None:
     The page needs nothing but itself. For its pictures of networks it trains three of them again.
     """
     try:
-        from lstm97.paper.report.page import markdown, page  # noqa: PLC0415 (needs an extra)
+        from lstm97.paper.report.markdown import markdown  # noqa: PLC0415 (needs an extra)
+        from lstm97.paper.report.page import page  # noqa: PLC0415 (needs an extra)
     except ModuleNotFoundError as error:
         raise click.ClickException(missing("a report", error.name, "report")) from error
     if out.resolve() in [file.resolve() for file in files]:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from lstm97.paper import Records, read_records
 from lstm97.paper.report.costs import read as read_costs
-from lstm97.paper.report.page import markdown, page
+from lstm97.paper.report.markdown import markdown
+from lstm97.paper.report.page import page
 
 RECORDS = Path(__file__).resolve().parents[2] / "docs" / "records"
 LINES = gzip.decompress((RECORDS / "reproduction-2026-11.jsonl.gz").read_bytes()).splitlines()

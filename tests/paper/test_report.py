@@ -18,8 +18,10 @@ import lstm97
 from lstm97.paper import READINGS, Records, describe_run, read_records, reading_of, run_trial, select_rows
 from lstm97.paper.report.costs import read as read_costs
 from lstm97.paper.report.inside import look_inside, net_input_parts
-from lstm97.paper.report.page import group, markdown, page
+from lstm97.paper.report.markdown import markdown
+from lstm97.paper.report.page import page
 from lstm97.paper.report.pictures import as_svg
+from lstm97.paper.report.result_lines import group
 
 pytestmark = pytest.mark.xdist_group("report")
 

@@ -1,15 +1,10 @@
-"""The report on a rerun of the paper, made from the records of its trials: one HTML page, or Markdown.
-
-Everything that is a figure comes from the records; the pictures of networks are drawn from trials run again.
-"""
+"""The report as one HTML page; its pictures of networks are drawn from trials run again."""
 
 from __future__ import annotations
 
 import html
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,127 +12,26 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lstm97.network import Network
-from lstm97.paper.report import costs as costs_of_learning
 from lstm97.paper.report import pictures, vanishing
 from lstm97.paper.report.costs import Cost
-from lstm97.paper.report.findings import COMPARISON_FINDINGS, FINDINGS
 from lstm97.paper.report.inside import Gate, look_inside
 from lstm97.paper.report.result_lines import HEADER, Groups, Line, describe_row, group, reading_lines, row_lines
-from lstm97.paper.tables.comparisons import COMPARISON_READINGS, FAILING_ROWS, GRAMMAR_ROWS, LONG_LAG_ROWS
-from lstm97.paper.tables.experiments import LITERAL, LSTM, Experiment
+from lstm97.paper.report.sections import (
+    COSTS,
+    TITLES,
+    VANISHING,
+    comparison_notes,
+    comparisons,
+    notes,
+    overview,
+    sections,
+)
+from lstm97.paper.tables.experiments import LITERAL, Experiment
 from lstm97.paper.tables.readings import CLOSEST, READINGS, reading_of
-from lstm97.paper.tables.rows import ROWS, TABLES
+from lstm97.paper.tables.rows import TABLES
 from lstm97.paper.tasks import TEMPORAL_ORDER
 from lstm97.paper.tasks.problems import problem_of
 from lstm97.paper.trials.runner import Trial, initial_network, run_trial
-
-TITLES = (
-    "Embedded Reber grammar (task 1)",
-    "Noise-free sequences with long time lags (task 2a; 2b, which the paper reports in its text)",
-    "Long time lags without local regularities (task 2c)",
-    "The two-sequence problem (task 3a)",
-    "The two-sequence problem, noise on the informative elements (task 3b)",
-    "The two-sequence problem, noise on the targets (task 3c)",
-    "The adding problem (task 4)",
-    "The multiplication problem (task 5)",
-    "Temporal order (tasks 6a, 6b)",
-)
-"""What the paper's tables 1 to 9 are about."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """What the report has on one of the paper's tables."""
-
-    number: int
-    rows: tuple[Experiment, ...]
-    swept: tuple[Experiment, ...]
-    """Rows with trials in more readings than the literal and the closest one."""
-
-    @property
-    def title(self) -> str:
-        """Its heading."""
-        return f"Table {self.number}: {TITLES[self.number - 1]}"
-
-
-def sections(groups: Groups) -> list[Section]:
-    """Return the sections that there are trials for, in the paper's order."""
-    found = []
-    for number, table in enumerate(TABLES, 1):
-        rows = tuple(row for row in table if len(row_lines(row, groups)) > 1 or reading_lines(row, groups))
-        swept = tuple(row for row in rows if len(reading_lines(row, groups)) > len(row_lines(row, groups)) - 1)
-        if rows:
-            found.append(Section(number, rows, swept))
-    return found
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A table of rows of several methods, LSTM's among them."""
-
-    name: str
-    title: str
-    rows: tuple[Experiment, ...]
-    """Of which there are trials, each in one reading."""
-
-
-def comparisons(groups: Groups) -> list[Comparison]:
-    """Return the tables of methods that there are trials of other methods than LSTM for."""
-    found = []
-    for name, title, rows in (
-        ("grammar", "The embedded Reber grammar, by method (table 1)", (*GRAMMAR_ROWS, *ROWS["embedded-reber"])),
-        ("long-lag", "Noise-free sequences with long time lags, by method (table 2)", _long_lag_rows()),
-        (
-            "failing",
-            "Where the paper says that all other methods fail (2b, and the first rows of 3a and 4)",
-            _failing_rows(),
-        ),
-    ):
-        once = {row.row: row for row in rows if row.reading == LITERAL}
-        shown = tuple(row for row in once.values() if len(row_lines(row, groups)) > 1)
-        if any(row.method != LSTM for row in shown):
-            found.append(Comparison(name, title, shown))
-    return found
-
-
-def _long_lag_rows() -> tuple[Experiment, ...]:
-    return (*LONG_LAG_ROWS, *ROWS["long-lag"])
-
-
-def _failing_rows() -> tuple[Experiment, ...]:
-    """Task by task, LSTM's row last."""
-    tasks = dict.fromkeys(row.task for row in FAILING_ROWS)
-    return tuple(row for task in tasks for row in (*FAILING_ROWS, ROWS[task][0]) if row.task == task)
-
-
-def markdown(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], costs: Sequence[Cost] = ()) -> str:
-    """Return the report as Markdown, without pictures.
-
-    Parameters
-    ----------
-    trials, runs
-        What `read_records` returns; at least one trial.
-    costs : sequence of Cost
-        What `lstm97.paper.report.costs.measure` found, if the report is to have that too.
-    """
-    groups = group(trials)
-    parts = ["# The rerun of the paper", *map(_m, _overview(groups, runs))]
-    for section in sections(groups):
-        parts += [f"## {section.title}", *_notes(section.rows)]
-        parts.append(_markdown_table(("row", "reading", *HEADER), _labelled(section.rows, groups)))
-        for row in section.swept:
-            meanings = {reading.name: reading.meaning for reading in READINGS[row.task]}
-            parts.append(f"Readings of row {row.row} ({describe_row(row)}):")
-            lines = [(line.label, meanings[line.label], *line.cells) for line in reading_lines(row, groups)]
-            parts.append(_markdown_table(("reading", "meaning", *HEADER), lines))
-    for comparison in comparisons(groups):
-        parts += [f"## {comparison.title}", *_comparison_notes(comparison)]
-        parts.append(_markdown_table(("row", "reading", *HEADER), _labelled(comparison.rows, groups)))
-    if costs:
-        parts += ["## The cost of learning, by method", _COSTS, *_cost_tables(costs)]
-    if comparisons(groups):
-        parts += ["## How errors vanish", _VANISHING, _flow_table()]
-    return "\n\n".join(parts) + "\n"
 
 
 def page(
@@ -162,7 +56,7 @@ def page(
         number = section.number
         contents.append(f'<li><a href="#table-{number}">{_e(section.title)}</a></li>')
         parts.append(f'<section id="table-{number}"><h2>{_e(section.title)}</h2>')
-        parts += [f"<p>{_e(text)}</p>" for text in _notes(section.rows)]
+        parts += [f"<p>{_e(text)}</p>" for text in notes(section.rows)]
         parts.append(_html_table(section.title, ("row", "reading", *HEADER), _html_rows(section.rows, groups)))
         parts.append(
             _picture(
@@ -185,19 +79,19 @@ def page(
     for comparison in comparisons(groups):
         contents.append(f'<li><a href="#{comparison.name}">{_e(comparison.title)}</a></li>')
         parts.append(f'<section id="{comparison.name}"><h2>{_e(comparison.title)}</h2>')
-        parts += [f"<p>{_e(text)}</p>" for text in _comparison_notes(comparison)]
+        parts += [f"<p>{_e(text)}</p>" for text in comparison_notes(comparison)]
         parts.append(
             _html_table(comparison.title, ("row", "reading", *HEADER), _html_rows(comparison.rows, groups))
             + "</section>"
         )
     if costs:
         contents.append('<li><a href="#costs">The cost of learning</a></li>')
-        parts.append(f'<section id="costs"><h2>The cost of learning, by method</h2><p>{_e(_COSTS)}</p>')
+        parts.append(f'<section id="costs"><h2>The cost of learning, by method</h2><p>{_e(COSTS)}</p>')
         parts.append(_picture(pictures.costs(costs), "costs-picture", "Time and memory of learning, by method."))
         parts.append("</section>")
     if comparisons(groups):
         contents.append('<li><a href="#flow">How errors vanish</a></li>')
-        parts.append(f'<section id="flow"><h2>How errors vanish</h2><p>{_e(_VANISHING)}</p>')
+        parts.append(f'<section id="flow"><h2>How errors vanish</h2><p>{_e(VANISHING)}</p>')
         parts.append(
             _picture(
                 pictures.error_flow(vanishing.measure()),
@@ -212,128 +106,12 @@ def page(
         parts.append(_network_sections())
     every = [row for section in sections(groups) for row in section.rows]
     return _PAGE.format(
-        overview="".join(f"<p>{_e(text)}</p>" for text in _overview(groups, runs)),
+        overview="".join(f"<p>{_e(text)}</p>" for text in overview(groups, runs)),
         contents="".join(contents),
         spread=_picture(
             pictures.spread(_drawn(every, groups)), "spread", "Every solved trial, as a multiple of the paper's mean."
         ),
         sections="\n".join(parts),
-    )
-
-
-def _overview(groups: Groups, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What was run, how long it took, and where."""
-    trials = [trial for found in groups.values() for trial in found]
-    steps = sum(trial.steps for trial in trials)
-    seconds = sum(trial.seconds for trial in trials) or math.inf
-    training = sum(trial.train_seconds for trial in trials) / seconds
-    drawing = sum(trial.draw_seconds for trial in trials) / seconds
-    where: dict[str, dict[str, None]] = {}
-
-    def told(run: Mapping[str, Any], name: str) -> str:
-        return " ".join(str(run.get(name)).split())[:100]
-
-    for run in runs:
-        machine = (
-            f"{told(run, 'processor')}, {told(run, 'cores')} cores, lstm97 {told(run, 'version')}, "
-            f"build {told(run, 'build')}, Python {told(run, 'python')}, NumPy {told(run, 'numpy')}"
-        )
-        where.setdefault(machine, {})[told(run, "commit")] = None
-    return [
-        f"{len(trials):,} trials, {sum(trial.solved for trial in trials):,} of them solved; "
-        f"{steps:,} training steps in {seconds / 60:,.0f} minutes of threads, waiting for a core included: "
-        f"{steps / seconds / 1e6:.1f} million steps per second of a thread. "
-        f"Training took {training:.0%} of that time, drawing sequences {drawing:.0%}, tests and stop rules the rest.",
-        "Run on: " + "; ".join(f"{machine}, commits {', '.join(commits)}" for machine, commits in where.items()) + ".",
-        "Mean, median, range, first stage, wrong and test error are those of the solved trials: training sequences to "
-        "the stop rule, and to the first of two; wrong test sequences of 2560; mean absolute error of the test. "
-        "/ paper: the mean divided by the paper's, where at least half of the trials are solved. "
-        "Cap: training sequences after which a trial is given up.",
-    ]
-
-
-def _notes(rows: Sequence[Experiment]) -> list[str]:
-    """What was found out about these rows' tasks, and what their readings mean."""
-    notes = []
-    for task, paper_task in {row.task: row.paper_task for row in rows}.items():
-        closest, literal = reading_of(task, CLOSEST), reading_of(task, LITERAL)
-        notes.append(f"Task {paper_task}, literal: {literal.meaning}")
-        if closest.name != LITERAL:
-            notes.append(f"Task {paper_task}, closest ({closest.name}): {closest.meaning}")
-        if task in FINDINGS:
-            notes.append(FINDINGS[task])
-    return notes
-
-
-def _labelled(rows: Sequence[Experiment], groups: Groups) -> list[tuple[str, ...]]:
-    """Lines of a Markdown table."""
-    return [
-        (f"**{row.row}** {describe_row(row)}" if i == 0 else "", line.label, *line.cells)
-        for row in rows
-        for i, line in enumerate(row_lines(row, groups))
-    ]
-
-
-def _comparison_notes(comparison: Comparison) -> list[str]:
-    """What the table's readings mean, and what was found out."""
-    notes = [COMPARISON_FINDINGS[comparison.name]]
-    if comparison.name == "long-lag":
-        notes += [f"Reading {name}: {meaning}" for name, meaning in COMPARISON_READINGS.items() if name != LITERAL]
-    return notes
-
-
-_COSTS = (
-    f"A step with {costs_of_learning.N_INPUTS} inputs and a target, over sequences of {costs_of_learning.STEPS} steps "
-    "while units grow, and the memory a learner holds while the sequence grows. RTRL carries n^3 sensitivities forward "
-    "and takes n^4 multiplications a step, n^2 a weight; backpropagation through time keeps the sequence, and if "
-    "weights change at every step goes back over it at every step. LSTM's time per weight depends neither on the "
-    "number of units nor on the length of the sequence, and its memory not on the length. (LSTM's loops were built for "
-    "this processor's vector instructions, the others' for any; this moves a curve, not its slope. Recurrent cascade "
-    "correlation: a pass for the outputs and one for eight candidates.)"
-)
-
-_VANISHING = (
-    f"What is left of an error after so many steps back, in layers of {vanishing.UNITS} logistic units that see each "
-    "other, with initial weights in a range (RTRL and backpropagation through time follow the same gradient), and at "
-    "the cells of an LSTM: read off the weight changes themselves."
-)
-
-
-def _cost_tables(costs: Sequence[Cost]) -> list[str]:
-    """Time by units, and memory by steps."""
-    by_units = [cost for cost in costs if cost.n_steps == costs_of_learning.STEPS]
-    sizes = sorted({cost.n_units for cost in by_units})
-    by_steps = [cost for cost in costs if cost.n_units == costs_of_learning.LENGTHS_UNITS]
-    lengths = sorted({cost.n_steps for cost in by_steps})
-    times = {(cost.method, cost.n_units): _two_digits(cost.nanoseconds / cost.n_weights) for cost in by_units}
-    memory = {(cost.method, cost.n_steps): f"{cost.n_bytes / 1024:,.0f}" for cost in by_steps}
-    names = dict.fromkeys(cost.method for cost in costs)
-    return [
-        "Nanoseconds per step and weight, by units:",
-        _markdown_table(
-            ("method", "", *(str(n) for n in sizes)),
-            [(name, "", *(times.get((name, n), "") for n in sizes)) for name in names],
-        ),
-        f"KiB held, {costs_of_learning.LENGTHS_UNITS} units, by steps of the sequence:",
-        _markdown_table(
-            ("method", "", *(f"{n:,}" for n in lengths)),
-            [(name, "", *(memory.get((name, n), "") for n in lengths)) for name in names],
-        ),
-    ]
-
-
-def _two_digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _flow_table() -> str:
-    lags = (1, 2, 5, 10, 20, 50, vanishing.STEPS - 1)
-    return _markdown_table(
-        ("method", "initial weights", *(f"{lag} back" for lag in lags)),
-        [
-            (flow.method, f"±{flow.init_range:g}", *(f"{np.median(flow.sizes[:, lag]):.1e}" for lag in lags))
-            for flow in vanishing.measure()
-        ],
     )
 
 
@@ -349,20 +127,9 @@ def _drawn(rows: Sequence[Experiment], groups: Groups) -> list[tuple[Experiment,
     return drawn
 
 
-def _markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table whose first two columns are words, the others figures."""
-    rows = [header, ["---", "---", *["---:"] * (len(header) - 2)], *lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-
-
 def _e(text: str) -> str:
     """A text in HTML."""
     return html.escape(text)
-
-
-def _m(text: str) -> str:
-    """A text in Markdown, where nothing in it means anything."""
-    return re.sub(r"([\\`*_\[\]#|~])", r"\\\1", html.escape(text, quote=False))
 
 
 def _cells(line: Line) -> str:
