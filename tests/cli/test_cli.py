@@ -12,6 +12,7 @@ import tomllib
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -19,8 +20,10 @@ from command import assert_usage_error, complaints, on_a_terminal, read_until, r
 from waiting import HANGS
 
 import lstm97
-from lstm97 import _commands, cli
+from lstm97 import cli, paper
 from lstm97._extras import PACKAGES
+from lstm97.cli import commands, progress
+from lstm97.cli import run as run_group
 from lstm97.paper import TextSettings, default_text, experiment, learn_text, run_trial
 
 # ---- the command ----
@@ -34,10 +37,10 @@ def test_the_console_script_is_the_command():
     assert result.stdout == f"lstm97, version {version('lstm97')}\n"
 
 
-@pytest.mark.parametrize("missing", ["click", "tqdm"])
-def test_a_missing_extra_is_named(missing):
+@pytest.mark.parametrize(("missing", "name"), [("click", "list"), ("tqdm", "costs")])
+def test_a_missing_extra_is_named(missing, name):
     block = f"import sys; sys.modules[{missing!r}] = None; from lstm97.cli import main; main()"
-    result = run("list", command=[sys.executable, "-c", block])
+    result = run(name, command=[sys.executable, "-c", block])
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr == f"lstm97: the command needs the package {missing}: pip install click tqdm\n"
@@ -96,6 +99,67 @@ def test_a_broken_installation_is_not_reported_as_a_missing_extra():
     result = run("list", command=[sys.executable, "-c", block])
     assert "ModuleNotFoundError: import of lstm97._kernel.engine halted" in result.stderr
     assert "pip install" not in result.stderr
+
+
+# ---- groups and their commands ----
+
+
+def loaded_by(*arguments):
+    """The modules that a fresh interpreter has loaded when the command is done."""
+    program = (
+        "import atexit, sys; from lstm97.cli import main; "
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main()"
+    )
+    result = run(*arguments, command=[sys.executable, "-W", "error", "-c", program])
+    assert result.returncode == 0, result.stderr
+    return set(result.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed", "others"),
+    [
+        (["--version"], "commands", ["paper", "methods", "adapters", "demos", "executors"]),
+        (["--help"], "commands", ["paper", "methods", "adapters", "demos", "executors"]),
+        (["run", "--help"], "cli.run", ["paper", "methods", "adapters", "demos", "executors"]),
+        (["export", "c", "--help"], "cli.export", ["paper", "methods", "demos", "executors"]),
+        (["run", "text", "--max-bytes", 99, "--cells", 1], "demos.text", ["paper", "methods", "adapters", "executors"]),
+        (["list"], "paper", ["adapters", "cli.trials", "cli.export"]),
+        (["run", "adding", "--help"], "cli.trial", ["adapters", "paper.report", "cli.trials"]),
+        (["reproduce", "--help"], "cli.trials", ["adapters", "paper.report", "cli.trial"]),
+        (["report", "--help"], "paper.report", ["adapters", "cli.trials", "paper.report.page"]),
+    ],
+)
+def test_a_command_loads_what_it_needs_and_no_other(arguments, needed, others):
+    loaded = loaded_by(*arguments)
+    assert any(f"lstm97.{name}" in loaded for name in (needed, f"cli.{needed}"))
+    assert not loaded & {f"lstm97.{other}" for other in others}
+    assert not loaded & {"dask", "distributed", "matplotlib", "mpi4py", "onnx"}
+
+
+def test_an_exported_network_needs_no_paper(tmp_path):
+    lstm97.Network(lstm97.Topology(2, 1), seed=1).save(tmp_path / "net")
+    loaded = loaded_by("export", "c", tmp_path / "net", "--out", tmp_path / "net.c")
+    assert "lstm97.adapters.c_source" in loaded
+    assert not loaded & {"lstm97.paper", "lstm97.methods", "lstm97.demos", "tqdm", "onnx"}
+
+
+@pytest.mark.parametrize("group", [commands.lstm97, run_group.run], ids=lambda group: group.name)
+def test_a_group_says_of_its_commands_what_they_say_themselves(group):
+    context = click.Context(group)
+    for name, entry in group.entries.items():
+        command = group.get_command(context, name)
+        assert command.name == name
+        assert entry.help == command.get_short_help_str(limit=1000)
+        assert name in sys.modules[f"lstm97.cli.{entry.module}"].COMMANDS
+    for module in {entry.module for entry in group.entries.values()}:
+        here = {name for name, entry in group.entries.items() if entry.module == module}
+        assert set(sys.modules[f"lstm97.cli.{module}"].COMMANDS) == here
+    shown = " ".join(CliRunner().invoke(group, ["--help"], terminal_width=200).stdout.split())
+    assert all(f"{name} {entry.help}" in shown for name, entry in group.entries.items())
+
+
+def test_every_task_of_the_paper_can_be_run():
+    assert list(run_group.TASKS) == list(paper.ROWS)
 
 
 def test_list_shows_the_rows_and_readings():
@@ -304,12 +368,12 @@ def test_divergence_gives_one_line():
 
 
 def test_lines_show_the_progress_of_a_trial_and_a_text(monkeypatch):
-    monkeypatch.setattr(_commands._Lines, "are_due", lambda lines: True)
-    result = CliRunner().invoke(_commands.lstm97, ["run", "adding", "--lag", "12", "--max-sequences", "3000"])
+    monkeypatch.setattr(progress.Lines, "are_due", lambda lines: True)
+    result = CliRunner().invoke(commands.lstm97, ["run", "adding", "--lag", "12", "--max-sequences", "3000"])
     for line, n in zip(result.stderr.splitlines(), ("1,000", "2,000", "3,000"), strict=True):
         assert re.fullmatch(rf"adding: {n} of 3,000 sequences, error 0\.\d+, [\d.]+ M steps/s", line)
     assert complaints(result.stderr) == ""
-    result = CliRunner().invoke(_commands.lstm97, ["run", "text", "--cells", "2", "--max-bytes", "3000"])
+    result = CliRunner().invoke(commands.lstm97, ["run", "text", "--cells", "2", "--max-bytes", "3000"])
     assert "text: 3,000 of 3,000 bytes, bits/byte so far: LSTM " in result.stderr
     assert complaints(result.stderr) == ""
 
@@ -318,8 +382,8 @@ def test_a_long_trial_begins_with_an_estimate(monkeypatch):
     def never(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_commands.paper, "run_trial", never)
-    result = CliRunner().invoke(_commands.lstm97, ["run", "adding", "--row", "4-1000"])
+    monkeypatch.setattr(paper, "run_trial", never)
+    result = CliRunner().invoke(commands.lstm97, ["run", "adding", "--row", "4-1000"])
     first, last = result.stderr.splitlines()
     assert re.fullmatch(r"adding: about \d+ s on average, as recorded trials took \(.*\)", first)
     assert (result.exit_code, last) == (130, "lstm97: interrupted")
@@ -327,8 +391,8 @@ def test_a_long_trial_begins_with_an_estimate(monkeypatch):
 
 def test_lines_come_at_growing_intervals_and_are_for_no_terminal(monkeypatch, capsys):
     now = 0.0
-    monkeypatch.setattr(_commands.time, "monotonic", lambda: now)
-    lines, times = _commands._Lines(), []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    lines, times = progress.Lines(), []
     for tenth in range(2000):
         now = tenth / 10
         if lines.are_due():
@@ -339,7 +403,7 @@ def test_lines_come_at_growing_intervals_and_are_for_no_terminal(monkeypatch, ca
     assert capsys.readouterr().err.split() == [f"{now}" for now in times]
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    lines = _commands._Lines()
+    lines = progress.Lines()
     now += 1000
     lines.write("nothing")
     assert not lines.are_due()
@@ -350,8 +414,8 @@ def test_a_closed_stderr_does_not_end_a_run(monkeypatch):
     def broken(*arguments, **options):
         raise BrokenPipeError
 
-    lines = _commands._Lines()
-    monkeypatch.setattr(_commands.click, "echo", broken)
+    lines = progress.Lines()
+    monkeypatch.setattr(progress.click, "echo", broken)
     lines.write("a line")
 
 

@@ -1,0 +1,61 @@
+"""`lstm97 costs`: what a step of learning costs by each method."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from lstm97.cli.output import existing_folder, table
+from lstm97.cli.progress import Lines, live_line
+from lstm97.paper import describe_run
+from lstm97.paper.report.costs import Cost
+from lstm97.paper.report.costs import measure as measure_costs
+from lstm97.paper.report.costs import write as write_costs
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=existing_folder,
+    default="costs.json",
+    show_default=True,
+    help="Where to write them, for `report --costs`.",
+)
+def costs(out: Path) -> None:
+    """Measure time and memory of learning, by method, as the net and the sequence grow.
+
+    Takes half a minute. Other programs on the machine make the times longer.
+    """
+    rows = [("method", "units", "weights", "steps", "ns/step", "ns/step/weight", "KiB")]
+    lines = Lines()
+    lines.write("costs: about half a minute on an idle machine")
+    with live_line("{n} measured {postfix}", None) as bar:
+
+        def show(cost: Cost) -> None:
+            what = f"{cost.method}, {cost.n_units} units, {cost.n_steps:,} steps"
+            bar.set_postfix_str(what, refresh=False)
+            bar.update()
+            lines.write(f"measured: {what}: {cost.nanoseconds:,.0f} ns/step")
+
+        measured = measure_costs(show)
+    for cost in measured:
+        rows.append(
+            (
+                cost.method,
+                str(cost.n_units),
+                f"{cost.n_weights:,}",
+                f"{cost.n_steps:,}",
+                f"{cost.nanoseconds:,.0f}",
+                f"{cost.nanoseconds / cost.n_weights:.2f}",
+                f"{cost.n_bytes / 1024:,.0f}",
+            )
+        )
+    write_costs(out, measured, describe_run(shlex.join(["lstm97", *sys.argv[1:]])))
+    click.echo(table(rows, left_aligned=1))
+
+
+COMMANDS = {"costs": costs}
