@@ -23,7 +23,7 @@ def hostile(tmp_path):
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     pwned = tmp_path / "pwned"
-    source = tmp_path / "src" / "lstm97" / "paper" / "records.py"
+    source = tmp_path / "src" / "lstm97" / "paper" / "trials" / "records.py"
     source.parent.mkdir(parents=True)
     source.touch()
     for name in DECOYS:
