@@ -46,7 +46,7 @@ def _trial_options(default_out: str) -> Callable[[_Command], _Command]:
         click.option(
             "--max-sequences",
             type=click.IntRange(min=1),
-            help="Give up after so many training sequences, where a row's own cap is not lower.",
+            help="Give up after this many training sequences, where a row's own cap is not lower.",
         ),
         click.option("--resume", is_flag=True, help="Go on with the file: only trials without a record in it are run."),
         click.option(

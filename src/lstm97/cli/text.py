@@ -41,7 +41,7 @@ _TEXT = TextSettings()
     show_default=True,
     help="Of the initial weights.",
 )
-@click.option("--max-bytes", type=click.IntRange(min=1), help="Stop after so many bytes.")
+@click.option("--max-bytes", type=click.IntRange(min=1), help="Stop after this many bytes.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),

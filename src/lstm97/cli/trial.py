@@ -61,7 +61,7 @@ def _run_options(task: str) -> Callable[[_Command], _Command]:
         click.option(
             "--max-sequences",
             type=click.IntRange(min=1),
-            help="Give up after so many training sequences (recurrent cascade correlation: whole passes through its "
+            help="Give up after this many training sequences (recurrent cascade correlation: whole passes through its "
             "set). Default: the row's own cap"
             + (
                 ", three times the paper's mean for this lag or for the nearest lag in the paper's table."

@@ -24,7 +24,7 @@ from lstm97.network import Network
 from lstm97.topology import Topology
 
 CHUNK = 4096
-"""Bytes read and learned at once; any other number gives the same bits."""
+"""Bytes that are read and learned at once; any other number gives the same bits."""
 
 UNIFORM_SHARE = 2.0**-16
 """Share of the uniform distribution mixed into the network's, so that no byte costs more than 24 bits."""
@@ -183,9 +183,9 @@ class TextRecord:
     order0_bits: float
     order2_bits: float
     zlib_bits: float | None
-    """zlib at level 9, over all the bytes; None before the end, when it can't be told."""
+    """zlib at level 9, over all the bytes; None before the end, when it is not known yet."""
     seconds: float = field(compare=False)
-    """In learning by the network."""
+    """Time in which the network learned."""
     bytes_per_second: float = field(compare=False)
 
 
@@ -205,7 +205,7 @@ def learn_text(
     settings : TextSettings, optional
         The network and its learning rate.
     max_bytes : int, optional
-        Stop after so many bytes.
+        Stop after this many bytes.
     callback : callable, optional
         Called after each chunk with the record so far.
 

@@ -23,21 +23,21 @@ from lstm97.topology import Topology
 
 UNITS = (2, 4, 8, 16, 32, 64, 128)
 LARGEST: Mapping[str, int] = {"rtrl": 64, "chunker": 64}
-"""Of methods whose cost grows too fast for more."""
+"""The most units of a method that are measured, where its cost grows too fast for all of `UNITS`."""
 
 STEPS = 100
-"""Of a sequence, where units grow."""
+"""Steps of the sequence while the number of units grows."""
 
 LENGTHS = (100, 1000, 10_000, 100_000)
 LENGTHS_UNITS = 8
-"""Units, where the sequence grows."""
+"""Units while the sequence grows."""
 
 ROUNDS = 7
 SHORTEST = 0.02
-"""Seconds that a timing takes at least."""
+"""The least time of a timing, in seconds: what is timed is repeated until it takes that long."""
 
 AT_MOST = 10_000
-"""Steps of a call that is timed, over several sequences of a cheap method, so that a call's own cost does not count."""
+"""The most steps of a call that is timed: several sequences, so that the cost of the call itself does not count."""
 
 N_INPUTS = 4
 
@@ -46,18 +46,18 @@ Make = Callable[[int], Learner | Network]
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one method: a step's time, and the memory that training took."""
+    """What learning costs by one method: the time of a step, and the memory of the learner."""
 
     method: str
     n_units: int
     """Hidden units; cells of LSTM."""
     n_weights: int
     n_steps: int
-    """Of the sequence, every step of which has a target."""
+    """Steps of the sequence; each of them has a target."""
     nanoseconds: float
-    """Per step: the median of `ROUNDS`."""
+    """Time of a step: the median of `ROUNDS` timings."""
     n_bytes: int
-    """Held by the learner after training on the sequence."""
+    """Memory that the learner holds after training on the sequence."""
 
 
 def _lstm(n: int) -> Network:
@@ -87,14 +87,14 @@ _HOW: Mapping[str, tuple[Make, dict[str, Any]]] = {
     "bptt": (lambda n: BPTT(_full(n)), {"update": "sequence"}),
     "bptt, at every step": (lambda n: BPTT(_full(n)), {"update": "step"}),
     "elman": (lambda n: Elman(_layered(n)), {"update": "step"}),
-    "rcc": (_cascade, {"epochs": 2}),  # a pass for the outputs, one for the candidates
+    "rcc": (_cascade, {"epochs": 2}),  # one pass trains the outputs, one the candidates
     "chunker": (lambda n: Chunker(ChunkerTopology(n_inputs=N_INPUTS, n_outputs=1, n_hidden=n)), {"update": "step"}),
 }
 MEASURED = tuple(_HOW)
 """What is measured. "bptt" goes back once per sequence, "bptt, at every step" from every error signal on its own."""
 
 _AT_EVERY_STEP = "bptt, at every step"
-_LONGEST: Mapping[str, int] = {_AT_EVERY_STEP: 1000}  # its time grows with the square of the length
+_LONGEST: Mapping[str, int] = {_AT_EVERY_STEP: 1000}  # the time of this method grows with the square of the length
 
 
 def measure(progress: Callable[[Cost], object] | None = None) -> list[Cost]:
@@ -139,7 +139,7 @@ def _cost(name: str, n_units: int, n_steps: int) -> Cost:
     n_weights = learner.topology.n_weights
 
     def once(repetitions: int) -> float:
-        # A cascade grows as it learns: a new one each time.
+        # A cascade grows as it learns, so each repetition begins with a copy of the same one.
         learners = [copy.copy(learner) if isinstance(learner, RCC) else learner for _ in range(repetitions)]
         began = time.perf_counter()
         for trained in learners:
@@ -185,7 +185,7 @@ def read(path: str | PathLike[str]) -> tuple[list[Cost], dict[str, Any]]:
 
 
 def _checked(cost: Cost) -> Cost:
-    """A cost; ValueError if it is none of those that are measured."""
+    """The same cost; ValueError if its method is unknown or a number is not above 0."""
     if cost.method not in MEASURED:
         raise ValueError("a method is none of those that are measured")
     counts = (cost.n_units, cost.n_weights, cost.n_steps, cost.n_bytes)

@@ -61,7 +61,7 @@ FINDINGS: Mapping[str, str] = {
         "reports. Between the literal and the closest reading there is no difference that so few trials could show."
     ),
 }
-"""By the task's name."""
+"""What was found out about a task, by its name."""
 
 COMPARISON_FINDINGS: Mapping[str, str] = {
     "grammar": (
@@ -87,4 +87,4 @@ COMPARISON_FINDINGS: Mapping[str, str] = {
         "hundred steps."
     ),
 }
-"""By the name of the table of methods."""
+"""What was found out about the methods, by the name of the table that compares them."""

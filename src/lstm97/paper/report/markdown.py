@@ -50,7 +50,7 @@ def markdown(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]], costs: 
 
 
 def _labelled(rows: Sequence[Experiment], groups: Groups) -> list[tuple[str, ...]]:
-    """Lines of a Markdown table."""
+    """The lines of a table of rows, each row with its name and description before its first reading."""
     return [
         (f"**{row.row}** {describe_row(row)}" if i == 0 else "", line.label, *line.cells)
         for row in rows
@@ -103,5 +103,5 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text in Markdown, where nothing in it means anything."""
+    """A text in Markdown that shows as it is: characters that Markdown would take for marks are escaped."""
     return re.sub(r"([\\`*_\[\]#|~])", r"\\\1", html.escape(text, quote=False))

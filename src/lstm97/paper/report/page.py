@@ -162,7 +162,7 @@ def _picture(figure: Figure, name: str, caption: str) -> str:
     return f"<figure>{pictures.as_svg(figure, name, caption)}<figcaption>{_e(caption)}</figcaption></figure>"
 
 
-# Networks to look into: row, reading, and the gates whose net input is taken apart.
+# The networks that the report looks into: row, reading, and the gates whose net input is shown in parts.
 _LOOKED_INTO: tuple[tuple[str, str, tuple[Gate, ...]], ...] = (
     ("4-100", CLOSEST, ("input_gate",)),
     ("6a", LITERAL, ("input_gate",)),
@@ -220,7 +220,7 @@ def _openings(network: Network, sequence: NDArray[Any], marks: Mapping[int, str]
 
 
 def _example(experiment: Experiment, seed: int) -> tuple[NDArray[Any], NDArray[np.float64], dict[int, str]]:
-    """A sequence of the task that nobody trained on, its target, and its steps worth a mark."""
+    """A sequence of the task that was not trained on, its target, and the steps to be marked in pictures."""
     rng = np.random.default_rng([seed, 1997])
     inputs, targets, _ = problem_of(experiment, seed, tolerance=math.inf).draw(rng, 100)
     for sequence, target in zip(inputs, targets, strict=True):

@@ -24,13 +24,13 @@ from lstm97.paper.report.vanishing import Flow
 from lstm97.paper.tables.experiments import LSTM, Experiment
 from lstm97.paper.trials.runner import Trial
 
-# Colours that differ in brightness too.
+# These colours differ in brightness too, for readers who cannot tell hues apart.
 LITERAL_COLOUR, CLOSEST_COLOUR = "#d55e00", "#0072b2"
 METHOD_COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")
 UNIT_COLOURS = ("#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 
 CURVES_DRAWN = 10
-"""Learning curves of so many trials of a row and reading are drawn, those with the lowest seeds."""
+"""Learning curves drawn for a row and reading, at most: those of the trials with the lowest seeds."""
 
 
 def spread(groups: Sequence[tuple[Experiment, Mapping[str, Sequence[Trial]]]]) -> Figure:
@@ -216,7 +216,7 @@ def error_flow(flows: Sequence[Flow]) -> Figure:
         middle = np.median(flow.sizes, axis=0)
         colour = METHOD_COLOURS[0] if flow.method == LSTM else shades[flow.init_range]
         name = f"{flow.method}, initial weights within {flow.init_range:g}"
-        # RTRL and BPTT lie on each other: the one is wide and pale, the other thin.
+        # The curves of RTRL and BPTT coincide: RTRL's is drawn wide and pale, so that both are seen.
         wide = flow.method == "rtrl"
         axes.plot(lags, middle, color=colour, linewidth=5 if wide else 1.4, alpha=0.3 if wide else 1, label=name)
         if not wide:
@@ -238,14 +238,14 @@ def error_flow(flows: Sequence[Flow]) -> Figure:
 def as_svg(figure: Figure, name: str, caption: str) -> str:
     """Return a figure as an SVG element for a page that has others; the same figure gives the same text.
 
-    All its ids begin with `name`, so that they differ from those of other figures. `caption` is for who can't see it.
+    All its ids begin with `name`, so that they differ from those of other figures. A screen reader reads `caption` out.
     """
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "lstm97", "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    # Coordinates to a hundredth of a point: the eye sees no more, and the page stays small.
+    # Coordinates are rounded to a hundredth of a point, which cannot be seen and keeps the page small.
     places = re.compile(r' (?:d|x|y|transform)="[^"]*"')
     text = places.sub(lambda place: re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", place[0]), text)
     text = text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(caption)}" ', 1)

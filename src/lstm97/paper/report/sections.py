@@ -66,7 +66,7 @@ class Comparison:
     name: str
     title: str
     rows: tuple[Experiment, ...]
-    """Of which there are trials, each in one reading."""
+    """The rows that there are trials for, each row once."""
 
 
 def comparisons(groups: Groups) -> list[Comparison]:
@@ -99,7 +99,7 @@ def _failing_rows() -> tuple[Experiment, ...]:
 
 
 def overview(groups: Groups, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What was run, how long it took, and where."""
+    """Return what was run, how long it took, on what machines, and how the tables are to be read."""
     trials = [trial for found in groups.values() for trial in found]
     steps = sum(trial.steps for trial in trials)
     seconds = sum(trial.seconds for trial in trials) or math.inf
@@ -130,7 +130,7 @@ def overview(groups: Groups, runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def notes(rows: Sequence[Experiment]) -> list[str]:
-    """What was found out about these rows' tasks, and what their readings mean."""
+    """Return what the readings of these rows mean, and what was found out about their tasks."""
     told = []
     for task, paper_task in {row.task: row.paper_task for row in rows}.items():
         closest, literal = reading_of(task, CLOSEST), reading_of(task, LITERAL)
@@ -143,7 +143,7 @@ def notes(rows: Sequence[Experiment]) -> list[str]:
 
 
 def comparison_notes(comparison: Comparison) -> list[str]:
-    """What the table's readings mean, and what was found out."""
+    """Return what was found out about a table of methods, and what its readings mean."""
     told = [COMPARISON_FINDINGS[comparison.name]]
     if comparison.name == "long-lag":
         told += [f"Reading {name}: {meaning}" for name, meaning in COMPARISON_READINGS.items() if name != LITERAL]
@@ -162,7 +162,7 @@ COSTS = (
 
 
 VANISHING = (
-    f"What is left of an error after so many steps back, in layers of {vanishing.UNITS} logistic units that see each "
-    "other, with initial weights in a range (RTRL and backpropagation through time follow the same gradient), and at "
-    "the cells of an LSTM: read off the weight changes themselves."
+    f"What is left of an error after a number of steps back, in layers of {vanishing.UNITS} logistic units that see "
+    "each other, with initial weights in a range (RTRL and backpropagation through time follow the same gradient), and "
+    "at the cells of an LSTM: read off the weight changes themselves."
 )

@@ -19,10 +19,10 @@ STEPS = 100
 UNITS = 10
 SEEDS = 20
 INIT_RANGES = (0.2, 1.0, 4.0)
-"""Of the conventional nets. Below 4 / UNITS = 0.4 the paper's bound says that errors must vanish."""
+"""Ranges of initial weights of the conventional nets. By the paper's bound errors must vanish below 4 / UNITS = 0.4."""
 
 RATE = 1e100
-"""So large that what a weight was before takes no digits of its change; it cancels in what is returned."""
+"""The learning rate: so large that the weights before the change are lost in rounding. Results are divided by it."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ def error_flow(learner: Learner | Network) -> Floats:
     """Return the norm of the error at the net inputs of recurrent units or cells, by how many steps it went back.
 
     Every step of a sequence has an input symbol of its own, and the last one a target. So the weights from the symbol
-    of a step change by just the error that reaches that step.
+    of a step change by exactly the error that reaches that step.
 
     Parameters
     ----------
     learner : RTRL, BPTT or lstm97.Network
-        With as many inputs as the sequence is to have steps. Its weights end up changed.
+        It has one input for each step of the sequence. Its weights are changed.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def error_flow(learner: Learner | Network) -> Floats:
     """
     n_steps = learner.topology.n_inputs
     kind = "cell" if isinstance(learner, Network) else "recurrent"
-    view = learner.weights[kind]  # each has its own names
+    view = learner.weights[kind]  # the kinds of weights differ between learners and networks
     before = view.copy()
     target = np.ones((1, learner.topology.n_outputs))
     train(learner, Sequences([*range(n_steps)], [0, n_steps]), target, learning_rate=RATE, update="sequence")

@@ -1,7 +1,7 @@
-"""The methods the paper compares LSTM with, on its tasks: their rows of tables 1 and 2, and any other task by name.
+"""The methods that the paper compares LSTM with: their rows of tables 1 and 2, and `with_method` for all other tasks.
 
-Nets and settings are the paper's where it states them: tables 1 and 2, the nets of tasks 2a and 2b. What it leaves open
-is stated here once for all other tasks.
+Nets and settings are the paper's where it states them: tables 1 and 2, the nets of tasks 2a and 2b. Constants of this
+module have what the paper leaves open, the same for all other tasks.
 """
 
 from __future__ import annotations
@@ -28,34 +28,35 @@ METHODS: tuple[Method, ...] = ("rtrl", "bptt", "elman", "rcc", "chunker")
 """The methods beside LSTM, in the order of the tables."""
 
 HIDDEN_UNITS = 10
-"""Of the nets on tasks for which the paper names none: they have about as many weights as its LSTM there, or more."""
+"""Hidden units of a net where the paper names none; it then has about as many weights as the LSTM, or more."""
 
 LEARNING_RATE = 0.1
-"""On tasks for which the paper names none."""
+"""The learning rate on tasks for which the paper names none."""
 
 SET_SIZE = 1000
-"""Recurrent cascade correlation learns from a fixed set: of so many sequences where the task has no set of its own."""
+"""Sequences of the fixed set that recurrent cascade correlation learns from, where the task has no set of its own."""
 
 REBER_SET = 256
-"""Task 1 has one of so many strings."""
+"""Strings of the fixed set that task 1 has."""
 
 PASSES_BETWEEN_TESTS = 10
-"""Of recurrent cascade correlation through its set."""
+"""Passes of recurrent cascade correlation through its set from one test to the next."""
 
 MOST_UNITS = 15
 """Units that recurrent cascade correlation may install."""
 
 LONG_CAP = 200_000
-"""In task 2a with 100 symbols. The paper gives up after 5 million sequences, which would take about a day of a core.
+"""A trial of task 2a with 100 symbols is given up after this many sequences.
 
-Six times what the paper's chunker needs, 40 times what its LSTM does.
+That is six times what the paper's chunker needs, and 40 times what its LSTM needs. The paper gives up after 5 million
+sequences, which would take about a day of a core.
 """
 
 SHORT_CAP = 100_000
-"""In the tasks of which the paper says no more than that other methods fail: more than its LSTM needs there."""
+"""A trial of a row in `FAILING_ROWS` is given up after this many sequences, more than the paper's LSTM needs."""
 
 FAILING_TRIALS = 5
-"""Trials of each method there."""
+"""Trials of each row in `FAILING_ROWS`."""
 
 BIASED = "biased"
 WHOLE_STATE, FOUR_UNITS = "whole-state", "four-units"
@@ -72,7 +73,7 @@ COMPARISON_READINGS: Mapping[str, str] = MappingProxyType(
 
 _GRAMMAR = "embedded-reber"
 _ONE_UNIT = ("long-lag", "long-lag-random")  # one self-recurrent hidden unit, no biases
-_LINEAR = ("adding", "multiplication")  # logistic outputs would not do for LSTM either
+_LINEAR = ("adding", "multiplication")  # LSTM needs linear outputs on these tasks too
 
 
 _UPDATES: Mapping[Method, Literal["sequence", "set"]] = MappingProxyType({"bptt": "sequence", "rcc": "set"})
@@ -153,9 +154,10 @@ def _net(row: Experiment, method: Method) -> RecurrentTopology | ChunkerTopology
 
 
 def _on_a_set(experiment: Experiment) -> Experiment:
-    """The same with a fixed training set, presented as a whole.
+    """An experiment with a fixed training set, presented as a whole.
 
-    Rules that look at the latest training sequences become tests on as many fresh ones: a set can be learned by heart.
+    A stop rule that looks at the latest training sequences becomes a test on the same number of fresh ones, because a
+    set can be learned by heart.
     """
     size = REBER_SET if experiment.task == _GRAMMAR else SET_SIZE
     stop, every = experiment.stop, PASSES_BETWEEN_TESTS * size
@@ -169,7 +171,7 @@ def _on_a_set(experiment: Experiment) -> Experiment:
 
 
 def _with_net(row: Experiment, reading: str | None = None, **changed: Any) -> Experiment:
-    """A row with another net, which may make it another reading."""
+    """A row whose net has other settings; if `reading` names one, it is another reading of the row."""
     topology = replace(row.topology, **changed)
     return replace(row, topology=topology, reading=reading or row.reading)
 

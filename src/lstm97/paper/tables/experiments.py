@@ -128,7 +128,7 @@ class Experiment:
     count_window: bool = True
     """Whether the sequences of the stop rule's window, all of them right, count as training sequences."""
     max_sequences: int
-    """A trial is given up after so many training sequences."""
+    """A trial is given up after this many training sequences."""
     test_sequences: int
     """Fresh sequences of the test after training; 0: the paper makes none."""
     test_tolerance: float

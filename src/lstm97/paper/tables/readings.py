@@ -17,7 +17,7 @@ That is the one with most trials solved over the task's rows and, of those about
 nearest to the paper's. It was chosen by hand, in trials with other seeds than the report's.
 """
 
-_BY_LAG = ("adding",)  # tasks whose rows differ in nothing but their lag
+_BY_LAG = ("adding",)  # tasks whose rows differ only in their lag
 
 
 _SWAPPED = {"input_squash": "centered", "output_squash": "centered2"}
@@ -43,7 +43,7 @@ def _doubled_rate() -> Reading:
     )
 
 
-# The slope of a logistic output vanishes near 0 and 1, and with it the error signal of such targets.
+# A logistic output has almost no slope near 0 and 1, so targets there have almost no error signal.
 _LINEAR_OUTPUTS = (
     Reading(
         name="unbiased-linear-output",
@@ -288,7 +288,7 @@ def select_rows(names: Iterable[str], methods: Iterable[str] = (LSTM,)) -> list[
 
 
 def experiment(task: str, lag: int, reading: str | None = None) -> Experiment:
-    """Look up an experiment of the paper, or the like of it at another lag.
+    """Look up an experiment of the paper, or make one like it with another lag.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from lstm97.topology import Topology
 
 
 def _ten_thousand_right(tolerance: float) -> Stop:
-    """So many right sequences in a row, whatever their mean error."""
+    """A stop rule: 10,000 right sequences in a row, whatever their mean error."""
     return Stop(window=10_000, tolerance=tolerance, mean_error=math.inf, max_wrong=0)
 
 
@@ -149,7 +149,7 @@ TABLE_3 = (
 """Very long time lags without local regularities: 2 blocks of 1 cell, 364 to 6064 weights."""
 
 
-# Of each variant: its task, alpha, when a test sequence is wrong, and what a test must reach.
+# For each variant of task 3: task, alpha, the error at which a test sequence is wrong, and what a test must reach.
 _TWO_SEQUENCES = {
     "a": (
         "two-sequences",

@@ -95,13 +95,13 @@ def _marked_pairs(
 
     first = rng.integers(10, size=n_sequences)
     second = rng.integers(lag // 2 - 1, size=n_sequences)
-    second += second >= first  # the pair marked already does not count among the unmarked ones
+    second += second >= first  # counted among the pairs that are still unmarked
 
     values = np.zeros((int(offsets[-1]), 2))
     values[:, 0] = rng.uniform(low, 1.0, size=len(values))
     values[start + first, 1] = 1.0
     values[start + second, 1] = 1.0
-    values[start, 1] = -1.0  # after the marks: a marked first pair keeps -1
+    values[start, 1] = -1.0  # written after the marks, so that a marked first pair has -1
     values[last, 1] = -1.0
 
     x1 = np.where(first == 0, unseen, values[start + first, 0])

@@ -24,7 +24,7 @@ Verdicts = tuple[NDArray[np.bool_], NDArray[np.float64]]
 REBER_SETS = 3
 """How many pairs of a training and a test set the trials of task 1 take turns with."""
 
-_STRINGS_AT_ONCE = 16  # most tests fail at once
+_STRINGS_AT_ONCE = 16  # small, because most tests fail in their first portion and end there
 
 
 class Problem(Protocol):
@@ -37,7 +37,7 @@ class Problem(Protocol):
         """Return a training set, of n sequences if it has to be drawn, and its order."""
 
     def test(self, network: Network | Learner, rng: np.random.Generator, n: int, at_once: int) -> Iterator[Verdicts]:
-        """Test on n sequences, so many at once: whether each is wrong, and its mean error."""
+        """Test on n sequences, `at_once` in a portion: whether each is wrong, and its mean error."""
 
 
 class FreshSequences:
@@ -104,7 +104,7 @@ class GrammarStrings:
             errors = np.abs(outputs - _as_rows(strings.targets.values, network)).mean(axis=1)
             begins = strings.inputs.offsets[:-1]
             wrong = np.logical_or.reduceat(lowest_possible <= highest_impossible, begins)
-            if i and wrong.any():  # likely to fail the next test too, so it comes first there
+            if i and wrong.any():  # this portion is likely to fail the next test too: it goes first there
                 self._portions = [strings, *self._portions[:i], *self._portions[i + 1 :]]
             yield wrong, np.add.reduceat(errors, begins) / strings.inputs.lengths
 
@@ -188,5 +188,5 @@ _GENERATORS: Mapping[str, _Generate] = {
     "temporal-order-2": _temporal_order,
     "temporal-order-3": _temporal_order,
 }
-# Where a test's targets are not those of training.
+# The generators of test sequences for tasks whose targets in tests differ from those in training.
 _TEST_GENERATORS: Mapping[str, _Generate] = {"two-sequences-noisy-targets": _noise_free_targets}

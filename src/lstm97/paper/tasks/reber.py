@@ -72,7 +72,7 @@ def embedded_reber(rng: np.random.Generator, n_sequences: int) -> Grammar:
     check("n_sequences", n_sequences, 0)
     outer = rng.integers(2, size=n_sequences)
     symbol_of_outer = np.array([REBER.index("T"), REBER.index("P")], np.int32)[outer]
-    # All strings walk through the inner grammar side by side; who has reached its end waits there.
+    # All strings walk through the inner grammar side by side; a string that has reached the end stays there.
     node = np.zeros(n_sequences, np.intp)
     columns: list[NDArray[np.int32]] = []
     options: list[NDArray[np.bool_]] = []
@@ -88,7 +88,7 @@ def embedded_reber(rng: np.random.Generator, n_sequences: int) -> Grammar:
         options.append(allowed)
     inner = np.array(columns, np.int32).reshape(len(columns), n_sequences).T
     lengths = (inner >= 0).sum(axis=1)
-    offsets = offsets_of(lengths + 3)  # of the strings without their last symbol
+    offsets = offsets_of(lengths + 3)  # where the strings, without their last symbols, begin and end
     first, last = offsets[:-1], offsets[1:] - 1
     n_steps = int(offsets[-1])
     inputs, targets = np.empty(n_steps, np.int32), np.empty(n_steps, np.int32)
@@ -101,7 +101,7 @@ def embedded_reber(rng: np.random.Generator, n_sequences: int) -> Grammar:
     possible[first, REBER.index("T")] = possible[first, REBER.index("P")] = True
     possible[last - 1, symbol_of_outer] = True
     possible[last, REBER.index("E")] = True
-    # Between T or P and its return: the inner string, as inputs one step later than as targets
+    # The inner string is between T or P and its return; its symbols are inputs one step after they are targets.
     is_target = inside_steps.copy()
     is_target[last - 1] = False
     targets[is_target] = inner[inner >= 0]

@@ -15,12 +15,12 @@ __all__ = ["MACHINE", "Estimate", "estimate", "trial_seconds"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a number of trials, on a thread of the machine of the records."""
+    """How long a number of trials take on one thread of the machine that made the records."""
 
     seconds: float
-    """Of all of them, one after the other."""
+    """Time of all trials, one after the other."""
     longest: float
-    """Of the longest one."""
+    """Time of the longest trial."""
     unknown: int
     """Trials of rows without a record, which are left out."""
 
@@ -32,7 +32,7 @@ class Estimate:
 def trial_seconds(experiment: Experiment, max_sequences: int) -> float | None:
     """Seconds that a trial takes on average, by records of its row and reading; None if its row has none.
 
-    A recorded trial that was given up is taken for one that uses up any cap. A reading without records of its own takes
+    A trial like one that was given up counts as using up its whole cap. A reading without records of its own takes
     the mean of the row's others.
     """
     times = TIMES.get((experiment.row, experiment.reading))

@@ -58,7 +58,7 @@ def describe_run(command: str) -> dict[str, Any]:
 
 
 MOST_UNPACKED = 100
-"""Times the size of a compressed file."""
+"""Compressed records may unpack to this many times the size of their file, no more."""
 
 
 class Records:
@@ -218,7 +218,7 @@ def _trials(content: bytes, path: Path, runs: list[dict[str, Any]] | None = None
 # ---- what a file may hold ----
 
 LARGEST = 2**53
-"""Whole numbers in a file are at most so large."""
+"""The largest whole number that a file may hold: up to here a float can tell all of them apart."""
 
 
 def strict_json(data: bytes) -> Any:
@@ -291,11 +291,11 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         ("seconds", "train_seconds", "draw_seconds", "steps_per_second"), (is_measure, "a number, 0 or more")
     ),
 }
-"""What each field of a trial has to be."""
+"""Of each field of a trial, the check of its value and what that value must be, in words."""
 
 
 def _trial(values: Any) -> Trial:
-    """The trial of a line's values; ValueError if they are others."""
+    """The trial of a line's values; ValueError if they are not those of a trial."""
     if not isinstance(values, dict):
         raise ValueError("it is no object")
     if values.keys() != _FIELDS.keys():
@@ -307,7 +307,7 @@ def _trial(values: Any) -> Trial:
 
 
 def _run(values: Any) -> dict[str, Any]:
-    """What a run depends on: texts and numbers by their names."""
+    """The values of a line on a run; ValueError if they are not texts and numbers by name."""
     if not isinstance(values, dict) or not all(
         is_text(name) and (value is None or is_text(value) or is_count(value)) for name, value in values.items()
     ):
@@ -320,7 +320,7 @@ def _line(values: dict[str, Any]) -> bytes:
 
 
 def _short(values: dict[str, Any]) -> dict[str, Any]:
-    """Times to a millisecond, and rates to a step per second: nobody can measure more."""
+    """Values with times rounded to a millisecond and rates to a step per second, as far as they can be measured."""
     return {
         name: round(value, 3) if isinstance(value, float) and name.endswith("seconds") else value
         for name, value in values.items()
@@ -344,7 +344,7 @@ def _commit() -> str | None:
 
 def _commit_of(git: Path) -> str | None:
     """The first digits of the commit that git's folder, or a file with the name of one, has as its head."""
-    if git.is_file():  # of a worktree
+    if git.is_file():  # in a worktree the folder's place is written in a file
         git = git.parent / git.read_text().removeprefix("gitdir:").strip()
     head = (git / "HEAD").read_text().strip()
     if head.startswith("ref:"):

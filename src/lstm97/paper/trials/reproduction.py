@@ -1,6 +1,6 @@
 """Many trials side by side, on any executor of `concurrent.futures`, each recorded as soon as it is done.
 
-To an executor of one's own a trial goes as JSON, whatever its experiment is, and comes back as its line of the records.
+A trial is sent to an executor that the caller brings as JSON, and comes back as its line of the records.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from lstm97.topology import Topology
 _Result = TypeVar("_Result")
 
 QUICK_TRIALS = 2
+"""Trials of each row in the quick tier."""
+
 QUICK_STEPS = 20_000_000
-"""The quick tier has the rows whose trials take the paper no more training steps than this, and so many of each."""
+"""The quick tier has the rows whose trials take the paper no more training steps than this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,7 @@ def reproduce(
         How many threads, without an executor: by default as many as the environment variable ``LSTM97_NUM_THREADS``
         says, else one for each CPU this process may use.
     progress : callable, optional
-        Called from the trial's own thread with the task and its `Progress`; only without an executor of one's own.
+        Called from the trial's own thread with the task and its `Progress`; only without `executor`.
     finished : callable, optional
         Called with each new record.
 
@@ -130,7 +132,7 @@ def reproduce(
     Notes
     -----
     When interrupted, trials that have ended are recorded. Those under way are given up, on threads of this process at
-    once; an executor of one's own may go on with them for nothing.
+    once; `executor` may go on with them, and their results are lost.
     """
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs is {jobs}, expected 1 or more")
@@ -213,11 +215,11 @@ _CLASSES: Mapping[str, type] = {
 
 
 def to_bytes(task: PlannedTrial) -> bytes:
-    """Return a task as JSON, with what it has to be computed by."""
+    """Return a task as JSON, with the version and the build of the loops that have to compute it."""
     data = json.dumps({"build": this_build(), "task": _plain(task)})
     try:
         same = _rebuilt(json.loads(data)["task"]) == task
-    except (KeyError, TypeError, ValueError):  # of a mapping that looks like a record
+    except (KeyError, TypeError, ValueError):  # a mapping of the experiment looks like a record
         same = False
     if not same:
         raise TypeError(
@@ -236,7 +238,7 @@ def from_bytes(data: bytes) -> PlannedTrial:
 
 
 def _run_elsewhere(task: bytes) -> bytes:
-    """What an executor is given to do."""
+    """Run a trial in a process of an executor: given by `to_bytes`, returned as its line of the records."""
     return to_line(_run(from_bytes(task)))
 
 
@@ -253,7 +255,7 @@ def _plain(value: Any) -> Any:
 
 
 def _rebuilt(value: Any) -> Any:
-    """What `_plain` was given."""
+    """The value that `_plain` was given, from what it returned."""
     if isinstance(value, dict):
         values = {name: _rebuilt(each) for name, each in value.items()}
         return _CLASSES[values.pop("class")](**values) if "class" in values else values

@@ -19,13 +19,13 @@ from lstm97.paper.tasks.problems import Problem, Targets, problem_of
 from lstm97.sequences import Sequences
 
 DRAWN_AT_ONCE = 1000
-"""Training sequences are drawn in portions of this many: part of what a seed means, so it never varies."""
+"""Training sequences are drawn in portions of this many. A change would change what every seed draws."""
 
 TESTED_AT_ONCE = 64
-"""Tests between training sequences go in portions of this many, since most fail early: part of what a seed means."""
+"""Tests between training sequences go in portions of this many, since most fail early. Results depend on it."""
 
 CURVE_POINTS = 40
-"""A record's learning curve has at most so many points."""
+"""The most points of a record's learning curve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,16 +73,17 @@ class Trial:
     """Mean absolute error of training, over `curve_every` sequences a point (the last point may have fewer)."""
     curve_every: int
     test_sequences: int
-    """0: the paper makes no test after training, or the trial diverged."""
+    """Sequences of the test after training; 0 if the paper makes none, or the trial diverged."""
     test_wrong: int | None
+    """Wrong answers among them; None without a test."""
     test_error: float | None
     """Mean absolute error of the test."""
     seconds: float = field(compare=False)
-    """The whole trial: drawing sequences, training, testing."""
+    """Time of the whole trial: drawing sequences, training, testing."""
     train_seconds: float = field(compare=False)
-    """In training alone."""
+    """Time of training alone."""
     draw_seconds: float = field(compare=False)
-    """In drawing training sequences."""
+    """Time of drawing training sequences."""
     steps_per_second: float = field(compare=False)
     """Steps of training per second of training."""
 
@@ -198,7 +199,7 @@ class _Training:
     """One training under way: its network, what it has done so far, and what its stop rule has seen."""
 
     def __init__(self, experiment: Experiment, seed: int, cap: int) -> None:
-        # The first three children mean what they always did; new needs get new ones, behind them.
+        # Records depend on which child seed is for what: a further use of randomness gets a further child at the end.
         initial, training, testing, between, growing = np.random.SeedSequence(seed).spawn(5)
         self.experiment = experiment
         self.cap = cap
@@ -220,7 +221,7 @@ class _Training:
             else problem_of(experiment, seed, **_how(self._test))
         )
         self.network = _initial_network(experiment, initial)
-        self.network._advice.accept_targets()  # one of the problems has noise on its targets
+        self.network._advice.accept_targets()  # no warning of targets out of range: task 3c has noise on its targets
         self._to_add: tuple[int, ...] = ()
         if isinstance(self.network, Network):
             self._to_add = lstm_topology(experiment).blocks[self.network.topology.n_blocks :]
@@ -234,7 +235,7 @@ class _Training:
             inputs, targets, order = self._set or self.problem.draw(self._draw_rng, DRAWN_AT_ONCE)
             self.draw_seconds += time.perf_counter() - began
             try:
-                # A training set goes through as a whole.
+                # A training set is never cut by the cap: it is presented as a whole.
                 self._train_and_judge(
                     inputs, targets, order[: None if self._set else self.cap - self.history.sequences]
                 )

@@ -41,7 +41,7 @@ class Summary:
     train_seconds: float
     draw_seconds: float
     seconds: float
-    """Of all trials together, each on its own thread."""
+    """Time of all trials together, each on its own thread."""
 
 
 def summarise(trials: Sequence[Trial], paper: Figures | None) -> Summary:
