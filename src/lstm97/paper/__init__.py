@@ -1,4 +1,4 @@
-"""The experiments of the 1997 paper, and one of ours: tasks, settings as data, and what runs them."""
+"""The experiments of the 1997 paper: tables as data, tasks, trials, a report; and the text of `lstm97.demos`."""
 
 from __future__ import annotations
 
