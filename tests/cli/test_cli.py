@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import tomllib
 from importlib.metadata import entry_points, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -118,8 +119,8 @@ def loaded_by(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "needed", "others"),
     [
-        (["--version"], "commands", ["paper", "methods", "adapters", "demos", "executors"]),
-        (["--help"], "commands", ["paper", "methods", "adapters", "demos", "executors"]),
+        (["--version"], "cli.commands", ["paper", "methods", "adapters", "demos", "executors"]),
+        (["--help"], "cli.commands", ["paper", "methods", "adapters", "demos", "executors"]),
         (["run", "--help"], "cli.run", ["paper", "methods", "adapters", "demos", "executors"]),
         (["export", "c", "--help"], "cli.export", ["paper", "methods", "demos", "executors"]),
         (["run", "text", "--max-bytes", 99, "--cells", 1], "demos.text", ["paper", "methods", "adapters", "executors"]),
@@ -131,8 +132,10 @@ def loaded_by(*arguments):
 )
 def test_a_command_loads_what_it_needs_and_no_other(arguments, needed, others):
     loaded = loaded_by(*arguments)
-    assert any(f"lstm97.{name}" in loaded for name in (needed, f"cli.{needed}"))
-    assert not loaded & {f"lstm97.{other}" for other in others}
+    assert f"lstm97.{needed}" in loaded
+    for other in others:
+        assert find_spec(f"lstm97.{other}") is not None
+        assert f"lstm97.{other}" not in loaded
     assert not loaded & {"dask", "distributed", "matplotlib", "mpi4py", "onnx"}
 
 
@@ -141,6 +144,20 @@ def test_an_exported_network_needs_no_paper(tmp_path):
     loaded = loaded_by("export", "c", tmp_path / "net", "--out", tmp_path / "net.c")
     assert "lstm97.adapters.c_source" in loaded
     assert not loaded & {"lstm97.paper", "lstm97.methods", "lstm97.demos", "tqdm", "onnx"}
+
+
+def test_a_report_as_markdown_needs_no_matplotlib(tmp_path):
+    _, trial = run_trial(experiment("adding", 100), 1, max_sequences=5)
+    with paper.Records(tmp_path / "records", paper.describe_run("")) as records:
+        records.add(trial)
+    block = "import sys; sys.modules['matplotlib'] = None; from lstm97.cli import main; main()"
+    command = [sys.executable, "-W", "error", "-c", block]
+    result = run("report", tmp_path / "records", "--out", tmp_path / "report.md", command=command)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / "report.md").read_text().startswith("# The rerun of the paper\n")
+    result = run("report", tmp_path / "records", "--out", tmp_path / "report.html", command=command)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "Error: a report needs the package matplotlib: pip install matplotlib\n"
 
 
 @pytest.mark.parametrize("group", [commands.lstm97, run_group.run], ids=lambda group: group.name)
