@@ -119,15 +119,15 @@ def loaded_by(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "needed", "others"),
     [
-        (["--version"], "cli.commands", ["paper", "methods", "adapters", "demos", "executors"]),
-        (["--help"], "cli.commands", ["paper", "methods", "adapters", "demos", "executors"]),
-        (["run", "--help"], "cli.run", ["paper", "methods", "adapters", "demos", "executors"]),
-        (["export", "c", "--help"], "cli.export", ["paper", "methods", "demos", "executors"]),
-        (["run", "text", "--max-bytes", 99, "--cells", 1], "demos.text", ["paper", "methods", "adapters", "executors"]),
-        (["list"], "paper", ["adapters", "cli.trials", "cli.export"]),
-        (["run", "adding", "--help"], "cli.trial", ["adapters", "paper.report", "cli.trials"]),
-        (["reproduce", "--help"], "cli.trials", ["adapters", "paper.report", "cli.trial"]),
-        (["report", "--help"], "paper.report", ["adapters", "cli.trials", "paper.report.page"]),
+        (["--version"], "cli.commands", ["paper", "methods", "export", "demos", "cluster"]),
+        (["--help"], "cli.commands", ["paper", "methods", "export", "demos", "cluster"]),
+        (["run", "--help"], "cli.run", ["paper", "methods", "export", "demos", "cluster"]),
+        (["export", "c", "--help"], "cli.export", ["paper", "methods", "demos", "cluster"]),
+        (["run", "text", "--max-bytes", 99, "--cells", 1], "demos.text", ["paper", "methods", "export", "cluster"]),
+        (["list"], "paper", ["export", "cli.trials", "cli.export"]),
+        (["run", "adding", "--help"], "cli.trial", ["export", "paper.report", "cli.trials"]),
+        (["reproduce", "--help"], "cli.trials", ["export", "paper.report", "cli.trial"]),
+        (["report", "--help"], "paper.report", ["export", "cli.trials", "paper.report.page"]),
     ],
 )
 def test_a_command_loads_what_it_needs_and_no_other(arguments, needed, others):
@@ -142,7 +142,7 @@ def test_a_command_loads_what_it_needs_and_no_other(arguments, needed, others):
 def test_an_exported_network_needs_no_paper(tmp_path):
     lstm97.Network(lstm97.Topology(2, 1), seed=1).save(tmp_path / "net")
     loaded = loaded_by("export", "c", tmp_path / "net", "--out", tmp_path / "net.c")
-    assert "lstm97.adapters.c_source" in loaded
+    assert "lstm97.export.c" in loaded
     assert not loaded & {"lstm97.paper", "lstm97.methods", "lstm97.demos", "tqdm", "onnx"}
 
 

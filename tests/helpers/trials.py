@@ -9,7 +9,7 @@ from lstm97.paper import (
     experiment,
     read_records,
 )
-from lstm97.paper.records import key_of
+from lstm97.paper.trials.records import key_of
 
 
 def trial(**changes) -> Trial:

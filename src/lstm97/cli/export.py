@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from lstm97.adapters import c_source, onnx_model
 from lstm97.cli.output import existing_folder
+from lstm97.export import c, onnx
 from lstm97.network import load
 
 
@@ -37,10 +37,10 @@ def export_c(file: Path, learn: bool, dtype: str | None, name: str, out: Path | 
         raise click.UsageError(f"'{out}' holds the network; name another file by --out.")
     try:
         net = load(file)
-        c_source.export_c(net, out, learn=learn, dtype=dtype, name=name)
+        c.export_c(net, out, learn=learn, dtype=dtype, name=name)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    weights, state = c_source.struct_bytes(net.topology, learn, dtype or net.dtype)
+    weights, state = c.struct_bytes(net.topology, learn, dtype or net.dtype)
     click.echo(f"{out} written: {weights:,} bytes of weights, {state:,} bytes of state for each stream.")
 
 
@@ -64,7 +64,7 @@ def export_onnx(file: Path, sequence: bool, dtype: str | None, out: Path | None)
         raise click.UsageError(f"'{out}' holds the network; name another file by --out.")
     try:
         net = load(file)
-        onnx_model.export_onnx(net, out, sequence=sequence, dtype=dtype)
+        onnx.export_onnx(net, out, sequence=sequence, dtype=dtype)
     except (ModuleNotFoundError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     what = "whole sequences" if sequence else "one step"

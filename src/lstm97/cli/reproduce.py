@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from lstm97 import executors, paper
+from lstm97 import paper
 from lstm97.cli.output import existing_folder
 from lstm97.cli.times import BASIS, duration, estimated
 from lstm97.cli.trials import run_trials
+from lstm97.cluster import executors
 from lstm97.paper.trials.estimates import estimate
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import click
 
-from lstm97 import executors, paper
+from lstm97 import paper
 from lstm97.cli.output import table
 from lstm97.cli.progress import Lines, live_line
 from lstm97.cli.times import BASIS, duration
+from lstm97.cluster import executors
 from lstm97.extend import thread_count, usable_cpus
 from lstm97.paper.trials.estimates import estimate
 
