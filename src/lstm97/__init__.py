@@ -32,6 +32,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from lstm97 import cluster as cluster
+    from lstm97 import demos as demos
     from lstm97 import export as export
     from lstm97 import methods as methods
     from lstm97 import paper as paper
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 else:
     # These are imported at first use, so that `import lstm97` stays quick.
     _FUNCTIONS = {"export_c": "export.c", "export_onnx": "export.onnx", "train_many": "many"}
-    _MODULES = {name: name for name in ("cluster", "export", "methods", "paper")} | {"executors": "cluster.executors"}
+    _MODULES = {name: name for name in ("cluster", "demos", "export", "methods", "paper")} | {"executors": "cluster.executors"}
 
     def __getattr__(name):
         if name in _MODULES:
