@@ -23,6 +23,7 @@ from lstm97.cluster.executors import check_build, give_up, this_build
 from lstm97.extend import (
     available_cpus,
     choose_cpu,
+    decode,
     read_arrays,
     read_header,
     thread_count,
@@ -524,4 +525,4 @@ def _unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     """What `_pack` was given."""
     file = io.BytesIO(data)
     header = read_header(file, len(data), "the data", len(data))
-    return json.loads(header.metadata["told"]), read_arrays(file, header, "the data")
+    return decode(header.metadata["told"]), read_arrays(file, header, "the data")
