@@ -1,5 +1,5 @@
-"""Compiled modules: `_core.pyx` per float type and instruction set, its callers `engine.pyx` and `cython_api.pyx`, and
-those of `methods`.
+"""Compiled modules: `_core.pyx` per float type and instruction set, its callers `engine.pyx`, `trainer.pyx` and
+`cython_api.pyx`, and those of `methods`.
 """
 
 import os
@@ -36,8 +36,8 @@ BUILD_EXT = {"parallel": os.cpu_count()} | ({"compiler": "mingw32"} if ON_WINDOW
 DEPENDS = [
     "_core.pyx",
     *(f"_kernel/{name}.pxi" for name in ("vectors", "registers", "streams", "batches", "shares", "entries")),
-    *(f"_kernel/{name}.pxd" for name in ("abi", "stop_rule", "stop_window")),
-    *(f"_kernel/{name}.h" for name in ("lanes", "cpu", "claims", "crew")),
+    *(f"_kernel/{name}.pxd" for name in ("abi", "stop_rule", "stop_window", "arrays", "engine")),
+    *(f"_kernel/{name}.h" for name in ("lanes", "cpu", "atomics", "team")),
 ]
 
 # Suffix of the modules' names: instruction set. macOS gets the baseline only, as AVX code has crashed imports there.
@@ -61,7 +61,8 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
     )
 
 
-modules = [module(name) for name in ("_kernel.engine", "cython_api", "methods._recurrent", "methods._cascade")]
+CALLERS = ("_kernel.engine", "_kernel.trainer", "cython_api", "methods._recurrent", "methods._cascade")
+modules = [module(name) for name in CALLERS]
 for suffix, level in LEVELS.items():
     double = f"_kernel.core{suffix}" if suffix else "_core"
     modules.append(module(double, level, INLINE | {"LSTM97_REAL": "double", "LSTM97_REAL_IS_DOUBLE": "1"}))

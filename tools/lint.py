@@ -25,6 +25,7 @@ CHECKS: dict[str, list[str]] = {
         "-m",
         "mypy.stubtest",
         "lstm97._kernel.engine",
+        "lstm97._kernel.trainer",
         "lstm97.cython_api",
         "lstm97.methods._cascade",
         "lstm97.methods._recurrent",

@@ -106,9 +106,17 @@ class Advice:
                     f"lie between {low} and {high}; scale them, or use output='identity'",
                 )
 
-    def look_at_cells(self, n_saturated: int, largest_input: float, largest_target: float) -> None:
-        """Warn if most cells are saturated and data are large."""
-        if 2 * n_saturated > self._n_cells and (remedy := scaling(largest_input, largest_target)):
+    def are_most_cells(self, n: int) -> bool:
+        """Whether n cells are more than half of them."""
+        return 2 * n > self._n_cells
+
+    def judge_cells(self, saturated: list[int], largest_input: float, largest_target: float) -> None:
+        """Warn if, at three quarters of some steps or more, most cells are saturated, and if data are large.
+
+        `saturated` has the number of saturated cells at each of these steps.
+        """
+        n_saturated = sorted(saturated)[len(saturated) // 4]
+        if self.are_most_cells(n_saturated) and (remedy := scaling(largest_input, largest_target)):
             self._warn(
                 "cells",
                 f"{n_saturated} of {self._n_cells} cells are saturated and learn next to nothing; {remedy}, or use a "

@@ -31,8 +31,8 @@ from cpython.pyport cimport PY_SSIZE_T_MAX
 
 from lstm97._kernel.abi cimport (
     AWAITING, C0, C1, C2, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, MINUS, NOT_LEARNING, OK,
-    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Bed, Chunk, Crew, Kernel, Member, Net, Plan,
-    Report, State, Sums, Tally, Training, Worker, word,
+    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Chunk, Job, Kernel, Member, Net, Outcome,
+    Portion, Report, Request, State, Sums, Tally, Team, Waiter, Worker, word,
 )
 from lstm97._kernel.stop_rule cimport rule_holds
 
@@ -510,7 +510,7 @@ cdef inline void change_output_weights(
 ) noexcept nogil:
     """(22) for every source of the outputs, in their weights or in a batch's sums."""
     cdef Py_ssize_t m
-    cdef Py_ssize_t place = net.shape.input_to_output * net.shape.n_inputs
+    cdef Py_ssize_t first = net.shape.input_to_output * net.shape.n_inputs
     if net.shape.input_to_output:
         if st.symbol < 0:
             for m in range(net.shape.n_inputs):
@@ -518,34 +518,34 @@ cdef inline void change_output_weights(
         else:
             change_output_row(net, st, w_out, st.symbol, 1, only_check, bad)
     for m in range(net.shape.n_hidden):
-        change_output_row(net, st, w_out, place + m, st.act[m], only_check, bad)
-    place += net.shape.n_hidden
+        change_output_row(net, st, w_out, first + m, st.act[m], only_check, bad)
+    first += net.shape.n_hidden
     for m in range(net.shape.n_cells):
-        change_output_row(net, st, w_out, place + m, st.y_c[m], only_check, bad)
+        change_output_row(net, st, w_out, first + m, st.y_c[m], only_check, bad)
     if net.shape.output_bias:
-        change_output_row(net, st, w_out, place + net.shape.n_cells, 1, only_check, bad)
+        change_output_row(net, st, w_out, first + net.shape.n_cells, 1, only_check, bad)
 
 
 cdef inline void change_steered(
-    const Net* net, const State* st, const int32_t* rows, int count, Py_ssize_t lane, Py_ssize_t place, bint per_cell,
+    const Net* net, const State* st, const int32_t* rows, int count, Py_ssize_t lane, Py_ssize_t partial, bint per_cell,
     bint only_check, lanes* bad,
 ) noexcept nogil:
-    """`count` rows of the weights from `lane` on, by the partials from `place` on: cells (28), and gates (26) by the
-    sums over their block's cells.
+    """`count` rows of the weights from `lane` on, by the partials from lane `partial` on: cells (28), and gates (26) by
+    the sums over their block's cells.
     """
     cdef Py_ssize_t i, m
     if per_cell:
         for i in range(count):
             m = rows[i]
             add_by_lane(
-                net.w + m * net.shape.n_lanes + lane, st.e_s, st.ds_dw + m * net.shape.n_partials + place,
+                net.w + m * net.shape.n_lanes + lane, st.e_s, st.ds_dw + m * net.shape.n_partials + partial,
                 net.shape.n_cells, only_check,
                 bad,
             )
         return
     for i in range(count):
         put_block_sums(
-            net, st.sums + i * net.shape.n_cell_lanes, st.e_s, st.ds_dw + rows[i] * net.shape.n_partials + place
+            net, st.sums + i * net.shape.n_cell_lanes, st.e_s, st.ds_dw + rows[i] * net.shape.n_partials + partial
         )
     for i in range(count):
         add_multiple(

@@ -7,15 +7,15 @@ from time import perf_counter
 from typing import Any
 
 from lstm97._advice import extent, scaling
-from lstm97._kernel.crew import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
-from lstm97._kernel.engine import Engine
-from lstm97.checkpoints import Checkpoint, Progress, describe_run
+from lstm97._kernel.team import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
+from lstm97._kernel.trainer import Trainer
+from lstm97.checkpoints import Checkpoint, Cursor, describe_run
 from lstm97.history import History
 from lstm97.network import Network, State
 from lstm97.options import Data, Options
 
-STEPS_LOOKED_AT = 40
-"""Steps of a sequence that are run to see whether cells are saturated."""
+STEPS_CHECKED = 40
+"""Steps of a sequence at which saturated cells are counted."""
 
 
 class Run:
@@ -28,63 +28,62 @@ class Run:
         # Before anything changes: this reads all data, which may be files mapped into memory.
         self._description = None if checkpoint is None else self._described()
         self._threads = self._worth_threads()
-        self._engine = self._engine_for_training()
+        self._state = State(net)
+        self._trainer = self._made_trainer()
 
     def go(self) -> History:
         """Train to the end and return the history."""
-        done, engine = self._done, self._engine
-        helpers = Helpers(engine)
-        with done._training(), engine.training():
+        done = self._done
+        helpers = Helpers(self._trainer)
+        with done._training(), self._state._engine.training():
             try:
-                helpers.come(self._threads - 1)
+                helpers.start(self._threads - 1)
                 self._through_epochs()
                 if done.steps:
-                    _look_at_cells(self._net, self._data)
+                    _check_saturation(self._net, self._data)
             finally:
-                helpers.leave()
+                helpers.join()
         return done
 
     def _through_epochs(self) -> None:
         """Train from the start, or from the checkpoint, until no epoch is left or training is ended."""
         done, callback = self._done, self._options.callback
-        progress = Progress(
-            self._checkpoint, self._net, self._data.generator, self._options.stop, self._description, done
-        )
+        cursor = Cursor(self._checkpoint, self._net, self._data.generator, self._options.stop, self._description, done)
         with done._beginning(self._options.stop):
-            progress.begin()
-        if progress.ended and not done.stopped:  # a callback ended the earlier call; this one's may let it continue
-            progress.ended = callback is not None and bool(callback(done))
+            cursor.begin()
+        if cursor.ended and not done.stopped:  # a callback ended the earlier call; this one's may let it continue
+            cursor.ended = callback is not None and bool(callback(done))
         try:
-            while progress.epoch < self._options.epochs and not (progress.ended or done._is_asked_to_end):
-                self._epoch(progress)
-            progress.save()
+            while cursor.epoch < self._options.epochs and not (cursor.ended or done._is_asked_to_end):
+                self._epoch(cursor)
+            cursor.save()
         except BaseException as error:
-            progress.leave(error)
+            cursor.leave(error)
             raise
 
-    def _epoch(self, progress: Progress) -> None:
-        """Train on what is left of an epoch, unless the stop rule, the callback or `History.stop` ends it."""
+    def _epoch(self, cursor: Cursor) -> None:
+        """Train on what is left of an epoch, until the stop rule, the callback or `History.stop` ends it."""
         done, callback = self._done, self._options.callback
-        if progress.presentation is None:
-            progress.presentation = self._data.next_presentation()
-        while (left := len(progress.presentation) - progress.position) and not done.stopped:
-            self._portion(progress, progress.portion(left, self._batch_size))
+        if cursor.presentation is None:
+            cursor.presentation = self._data.next_presentation()
+        while (left := len(cursor.presentation) - cursor.position) and not done.stopped:
+            self._portion(cursor, cursor.portion(left, self._batch_size))
             if done._is_asked_to_end:
                 return
         if not left:
-            progress.end_epoch()
+            cursor.end_epoch()
             done._epochs += 1
         if (callback is not None and callback(done)) or done.stopped:
-            progress.end()
+            cursor.end()
 
-    def _portion(self, progress: Progress, n: int) -> None:
+    def _portion(self, cursor: Cursor, n: int) -> None:
         """Train on the next n sequences, or fewer if the stop rule holds."""
         data, options, done = self._data, self._options, self._done
-        assert progress.presentation is not None
-        portion = progress.presentation[progress.position :][:n]
+        assert cursor.presentation is not None
+        portion = cursor.presentation[cursor.position :][:n]
         begin, before = perf_counter(), done.sequences
         try:
-            self._engine.train(
+            self._trainer.train(
                 data.inputs.values,
                 data.inputs.offsets,
                 data.targets,
@@ -96,7 +95,7 @@ class Run:
             )
         finally:
             done._seconds += perf_counter() - begin
-        progress.advance(done.sequences - before)
+        cursor.advance(done.sequences - before)
 
     def _worth_threads(self) -> int:
         """How many threads to use: no more than there are parts of the work, and one if there is little work."""
@@ -107,16 +106,17 @@ class Run:
         assert options.threads is not None
         return min(options.threads, n_parts) if work > WORTH_THREADS else 1
 
-    def _engine_for_training(self) -> Engine:
-        """An engine with a state of its own, prepared for batches or several threads."""
+    def _made_trainer(self) -> Trainer:
+        """A trainer with what batches or several threads need."""
         net, inputs, options = self._net, self._data.inputs, self._options
-        engine = State(net)._engine
+        trainer = Trainer(self._state._engine)
         if options.update == "sequence":
             longest = int(inputs.lengths.max(initial=0))
-            prepare_batches(engine, net._layout, self._threads, self._batch_size, longest, symbols=inputs.is_symbols)
+            prepare_batches(trainer, net._layout, self._threads, self._batch_size, longest, symbols=inputs.is_symbols)
         elif options.parallel == "hogwild":
-            engine.begin_hogwild([engine, *(State(net)._engine for _ in range(1, self._threads))])
-        return engine
+            others = [State(net)._engine for _ in range(1, self._threads)]
+            trainer.begin_hogwild([self._state._engine, *others])
+        return trainer
 
     def _described(self) -> dict[str, Any]:
         """The description by which a checkpoint recognizes this run."""
@@ -134,8 +134,8 @@ class Run:
         )
 
 
-def _look_at_cells(net: Network, data: Data) -> None:
-    """Warn if most of a network's cells are saturated by large data; checked once, after its first training."""
+def _check_saturation(net: Network, data: Data) -> None:
+    """After a network's first training, warn if large data saturate most of its cells in the first sequence."""
     advice = net._advice
     if advice.is_quiet or advice.has_seen_training or data.inputs.is_symbols or not len(data.presentation):
         return
@@ -146,8 +146,8 @@ def _look_at_cells(net: Network, data: Data) -> None:
         return
     state, n_saturated = State(net), []
     with suppress(FloatingPointError):
-        for x in data.inputs[int(data.presentation[0])][:STEPS_LOOKED_AT]:
+        for x in data.inputs[int(data.presentation[0])][:STEPS_CHECKED]:
             net.step(x, state=state)
             n_saturated.append(state._engine.n_saturated())
     if n_saturated:
-        advice.look_at_cells(sorted(n_saturated)[len(n_saturated) // 4], largest_input, largest_target)
+        advice.judge_cells(n_saturated, largest_input, largest_target)

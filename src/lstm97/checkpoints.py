@@ -63,8 +63,8 @@ class Checkpoint:
             set_field(self, "seconds", 60.0)
 
 
-class Progress:
-    """The progress of a run: the epoch, its presentation and the position there; saved in a checkpoint.
+class Cursor:
+    """How far a run is: the epoch, its presentation and the position there; saved in a checkpoint.
 
     Without a checkpoint it only counts. A checkpoint file that exists is read and checked here; `begin` continues from
     it.
@@ -231,15 +231,15 @@ class Progress:
         numbers = decode(contents.metadata["training"])
         wanted = self._run | {"topology": self._net.topology, "dtype": self._net.dtype.name}
         found = numbers["run"] | {"topology": contents.topology, "dtype": contents.dtype}
-        places = [found.pop(place) for place in (BEGINS, STANDS, LEFT) if place in found]
-        if not all(isinstance(place, dict) for place in places):
+        standings = [found.pop(key) for key in (BEGINS, STANDS, LEFT) if key in found]
+        if not all(isinstance(standing, dict) for standing in standings):
             raise ValueError(f"{name} is damaged: it does not tell where its run began or stands")
         if "learning_rate" in found and found["learning_rate"] is None:  # a FloatingPointError ended the last call
             found["learning_rate"] = wanted["learning_rate"]
         here = wanted.pop(BEGINS)
         different = [key for key in wanted | found if wanted.get(key) != found.get(key)]
-        if places:  # files of format 1 may lack them
-            different += [name for name in here if all(here[name] != place.get(name) for place in places)]
+        if standings:  # files of format 1 may lack them
+            different += [key for key in here if all(here[key] != standing.get(key) for standing in standings)]
         if different:
             raise ValueError(
                 f"{name} is the checkpoint of another run, which differs in {', '.join(different)}; "
@@ -304,6 +304,6 @@ def describe_run(data: tuple[Array, ...], order: Any, **options: Any) -> dict[st
 
 def _check_positions(state: Any) -> None:
     """ValueError if a position is outside its generator's buffer; NumPy does not check, and would read there."""
-    for place, size in ((state["state"].get("pos", 0), 624), (state.get("buffer_pos", 0), 4)):  # MT19937, Philox
-        if type(place) is not int or not 0 <= place <= size:
-            raise ValueError(f"{place!r} is not a position in a buffer of {size}")
+    for position, size in ((state["state"].get("pos", 0), 624), (state.get("buffer_pos", 0), 4)):  # MT19937, Philox
+        if type(position) is not int or not 0 <= position <= size:
+            raise ValueError(f"{position!r} is not a position in a buffer of {size}")

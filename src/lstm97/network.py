@@ -32,7 +32,15 @@ from lstm97._format import (
 from lstm97._kernel import builds
 from lstm97._kernel.engine import Engine
 from lstm97._kernel.layout import RECORDS, Layout, Record, float_dtype
-from lstm97.sequences import UNREADABLE, apart, as_numbers, as_stream, as_stream_targets, checked_out, unmasked
+from lstm97.sequences import (
+    UNREADABLE,
+    as_numbers,
+    as_stream,
+    as_stream_targets,
+    checked_out,
+    copied_if_shared,
+    unmasked,
+)
 from lstm97.topology import GATES, Kind, Topology
 
 if TYPE_CHECKING:  # numpy.random takes a while to import: not before somebody draws numbers
@@ -70,7 +78,7 @@ class State:
         return {name: array[0] for name, array in self._set_of_one.items()}
 
     def __repr__(self) -> str:
-        return f"<State: {self._layout.topology.n_cells} cells, {PHASES[self._engine.standing()['phase']]}>"
+        return f"<State: {self._layout.topology.n_cells} cells, {PHASES[self._engine.numbers()['phase']]}>"
 
     def __copy__(self) -> State:
         """One more state of the same network, at the same place of its stream."""
@@ -141,10 +149,10 @@ class State:
     @property
     def activations(self) -> dict[Kind, Array]:
         """The activations of the hidden layer by kind of unit, shape (units,) each; copies."""
-        act, places = self._arrays["act"], self._layout.lanes
+        act, lanes = self._arrays["act"], self._layout.lanes
         y_c = self._arrays["y_c"][: self._layout.topology.n_cells]
         kinds = (kind for kind in self._layout.topology.units if kind != "output")
-        return {kind: (y_c if kind == "cell" else act[places[kind]]).copy() for kind in kinds}
+        return {kind: (y_c if kind == "cell" else act[lanes[kind]]).copy() for kind in kinds}
 
     @property
     def partials(self) -> dict[Kind, Array]:
@@ -502,7 +510,7 @@ class Network:
             self._advice.look_at_targets(packed)
         Y = self._output(out, len(inputs))
         if out is not None:
-            inputs, packed = apart(inputs, Y), None if packed is None else apart(packed, Y)
+            inputs, packed = copied_if_shared(inputs, Y), None if packed is None else copied_if_shared(packed, Y)
         self._engine_of(state).learn_run(inputs, packed, learning_rate, Y)
         return Y
 
@@ -611,7 +619,7 @@ class Network:
         inputs = as_stream("X", X, self._layout)
         Y = self._output(out, len(inputs))
         if out is not None:
-            inputs = apart(inputs, Y)
+            inputs = copied_if_shared(inputs, Y)
         if record is None:
             engine.run(inputs, Y, None)
             return Y
@@ -859,9 +867,9 @@ def _state_of(network: Network, numbers: dict[str, Any], parts: dict[str, Array]
 
 def _parts_of(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
     """Numbers and arrays of a state, for one who holds it."""
-    return state_parts(state._layout, state._arrays, state._engine.standing())
+    return state_parts(state._layout, state._arrays, state._engine.numbers())
 
 
 def _put_state(state: State, numbers: dict[str, Any], parts: dict[str, Array]) -> None:
     """Set a state to what `_parts_of` gave; ValueError if that can't be a state."""
-    state._engine.stand_at(**restore_state(state._layout, state._arrays, numbers, parts))
+    state._engine.set_numbers(**restore_state(state._layout, state._arrays, numbers, parts))

@@ -245,11 +245,9 @@ def as_target(target: object, layout: Shaped) -> int | Array | None:
             return None
         row = _as_row("target", target, n_outputs, layout, nan_allowed=True)
         return None if np.isnan(row).all() else row
-    if n_outputs == 1:
-        raise ValueError(
-            f"target is the integer {number}, which means a class number, and there is only one output; for the value "
-            f"pass [{number}.0], for no target None"
-        )
+    _refuse_classes(
+        n_outputs, f"target is the integer {number}", f"for the value pass [{number}.0], for no target None"
+    )
     if not -1 <= number < n_outputs:
         raise ValueError(f"target is class {number}, expected one of 0 to {n_outputs - 1}, or -1 for none")
     return None if number == -1 else number
@@ -465,7 +463,7 @@ def checked_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Ar
     return out
 
 
-def apart(array: Array, out: Array) -> Array:
+def copied_if_shared(array: Array, out: Array) -> Array:
     """``array``, or a copy if results written to ``out`` could change it while it is still being read."""
     return array.copy() if np.may_share_memory(array, out) else array
 
@@ -565,13 +563,14 @@ def _refuse_symbols(name: str, n_inputs: int) -> None:
         )
 
 
-def _refuse_classes(n_outputs: int) -> None:
-    """Refuse integers where there is one output: its only class would carry no information, so values are meant."""
+def _refuse_classes(
+    n_outputs: int,
+    given: str = "targets is integer",
+    way_out: str = "for its values pass floats: targets.astype(float)",
+) -> None:
+    """Refuse integers where there is one output: a class number would say nothing, so a value must be meant."""
     if n_outputs == 1:
-        raise ValueError(
-            "targets is integer, which means class numbers, and there is only one output; for its values pass floats: "
-            "targets.astype(float)"
-        )
+        raise ValueError(f"{given}, which means class numbers, and there is only one output; {way_out}")
 
 
 def _refuse_either(name: str, numbers: Sequences, n: int) -> None:

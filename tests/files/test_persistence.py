@@ -232,7 +232,7 @@ def test_a_wrong_bound_in_a_file_is_not_trusted():
             network_from_bytes(serialize(contents.tensors, metadata))
     metadata = contents.metadata | {"state": json.dumps(numbers | {"partials_bound": (0.0).hex()})}
     found = network_from_bytes(serialize(contents.tensors, metadata))
-    assert found.state._engine.standing()["partials_bound"] == np.inf
+    assert found.state._engine.numbers()["partials_bound"] == np.inf
 
 
 def test_a_file_holds_what_a_pickle_holds(tmp_path):

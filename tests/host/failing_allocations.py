@@ -28,7 +28,7 @@ from waiting import HANGS, until
 
 import lstm97
 from lstm97 import Checkpoint, History, Network, Stop, Topology, _run, predict, train
-from lstm97._kernel import crew
+from lstm97._kernel import team
 from lstm97.methods import BPTT, RCC, RTRL, Chunker, ChunkerTopology, RecurrentTopology
 from lstm97.methods import load as load_learner
 
@@ -272,7 +272,7 @@ if __name__ == "__main__":
     faulthandler.dump_traceback_later(HANGS / 2, exit=True)
     unraisable: list[type] = []
     sys.unraisablehook = lambda caught: unraisable.append(caught.exc_type)
-    crew.WORTH_SHARING = _run.WORTH_THREADS = -1  # use threads even for this little work
+    team.WORTH_SHARING = _run.WORTH_THREADS = -1  # use threads even for this little work
     gc.disable()
     os.fsync = lambda file: None  # it would take most of the time, and allocates nothing
     found = {}

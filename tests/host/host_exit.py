@@ -1,6 +1,6 @@
 """A host that ends while a network is in use: ``python host_exit.py HOW``.
 
-HOW is the call that a daemon thread is in when the main thread ends (learn, small learn, learn_run, train, crew,
+HOW is the call that a daemon thread is in when the main thread ends (learn, small learn, learn_run, train, team,
 hogwild), or what ends the program: callback (by sys.exit), "callback, at once" (by os._exit), or atexit.
 """
 
@@ -65,7 +65,7 @@ match how:
         in_a_thread(forever, lambda: net.learn_run(X, TARGETS, 1e-4))
     case "train":
         in_a_thread(forever, lambda: lstm97.train(net, [X], [TARGETS], 1e-4))
-    case "crew":
+    case "team":
         many = {"update": "sequence", "batch_size": 8, "threads": 2}
         in_a_thread(forever, lambda: lstm97.train(net, [X[:999]] * 99, [TARGETS[:999]] * 99, 1e-6, **many))
     case "hogwild":

@@ -148,7 +148,7 @@ def test_signal_handlers_run_during_calls_and_change_nothing_but_by_an_exception
         ("small learn", (0, "", "")),
         ("learn_run", (0, "", "")),
         ("train", (0, "", "")),
-        ("crew", (0, "", "")),
+        ("team", (0, "", "")),
         ("hogwild", (0, "", "")),
         ("callback", (3, "", "")),
         ("callback, at once", (4, "", "")),

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 import lstm97
 from lstm97 import Checkpoint, History, Network, Stop, Topology, _format, train
-from lstm97.checkpoints import Progress
+from lstm97.checkpoints import Cursor
 
 HERE = Path(__file__).parent
 RNG = np.random.default_rng(0)
@@ -139,12 +139,12 @@ def test_seconds(tmp_path):
 
 def test_short_epochs_do_not_make_portions_grow(tmp_path):
     net = Network(Topology(2, 1), seed=1)
-    progress = Progress(Checkpoint(tmp_path / "run", seconds=1000.0), net, None, None, {"n_sequences": 8}, History())
-    progress.begin()
+    cursor = Cursor(Checkpoint(tmp_path / "run", seconds=1000.0), net, None, None, {"n_sequences": 8}, History())
+    cursor.begin()
     for _ in range(1000):
-        assert progress.portion(8, 1) <= 8
-        progress.advance(8)
-    assert progress._next_portion <= 16
+        assert cursor.portion(8, 1) <= 8
+        cursor.advance(8)
+    assert cursor._next_portion <= 16
 
 
 def test_a_checkpoint_is_a_network_that_can_be_loaded(tmp_path):

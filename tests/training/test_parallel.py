@@ -21,7 +21,7 @@ from waiting import HANGS, until
 
 import lstm97
 from lstm97 import Checkpoint, History, Network, Stop, Topology, _run, options, paper
-from lstm97._kernel import crew, layout
+from lstm97._kernel import layout, team
 from lstm97.paper import tasks
 from lstm97.paper.trials.runner import initial_network
 
@@ -35,7 +35,7 @@ EXPLOSIVE = Topology(2, 1, blocks=(1, 1), input_squash="identity")
 def shared():
     """Share even the least work among the requested number of threads, on any number of CPUs."""
     with (
-        mock.patch.multiple(crew, WORTH_SHARING=0),
+        mock.patch.multiple(team, WORTH_SHARING=0),
         mock.patch.multiple(_run, WORTH_THREADS=-1),
         mock.patch.multiple(options, available_cpus=lambda: 64),
     ):
@@ -88,7 +88,7 @@ def test_any_number_of_threads_gives_the_same_bits(dtype, case, lengths, size, t
     for n in (1, threads):
         with (
             mock.patch.multiple(layout, BATCH_BLOCK=5, TOGETHER=3),
-            mock.patch.multiple(crew, WORTH_SHARING=0, SUMS_BYTES=memory),
+            mock.patch.multiple(team, WORTH_SHARING=0, SUMS_BYTES=memory),
             mock.patch.multiple(_run, WORTH_THREADS=-1),
             mock.patch.multiple(options, available_cpus=lambda: 64),
         ):
@@ -152,7 +152,7 @@ def test_training_works_with_fewer_threads_if_no_more_can_be_started():
     def refuse(*_):
         raise RuntimeError("can't start new thread")
 
-    with mock.patch.object(crew, "start_new_thread", refuse):
+    with mock.patch.object(team, "start_new_thread", refuse):
         alone = outcome(ADDING, X, D, batch_size=16, threads=4)
     assert alone == outcome(ADDING, X, D, batch_size=16, threads=4)
 
@@ -173,7 +173,7 @@ def test_threads_whose_start_failed_halfway_are_neither_left_nor_waited_for(star
     X, D = np.ones((64, 12, 2)), np.ones((64, 1))
     before = set(os.listdir("/proc/self/task"))
     raised = pytest.raises(MemoryError) if start is start_and_find_no_memory else contextlib.nullcontext()
-    with mock.patch.multiple(crew, start_new_thread=start, LATE=0.1), raised:
+    with mock.patch.multiple(team, start_new_thread=start, LATE=0.1), raised:
         outcome(ADDING, X, D, batch_size=16, threads=3)
     until(lambda: set(os.listdir("/proc/self/task")) <= before)
 
@@ -182,7 +182,7 @@ def threads_started(**options):
     """How many threads a training starts."""
     rng = np.random.default_rng(0)
     X, D = rng.uniform(-1, 1, (400, 100, 2)), rng.uniform(0, 1, (400, 1))
-    with mock.patch.object(crew, "start_new_thread", side_effect=crew.start_new_thread) as start:
+    with mock.patch.object(team, "start_new_thread", side_effect=team.start_new_thread) as start:
         lstm97.train(Network(ADDING), X, D, **{"update": "sequence", "batch_size": 16, "epochs": 5, **options})
     return start.call_count
 

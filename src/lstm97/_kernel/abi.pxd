@@ -1,6 +1,6 @@
-# What `_core` (the loops) and `engine` (the calls) agree on: the structs they share and the table of entry points that
-# every build of the loops exports. `real` is float or double, the same for all arrays of a network, so the structs hold
-# pointers to it and never a value. Symbols are those of the paper; the shapes are those of `layout.py`.
+# What `_core` (the loops) agrees on with `engine` and `trainer` (the calls): the structs they share and the table of
+# functions that every build of the loops exports. `real` is float or double, the same for all arrays of a network, so
+# the structs hold pointers to it and never a value. Symbols are those of the paper; shapes are those of `layout.py`.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
@@ -8,14 +8,14 @@ cdef extern from "_kernel/lanes.h" nogil:
     ctypedef double real
     ctypedef int64_t word   # a signed integer as wide as a real
 
-cdef extern from "_kernel/crew.h" nogil:
+cdef extern from "_kernel/team.h" nogil:
     enum:
-        APART
-    ctypedef struct Bed:
-        void *bell
-    ctypedef struct Crew:
-        int64_t n_items, n_threads
-        Bed *beds
+        CACHE_GAP
+    ctypedef struct Waiter:
+        void *wake_lock
+    ctypedef struct Team:
+        int64_t n_tasks, n_threads
+        Waiter *waiters
 
 cdef enum:
     MAX_RECORDS = 6
@@ -65,7 +65,7 @@ cdef struct Shape:              # the sizes of a network: all that `Layout.sizes
     Py_ssize_t bias_source      # the bias row of w, or -1
     # flags
     Py_ssize_t rows_together    # rows of w that are changed part by part
-    Py_ssize_t block_places     # cells of the largest block, for small networks
+    Py_ssize_t largest_block    # cells of the largest block, for small networks
     bint recurrent, gate_sources, input_to_output, output_bias
     bint single_cells           # every block has one cell
     bint g_is_identity, h_is_identity
@@ -78,7 +78,7 @@ cdef struct Net:
     const word *lane_of         # (4, lanes of a row) where each cell finds itself and its gates, for small networks
     const word *cell_of         # (n_partials,) the cell of each partial, and
     const real *is_partial      # (3, n_partials) whether it is of w_c, w_in, w_f; for small networks
-    const word *sum_of          # (block_places, n_lanes) the partials whose products are summed for each unit,
+    const word *sum_of          # (largest_block, n_lanes) the partials whose products are summed for each unit,
     const real *is_summed       # and whether there is one; for small networks
     const real *is_continued    # (n_cells,) 0 for the first cell of a block, 1 for the others
     const real *squash          # (8, n_lanes) squashing constants of the hidden layer's units
@@ -155,23 +155,28 @@ cdef struct Tally:              # the error signals of a sequence
     double error_sum            # of |t - y| over signals and outputs
     double error_max
 
-cdef struct Plan:               # a call of train: what is asked, and how far it came
+cdef struct Request:            # what a call of train asks for
     const int64_t *offsets      # (n_sequences + 1,)
     const int64_t *order        # (n_order,) sequence numbers
     Py_ssize_t n_order
     double learning_rate
     double *errors              # (n_order,) mean |t - y| over a sequence's error signals and outputs, NaN without any
     StopRule *rule              # or NULL
-    # progress
-    Py_ssize_t position         # sequences done
+
+cdef struct Outcome:            # how far a call of train came
+    Py_ssize_t position         # in the order: sequences done
     Py_ssize_t n_steps          # steps done in all
-    bint stopped                # the rule held
-    int status                  # if not OK, it came up at
+    bint stopped                # the stop rule held
+    int status                  # if not OK, training ended by it at
     Py_ssize_t sequence         # this sequence's
     Py_ssize_t step             # step; where weights change by the step, steps done of the sequence at `position`
-    Tally tally                 # there, of that sequence
+    Tally tally                 # where weights change by the step, of the sequence at `position`
 
-cdef struct Member:             # one of the sequences that step together
+cdef struct Portion:            # one call of train; a whole training may take several
+    Request request
+    Outcome outcome
+
+cdef struct Member:             # one of the sequences of a share that step together
     State st
     Py_ssize_t position         # in the order
     bint settled                # st.ds_dw may be nonzero
@@ -182,7 +187,7 @@ cdef struct Member:             # one of the sequences that step together
     real *e_s                   # (n_block, n_cells padded) alpha e_s
     real *e                     # (n_block, n_direct) alpha e_i and alpha e_out
 
-cdef struct Sums:               # of changes of the weights
+cdef struct Sums:               # sums of changes of the weights
     real *dw                    # (n_sources, n_change_lanes)
     real *dw_out                # as w_out
     # inputs seen as symbols
@@ -193,76 +198,82 @@ cdef struct Sums:               # of changes of the weights
     Report report
     Py_ssize_t sequence
     Py_ssize_t n_steps
-    char[APART] apart
+    char[CACHE_GAP] gap         # between these sums and the next
 
-cdef struct Worker:             # what a thread works with, and how far it came
-    Bed *bed
-    bint is_busy                # it has claimed
-    int64_t item                # this item of the round
+cdef struct Worker:             # what a thread of a team works with, and how far it came
+    Waiter *waiter
+    bint is_busy                # with a task that it has claimed
+    int64_t task                # the number of that task in the round
     bint has_failed             # a weight would not be finite, in the rows summed up
     # a share of a batch
     Py_ssize_t n_together       # sequences that can step together
     Py_ssize_t n_block          # steps until their errors are carried back and their partials settled
-    Py_ssize_t apart            # reals from an array of a member to the next member's
+    Py_ssize_t stride           # reals from an array of a member to the same array of the next member
     Member *members             # (n_together,)
     real *e_s                   # (n_cells padded,) alpha e_s carried back to a step
     real *delta                 # (n_block, n_change_lanes) what each step adds to row m of dw, divided by z_m
     Sums *sums                  # the share's
     Report report
-    Py_ssize_t sequence
-    Py_ssize_t n_steps          # of the share
-    Py_ssize_t n_steps_in_all   # of shares done in this round
-    Py_ssize_t place, end       # in the schedule: the first of those that step together, and where the share ends
+    Py_ssize_t sequence         # where the report is not OK, this sequence's
+    Py_ssize_t n_steps          # done of the share
+    Py_ssize_t n_steps_in_round # of shares done in this round
+    Py_ssize_t begin, end       # in the schedule: of those that step together, and of the share
     Py_ssize_t n_members        # how many step together, or 0: none yet
     Py_ssize_t step             # steps they have done
     Py_ssize_t n_active         # those that have further steps
     Py_ssize_t n_pending        # steps of the present block
     Py_ssize_t n_open           # those that took part in it
     Py_ssize_t n_closed         # those of them whose errors are carried back
-    # a sequence, where weights change by the step
+    # Hogwild: a sequence
     State *st
     Py_ssize_t position         # in the order, or -1: none yet
     Tally tally
-    char[APART] between         # this worker and the next
+    char[CACHE_GAP] gap         # between this worker and the next
 
-cdef struct Training:           # what a crew trains, and how far it came
-    Crew crew
-    Worker *workers             # (n_threads,), the leader's first
-    int leader_cpu              # where the leader was when the others came
-    Chunk chunk
-    Plan plan
-    StopRule rule
-    int task                    # what the items of the present round are
-    bint is_open                # there is one
-    int64_t last_wanted         # items behind it are given up
-    # batches: each is cut into shares, and the changes of a few shares, a wave, are summed at once
-    Py_ssize_t size             # sequences whose changes are summed
+cdef struct Batch:              # training in batches: each is cut into shares, and a round trains some of them
+    Py_ssize_t size             # sequences whose changes are summed; the last batch may have fewer
     const int64_t *schedule     # (n_order,) positions in the order, batch after batch, share after share
-    const int64_t *bounds       # (shares of all batches + 1,) places in the schedule where shares begin
-    Tally *tallies              # (size,) of the batch's sequences as they come in the order
-    Py_ssize_t n_sums           # shares of a wave, at the most
-    Sums *sums                  # (n_sums,)
-    Sums total                  # of the batch's waves so far; also of the share, where it is the only one
-    Py_ssize_t n                # sequences of the present batch; 0: none yet
-    Py_ssize_t n_shares
-    Py_ssize_t bound            # in bounds: the first share's
-    Py_ssize_t first_share      # of the present wave
-    Py_ssize_t n_wave           # its shares
+    const int64_t *bounds       # (shares of all batches + 1,) where shares begin in the schedule
+    Tally *tallies              # (size,) of the batch's sequences in the order's order
+    Py_ssize_t n_sums           # shares of a round, at the most
+    Sums *sums                  # (n_sums,) of each share of the round
+    Sums total                  # of the batch so far; also of the share, where a batch has only one
+    Py_ssize_t n_sequences      # of the present batch; 0: none yet
+    Py_ssize_t n_shares         # of the present batch
+    Py_ssize_t bound            # in bounds: the present batch's first share
+    Py_ssize_t first_share      # of the latest round of shares
+    Py_ssize_t n_in_round       # shares of that round
     Py_ssize_t step_work        # weights that a step reads
     Py_ssize_t worth_sharing    # weights times steps of a batch; if 0, everything is shared whether it pays or not
     bint is_worth_sharing       # the batch is enough work for several threads
-    bint is_shared              # the present wave is for all of them
-    # whether sharing pays: times in nanoseconds
-    double began                # when this wave did
-    double own_time             # of the leader on its processor, in this wave
-    bint is_waiting             # the leader, as there is nothing left to claim
-    double balance              # what sharing has cost of late; negative: saved
-    double rest                 # how long the leader last went on alone
+    bint is_shared              # the latest round of shares is for all workers, not for the leader alone
+
+cdef struct Sharing:            # whether sharing saves time; times in nanoseconds
+    double began                # when the latest round of shares did
+    double own_time             # of the leader on its processor, in that round
+    bint leader_waits           # it has found no task left to claim
+    double cost                 # what sharing has cost of late; negative: saved
+    double alone_time           # how long the leader last went on alone
     double alone_until
-    Py_ssize_t n_rows           # of weights that may change
-    # weights that change by the step
-    int64_t next_position       # nobody has taken yet
-    int64_t is_ending           # a thread writes down what became of a sequence
+
+cdef struct Job:                # what a team does, and how far it came; the words are those of team.h
+    Team team
+    Worker *workers             # (n_threads,), the leader's first
+    int leader_cpu              # where the leader was when the team was formed
+    Chunk chunk
+    Portion portion
+    StopRule rule
+    # the present round
+    int round_kind              # what its tasks are
+    bint is_open                # it has begun and is not done
+    int64_t last_wanted         # tasks after this one are given up
+    # training in batches
+    Batch batch
+    Sharing sharing
+    Py_ssize_t n_rows           # rows of weights that the batch may change
+    # Hogwild training
+    int64_t next_position       # in the order: the first sequence that no worker has claimed
+    int64_t outcome_lock        # held while a worker adds a sequence to the outcome
 
 cdef struct Kernel:             # one build of the loops
     int real_bytes
@@ -271,11 +282,11 @@ cdef struct Kernel:             # one build of the loops
     void (*run)(const Net*, State*, const Chunk*, Py_ssize_t, Py_ssize_t, real*, real**, Report*) noexcept nogil
     void (*learn)(Net*, State*, const Chunk*, Py_ssize_t, Py_ssize_t, double, real*, Report*) noexcept nogil
     int (*correct)(Net*, State*, const real*, Py_ssize_t, double) noexcept nogil
-    void (*train)(Net*, State*, const Chunk*, Plan*, Py_ssize_t) noexcept nogil
-    void (*train_batches)(Net*, Training*, Py_ssize_t) noexcept nogil
-    void (*train_hogwild)(Net*, Training*, Py_ssize_t) noexcept nogil
-    void (*help)(Net*, Training*, Worker*) noexcept nogil
-    void (*give_up)(Net*, Training*) noexcept nogil
+    void (*train)(Net*, State*, const Chunk*, Portion*, Py_ssize_t) noexcept nogil
+    void (*train_batches)(Net*, Job*, Py_ssize_t) noexcept nogil
+    void (*train_hogwild)(Net*, Job*, Py_ssize_t) noexcept nogil
+    void (*help)(Net*, Job*, Worker*) noexcept nogil
+    void (*give_up)(Net*, Job*) noexcept nogil
     void (*settle)(const Net*, State*) noexcept nogil
 
 cdef struct Binding:            # what compiled code outside the package needs of a network and one of its states

@@ -23,17 +23,17 @@ cdef void unlist_symbols(Sums* sums) noexcept nogil:
     sums.n_symbols = 0
 
 
-cdef void begin_members(const Net* net, const Training* training, Worker* me) noexcept nogil:
+cdef void begin_members(const Net* net, const Job* job, Worker* me) noexcept nogil:
     """The next sequences of the share, from a zero state."""
     cdef Py_ssize_t i, k
     cdef Member* member
-    cdef const Plan* plan = &training.plan
-    me.n_members = min(me.n_together, me.end - me.place)
+    cdef const Request* request = &job.portion.request
+    me.n_members = min(me.n_together, me.end - me.begin)
     me.step = 0
     me.n_active = 0
     for k in range(me.n_members):
         member = me.members + k
-        member.position = training.schedule[me.place + k]
+        member.position = job.batch.schedule[me.begin + k]
         memset(&member.tally, 0, sizeof(Tally))
         forget_activations(net, &member.st)
         if member.settled:
@@ -42,8 +42,8 @@ cdef void begin_members(const Net* net, const Training* training, Worker* me) no
         else:
             forget_pending(net, &member.st)
         member.n_signals = 0
-        i = plan.order[member.position]
-        me.n_active += plan.offsets[i + 1] > plan.offsets[i]
+        i = request.order[member.position]
+        me.n_active += request.offsets[i + 1] > request.offsets[i]
     me.n_open = me.n_active
     me.n_closed = 0
     me.n_pending = 0
@@ -89,7 +89,7 @@ cdef void squash_together(const Net* net, Worker* me) noexcept nogil:
             memset(st.act, 0, net.shape.n_lanes * sizeof(real))
     st = &me.members.st
     add_product(
-        st.act, me.apart, st.z + first, me.apart, 1, net.w + first * net.shape.n_lanes, net.shape.n_lanes, me.n_active,
+        st.act, me.stride, st.z + first, me.stride, 1, net.w + first * net.shape.n_lanes, net.shape.n_lanes, me.n_active,
         net.shape.n_sources - first, vectors(net.shape.n_units),
     )
     for k in range(me.n_active):  # a loop of its own: what was stored now would be waited for if loaded next
@@ -112,14 +112,14 @@ cdef inline bint update_member(const Net* net, State* st) noexcept nogil:
 
 
 cdef int step_member(
-    const Net* net, const Training* training, Worker* me, Member* member, bint squashed_already
+    const Net* net, const Job* job, Worker* me, Member* member, bint squashed_already
 ) noexcept nogil:
     """A step from the sources on, or from the activations on."""
     cdef Py_ssize_t klass = -1
     cdef State* st = &member.st
-    cdef const Plan* plan = &training.plan
+    cdef const Request* request = &job.portion.request
     cdef const real* target = find_target(
-        net, &training.chunk, plan, plan.order[member.position], me.step, &klass
+        net, &job.chunk, request, request.order[member.position], me.step, &klass
     )
     if not (update_member(net, st) if squashed_already else advance(net, st)):
         return CELL_STATE_NOT_FINITE
@@ -129,35 +129,35 @@ cdef int step_member(
             return OUTPUT_NOT_FINITE
         measure(net, st, &member.tally)
         member.tally.last_step = me.step
-        note_signal(net, me.sums, member, plan.learning_rate)
+        note_signal(net, me.sums, member, request.learning_rate)
     return OK
 
 
-cdef void step_together(const Net* net, const Training* training, Worker* me) noexcept nogil:
+cdef void step_together(const Net* net, const Job* job, Worker* me) noexcept nogil:
     """One step of every member that has one."""
     cdef Py_ssize_t k, t
-    cdef const Chunk* chunk = &training.chunk
-    cdef const Plan* plan = &training.plan
+    cdef const Chunk* chunk = &job.chunk
+    cdef const Request* request = &job.portion.request
     cdef bint together = me.n_active > 1
     for k in range(me.n_active):
-        t = plan.offsets[plan.order[me.members[k].position]] + me.step
+        t = request.offsets[request.order[me.members[k].position]] + me.step
         if chunk.symbols != NULL:
             list_symbol(me.sums, chunk.symbols[t])
         take_input(net, &me.members[k].st, chunk, t)
     if together:
         squash_together(net, me)
     for k in range(me.n_active):
-        me.report.status = step_member(net, training, me, me.members + k, together)
+        me.report.status = step_member(net, job, me, me.members + k, together)
         if me.report.status != OK:
-            me.sequence = plan.order[me.members[k].position]
+            me.sequence = request.order[me.members[k].position]
             me.report.step = me.step
             return
         me.n_steps += 1
     me.step += 1
     me.n_pending += 1
     while me.n_active:
-        k = plan.order[me.members[me.n_active - 1].position]
-        if plan.offsets[k + 1] - plan.offsets[k] > me.step:
+        k = request.order[me.members[me.n_active - 1].position]
+        if request.offsets[k + 1] - request.offsets[k] > me.step:
             break
         me.n_active -= 1
 
@@ -250,26 +250,26 @@ cdef void close_block(const Net* net, Worker* me, Member* member, bint goes_on) 
     st.n_pending = 0
 
 
-cdef bint go_on_with_share(const Net* net, Training* training, Worker* me, Py_ssize_t* budget) noexcept nogil:
+cdef bint go_on_with_share(const Net* net, Job* job, Worker* me, Py_ssize_t* budget) noexcept nogil:
     """Steps of a share's sequences, some more than the budget at the most; returns whether all are done.
 
     The order of all sums follows from the share alone, not from the budgets it is worked through in.
     """
     cdef Py_ssize_t k
     cdef Member* member
-    while me.place < me.end:
+    while me.begin < me.end:
         if me.n_members == 0:
-            begin_members(net, training, me)
+            begin_members(net, job, me)
         while me.n_open:
             if budget[0] <= 0:
                 return False
             if me.n_active and me.n_pending < me.n_block:
-                if see(&training.last_wanted) < me.item:
+                if atomic_load64(&job.last_wanted) < me.task:
                     return True
                 budget[0] -= me.n_active
-                step_together(net, training, me)
+                step_together(net, job, me)
                 if me.report.status != OK:
-                    lower(&training.last_wanted, me.item)
+                    atomic_min64(&job.last_wanted, me.task)
                     return True
                 continue
             member = me.members + me.n_closed
@@ -282,8 +282,8 @@ cdef bint go_on_with_share(const Net* net, Training* training, Worker* me, Py_ss
                 me.n_pending = 0
         for k in range(me.n_members):
             member = me.members + k
-            training.tallies[member.position - training.plan.position] = member.tally
-        me.place += me.n_members
+            job.batch.tallies[member.position - job.portion.outcome.position] = member.tally
+        me.begin += me.n_members
         me.n_members = 0
     return True
 
@@ -336,50 +336,50 @@ cdef inline void take_row(real* w, real* row, Py_ssize_t n_lanes, Py_ssize_t n) 
 
 
 cdef bint sum_up_row(
-    const Net* net, const Training* training, Worker* me, Py_ssize_t m, bint is_out, bint is_symbol
+    const Net* net, const Job* job, Worker* me, Py_ssize_t m, bint is_out, bint is_symbol
 ) noexcept nogil:
-    """One row, of the outputs or of the hidden layer, in a round ADD_UP or TAKE; returns whether it stays finite."""
+    """One row, of the outputs or of the hidden layer, in a round SUM_ROWS or TAKE_ROWS; returns whether it stays finite."""
     cdef Py_ssize_t i
     cdef Py_ssize_t n = net.shape.n_out_lanes if is_out else net.shape.n_change_lanes
     cdef Py_ssize_t n_lanes = net.shape.n_out_lanes if is_out else net.shape.n_lanes
     cdef real* w = (net.w_out if is_out else net.w) + m * n_lanes
-    cdef real* row = (training.total.dw_out if is_out else training.total.dw) + m * n
+    cdef real* row = (job.batch.total.dw_out if is_out else job.batch.total.dw) + m * n
     cdef Sums* sums
-    if training.task == TAKE:
+    if job.round_kind == TAKE_ROWS:
         take_row(w, row, n_lanes, n)
         return True
-    for i in range(training.n_wave if training.n_shares > 1 else 0):
-        sums = training.sums + i
+    for i in range(job.batch.n_in_round if job.batch.n_shares > 1 else 0):
+        sums = job.batch.sums + i
         if not is_symbol or sums.is_listed[m]:
             move_row(row, (sums.dw_out if is_out else sums.dw) + m * n, n)
-    if training.first_share + training.n_wave < training.n_shares:
+    if job.batch.first_share + job.batch.n_in_round < job.batch.n_shares:
         return True
     if not is_out:
         arrange_row(net, row, me.delta, m)
     return add_weights(row, w, n_lanes)
 
 
-cdef inline Py_ssize_t n_input_rows(const Net* net, const Training* training) noexcept nogil:
+cdef inline Py_ssize_t n_input_rows(const Net* net, const Job* job) noexcept nogil:
     """Rows of inputs that may have changed: where these are symbols, of those seen."""
-    return training.total.n_symbols if training.chunk.symbols != NULL else net.shape.n_inputs
+    return job.batch.total.n_symbols if job.chunk.symbols != NULL else net.shape.n_inputs
 
 
-cdef void sum_up_rows(const Net* net, Training* training, Worker* me) noexcept nogil:
+cdef void sum_up_rows(const Net* net, Job* job, Worker* me) noexcept nogil:
     """An item's part of all rows that may have changed: of the hidden layer, then of the outputs."""
     cdef Py_ssize_t m, r
     cdef bint is_out, is_input, is_symbol
-    cdef bint symbols = training.chunk.symbols != NULL
-    cdef Py_ssize_t n_inputs = n_input_rows(net, training)
+    cdef bint symbols = job.chunk.symbols != NULL
+    cdef Py_ssize_t n_inputs = n_input_rows(net, job)
     cdef Py_ssize_t n_hidden_rows = n_inputs + net.shape.n_sources - net.shape.n_inputs
-    cdef Py_ssize_t n_items = training.crew.n_items
-    for r in range(me.item * training.n_rows // n_items, (me.item + 1) * training.n_rows // n_items):
+    cdef Py_ssize_t n_tasks = job.team.n_tasks
+    for r in range(me.task * job.n_rows // n_tasks, (me.task + 1) * job.n_rows // n_tasks):
         is_out = r >= n_hidden_rows
         m = r - is_out * n_hidden_rows
         is_input = m < n_inputs and (net.shape.input_to_output or not is_out)
         is_symbol = symbols and is_input
         if is_symbol:
-            m = training.total.symbols[m]
+            m = job.batch.total.symbols[m]
         elif not is_input and (net.shape.input_to_output or not is_out):
             m += net.shape.n_inputs - n_inputs
-        if not sum_up_row(net, training, me, m, is_out, is_symbol):
+        if not sum_up_row(net, job, me, m, is_out, is_symbol):
             me.has_failed = True

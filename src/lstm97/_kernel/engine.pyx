@@ -4,26 +4,22 @@ Arguments that are already what the loops want (contiguous, native, the network'
 else goes through `sequences`, which converts it or says what is wrong with it.
 """
 
-cimport cython
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDED, PyBUF_WRITABLE, PyBuffer_Release,
-    PyObject_CheckBuffer, PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
-from numpy import asarray, empty, ndarray, zeros
+from numpy import asarray, empty, ndarray
 
 from lstm97._kernel.abi cimport (
     AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, MINUS, NOT_LEARNING, OK, OUTPUT_NOT_FINITE, PLUS,
-    Bed, Binding, Chunk, Crew, Kernel, Member, Net, Plan, Report, State, StopRule, Sums, Tally, Training, Worker, real,
-    word,
+    Binding, Chunk, Kernel, Net, Report, State, real, word,
 )
-from lstm97._kernel.stop_window cimport address, give_back, take_rule
+from lstm97._kernel.arrays cimport address, bind_states, checked_address
 
 from lstm97 import sequences
 from lstm97._checks import positive
@@ -31,48 +27,38 @@ from lstm97._checks import positive
 cdef extern from "_kernel/cpu.h":
     int x86_64_level()
 
-cdef extern from "_kernel/claims.h":
-    int64_t look(const int64_t* claim)
-    bint take(int64_t* claim, int64_t from_, int64_t to)  # whether it was `from_`
-    void give(int64_t* claim, int64_t to)
+cdef extern from "_kernel/atomics.h":
+    int64_t gil_load64(const int64_t*)
+    bint gil_compare_exchange64(int64_t*, int64_t expected, int64_t value)
+    void gil_store64(int64_t*, int64_t)
 
-cdef extern from "_kernel/crew.h" nogil:
-    void end_rounds(Crew*)
-    int this_cpu()
-    void spread_out(int n, int from_)
-    void put "set"(int64_t*, int64_t)
+cdef extern from "_kernel/team.h" nogil:
+    void move_to_cpu(int n, int from_)
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
-    enum:
-        WAIT_LOCK
-    void* PyThread_allocate_lock()
-    int PyThread_acquire_lock(void*, int)
-    void PyThread_release_lock(void*)
-    void PyThread_free_lock(void*)
 
-# What a network's lock says of its weights. Where it says TRAINING, its second number is the thread that trains, whose
-# own calls (from a callback, say) go through. Of a state an engine says FREE, CHANGING or BOUND.
+# What the first number of a network's lock says of its weights. While it is TRAINING, the second number is the thread
+# that trains, whose own calls (from a callback, say) are allowed. An engine says of its state FREE, CHANGING or BOUND.
 cdef enum:
     FREE = 0
     CHANGING = 1    # a call that learns is under way; of a state: any call
-    TRAINING = 2    # between the calls of one `train`
-    READING = 3     # being read by somebody who wants them whole
-    BOUND = 4       # learning in compiled code that has bound a state; with every further one the number is one more
+    TRAINING = 2    # `train` is under way, and between two of its calls of the loops
+    READING = 3     # the weights are being read as a whole: saved, copied
+    BOUND = 4       # compiled code has bound a state to learn; 5, 6, ...: as many states more
 
-# Work is counted in weights times steps, a nanosecond or two each. A call over many steps looks for signals after
-# every slice of work; a single step hands the GIL over only if its work is worth more than the handing over.
+# Work is counted in weights times steps, a nanosecond or two each. A call over many steps checks for signals after
+# every SLICE of work. A single step releases the GIL only if its work takes longer than releasing it.
 cdef enum:
     SLICE = 100_000_000
     WORTH_RELEASING = 20_000
 
-# Learning steps from one look at a new network's cells to the next, and how many looks find most of them saturated
-# before that is told.
+# The saturation of a new network's cells is checked after every STEPS_TO_A_CHECK learning steps, CHECKS times.
 cdef enum:
-    STEPS_TO_A_LOOK = 25
-    LOOKS_AT_CELLS = 4
+    STEPS_TO_A_CHECK = 25
+    CHECKS = 4
 
-cdef type ARRAY = ndarray     # found without a look into the module's names
+cdef type ARRAY = ndarray     # a C variable, which is read faster than the module's name
 cdef str THIS_STEP = "this step"
 cdef str NTH_STEP = "step {}"
 
@@ -91,114 +77,21 @@ cdef str NETWORK_BOUND = "this network is bound by compiled code that learns (ls
 cdef str STREAM = "reset the state"
 
 
-cdef object not_finite(int status, str where, str advice):
-    """The exception for a Status other than OK."""
-    return FloatingPointError(f"{_NOT_FINITE[status]} at {where}; {advice}")
-
-
 cdef inline int64_t this_thread() noexcept:
     """A number of the running thread, not 0."""
     return <int64_t> PyThread_get_thread_ident()
 
 
 cdef inline void release(Py_buffer* view) noexcept:
-    """Give a buffer back, if one was taken."""
+    """Release a buffer, if the view has one."""
     if view.buf != NULL:
         PyBuffer_Release(view)
         view.buf = NULL
 
 
-cdef void* room(object array, Py_ssize_t n_bytes) except? NULL:
-    """Where the data of a C-contiguous array of so many bytes is; the loops would go on beyond a shorter one's end."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-    PyBuffer_Release(&view)
-    if view.len < n_bytes:
-        raise SystemError(f"an array has {view.len} bytes where the loops need {n_bytes}")
-    return view.buf
-
-
-cdef int place(void** pointer, Py_ssize_t apart, Py_ssize_t n, object array) except -1:
-    """Point n pointers, `apart` bytes from each other, at the rows of an array along its first axis."""
-    cdef Py_buffer view
-    cdef Py_ssize_t i
-    PyObject_GetBuffer(array, &view, PyBUF_STRIDED)
-    for i in range(n):
-        (<void**> (<char*> pointer + i * apart))[0] = <char*> view.buf + i * view.strides[0]
-    PyBuffer_Release(&view)
-    return 0
-
-
-cdef int bind_states(const Net* net, State* st, Py_ssize_t apart, Py_ssize_t n, dict arrays) except -1:
-    """Point n states, `apart` bytes from each other, at their arrays; nothing has been seen yet."""
-    cdef Py_ssize_t i, k
-    cdef Py_ssize_t n_z = arrays["z_block"].shape[2]
-    cdef Py_ssize_t unread = 0
-    cdef State* each
-    if n_z < net.shape.n_sources:  # no room for the inputs: they are symbols, and nobody looks at them in z
-        unread = net.shape.n_inputs * arrays["z_block"].itemsize
-    for i in range(n):
-        memset(<char*> st + i * apart, 0, sizeof(State))
-    place(<void**> &st.act, apart, n, arrays["act"])
-    place(<void**> &st.y_c, apart, n, arrays["y_c"])
-    place(<void**> &st.s_c, apart, n, arrays["s_c"])
-    place(<void**> &st.ds_dw, apart, n, arrays["ds_dw"])
-    place(<void**> &st.z_block, apart, n, arrays["z_block"])
-    place(<void**> &st.coef_block, apart, n, arrays["coef_block"])
-    place(<void**> &st.decay_block, apart, n, arrays["decay_block"])
-    place(<void**> &st.symbols, apart, n, arrays["symbols"])
-    place(<void**> &st.h, apart, n, arrays["h"])
-    place(<void**> &st.y, apart, n, arrays["y"])
-    place(<void**> &st.s_before, apart, n, arrays["s_before"])
-    place(<void**> &st.gates, apart, n, arrays["gates"])
-    place(<void**> &st.decay, apart, n, arrays["decay"])
-    place(<void**> &st.target, apart, n, arrays["target"])
-    place(<void**> &st.e_k, apart, n, arrays["e_k"])
-    place(<void**> &st.eps, apart, n, arrays["eps"])
-    place(<void**> &st.e, apart, n, arrays["e"])
-    place(<void**> &st.e_s, apart, n, arrays["e_s"])
-    place(<void**> &st.sums, apart, n, arrays["sums"])
-    place(<void**> &st.rows, apart, n, arrays["rows"])
-    place(<void**> &st.is_listed, apart, n, arrays["is_listed"])
-    for i in range(n):
-        each = <State*> (<char*> st + i * apart)
-        each.symbol = -1
-        each.n_z = n_z
-        each.z_block = <real*> (<char*> each.z_block - unread)
-        each.n_rows = net.shape.n_sources - net.shape.n_inputs
-        for k in range(each.n_rows):
-            each.rows[k] = <int32_t> (net.shape.n_inputs + k)
-    return 0
-
-
-cdef int bind_sums(Sums* sums, Py_ssize_t n, dict arrays) except -1:
-    """Point n sums at their arrays."""
-    place(<void**> &sums.dw, sizeof(Sums), n, arrays["dw"])
-    place(<void**> &sums.dw_out, sizeof(Sums), n, arrays["dw_out"])
-    place(<void**> &sums.symbols, sizeof(Sums), n, arrays["seen"])
-    place(<void**> &sums.is_listed, sizeof(Sums), n, arrays["is_seen"])
-    return 0
-
-
-cdef object bind_members(const Net* net, Worker* worker, dict arrays):
-    """Point a worker at its arrays for batches; returns what holds its members, which is to be kept with these."""
-    cdef object members
-    worker.n_together, worker.n_block = arrays["symbols"].shape
-    members = zeros(worker.n_together * sizeof(Member), "uint8")
-    worker.members = <Member*> address(members)
-    bind_states(net, &worker.members.st, sizeof(Member), worker.n_together, arrays)
-    place(<void**> &worker.members.signals, sizeof(Member), worker.n_together, arrays["signals"])
-    place(<void**> &worker.members.e_s, sizeof(Member), worker.n_together, arrays["signals_e_s"])
-    place(<void**> &worker.members.e, sizeof(Member), worker.n_together, arrays["signals_e"])
-    worker.apart = arrays["act"].strides[0] // arrays["act"].itemsize
-    worker.e_s = <real*> address(arrays["carried_e_s"])
-    worker.delta = <real*> address(arrays["delta"])
-    return members
-
-
 def choose_cpu(int n):
-    """Let the calling thread begin on the n-th CPU that it may use; where the system offers that."""
-    spread_out(n, 0)
+    """Move the calling thread to the n-th CPU that it may use, where the system offers that; it may leave it later."""
+    move_to_cpu(n, 0)
 
 
 def cpu_level():
@@ -206,9 +99,8 @@ def cpu_level():
     return x86_64_level()
 
 
-@cython.final
 cdef class Engine:
-    """One network's arrays and one state's, bound to the loops.
+    """One network's arrays and one state's, bound to the loops: the calls on one stream.
 
     Parameters
     ----------
@@ -219,33 +111,12 @@ cdef class Engine:
     network, state : dict of str to ndarray
         ``layout.network_arrays()`` and ``layout.state_arrays()``; kept alive here.
     lock : ndarray, shape (2,), int64
-        Shared by all engines of a network: zeros while nobody changes the weights or reads them as a whole.
+        Shared by all engines of a network; zeros while the weights are free. See the constants FREE to BOUND.
     is_own : bool
         Whether the state is the network's own.
     advice : Advice
         The network's, for warnings about its data.
     """
-
-    cdef const Kernel* kernel
-    cdef Net net
-    cdef State st
-    cdef Training* job             # once it has one
-    cdef int64_t* lock             # the network's
-    cdef int64_t before            # what it said before this engine's call that learns
-    cdef int64_t busy              # CHANGING: a call on this state is under way; BOUND: compiled code has bound it
-    cdef Binding binding           # for that
-    cdef bint is_own
-    cdef char format
-    cdef readonly object layout
-    cdef object dtype              # the layout's
-    cdef object advice             # the network's
-    cdef bint watches_targets      # whether they may be out of the outputs' reach, which is
-    cdef double lowest_target, highest_target
-    cdef int looks                 # how many more looks at the cells until somebody is told, or 0
-    cdef Py_ssize_t steps_to_look  # learning steps until the next one
-    cdef object kept
-    cdef State glance              # what `peek` works on, once there is one
-    cdef object glance_arrays
 
     def __init__(self, kernel, layout, dict network, dict state, lock, bint is_own, advice):
         cdef dict sizes = layout.sizes
@@ -259,10 +130,10 @@ cdef class Engine:
         self.advice = advice
         self.watches_targets = advice.watches_targets
         self.lowest_target, self.highest_target = advice.reach
-        self.looks = LOOKS_AT_CELLS
-        self.steps_to_look = STEPS_TO_A_LOOK
+        self.saturated = []
+        self.steps_to_check = STEPS_TO_A_CHECK
         memset(&self.net, 0, sizeof(Net))
-        self.net.shape = sizes  # refused if it lacks any
+        self.net.shape = sizes  # an error if any size is missing
         if len(sizes) != len(<object> self.net.shape):
             raise ValueError(f"the layout's sizes are {sizes}, the loops' {<object> self.net.shape}")
         self.net.block_of = <const int32_t*> address(network["block_of"])
@@ -287,32 +158,32 @@ cdef class Engine:
     # ---- exclusive use ----
 
     cdef int64_t claim_weights(self, int64_t purpose) noexcept:
-        """Claim the weights; returns what the lock said before, or if it refuses them, minus what it says."""
+        """Claim the weights. Returns what the lock said before; if that refuses the claim, minus it."""
         cdef int64_t before
         while True:
-            before = look(self.lock)
+            before = gil_load64(self.lock)
             if not (
                 before == FREE
-                # A training's own thread may do anything but bind: that would be given back too early.
-                or (before == TRAINING and purpose != BOUND and look(&self.lock[1]) == this_thread())
+                # The thread that trains may do anything but bind: its claim would end before the binding does.
+                or (before == TRAINING and purpose != BOUND and gil_load64(&self.lock[1]) == this_thread())
                 or (before >= BOUND and purpose == BOUND)
             ):
                 return -before
-            if take(self.lock, before, before + 1 if before >= BOUND else purpose):
+            if gil_compare_exchange64(self.lock, before, before + 1 if before >= BOUND else purpose):
                 return before
 
     cdef int64_t claim(self, int64_t state, int64_t weights) except -1:
-        """Claim the state and the weights, or neither; FREE for one: leave it. Returns what the lock said before."""
+        """Claim the state and the weights, or neither; FREE means no claim on it. Returns what the lock said before."""
         cdef int64_t before
-        if state != FREE and not take(&self.busy, FREE, state):
-            raise RuntimeError(STATE_BOUND if look(&self.busy) == BOUND else STATE_IN_USE)
+        if state != FREE and not gil_compare_exchange64(&self.busy, FREE, state):
+            raise RuntimeError(STATE_BOUND if gil_load64(&self.busy) == BOUND else STATE_IN_USE)
         if weights == FREE:
             return FREE
         before = self.claim_weights(weights)
         if before >= 0:
             return before
         if state != FREE:
-            give(&self.busy, FREE)
+            gil_store64(&self.busy, FREE)
         if before == -READING:
             raise RuntimeError(NETWORK_BEING_READ)
         if before <= -BOUND:
@@ -323,17 +194,17 @@ cdef class Engine:
 
     cdef int enter(self, bint learns) except -1:
         """Claim the state, and the weights if they are to change."""
-        self.before = self.claim(CHANGING, CHANGING if learns else FREE)
+        self.lock_before = self.claim(CHANGING, CHANGING if learns else FREE)
         return 0
 
     cdef void leave(self, bint learns) noexcept:
-        """Give back what `enter` claimed."""
+        """End the claims of `enter`."""
         if learns:
-            give(self.lock, self.before)
-        give(&self.busy, FREE)
+            gil_store64(self.lock, self.lock_before)
+        gil_store64(&self.busy, FREE)
 
     def hold(self, *, bint weights, bint state):
-        """A context in which nobody else changes the weights or uses the state: for reading them in peace."""
+        """A context in which no other call changes the weights or uses the state: for reading them."""
         return Hold(self, weights, state, READING)
 
     def training(self):
@@ -350,13 +221,13 @@ cdef class Engine:
         return binding
 
     def unbind(self, *, bint learns):
-        """Give back what `bind` claimed."""
+        """End the claims of `bind`."""
         cdef int64_t bound
         while learns:
-            bound = look(self.lock)
-            if take(self.lock, bound, FREE if bound == BOUND else bound - 1):
+            bound = gil_load64(self.lock)
+            if gil_compare_exchange64(self.lock, bound, FREE if bound == BOUND else bound - 1):
                 break
-        give(&self.busy, FREE)
+        gil_store64(&self.busy, FREE)
 
     def check_rate(self, learning_rate):
         """TypeError or ValueError if this is no learning rate for this network."""
@@ -388,18 +259,18 @@ cdef class Engine:
         """How many steps of a chunk make a slice."""
         return 1 + SLICE // (1 + self.step_work(chunk))
 
-    # ---- looking at data ----
+    # ---- warnings about data ----
 
     cdef double real_at(self, const real* a, Py_ssize_t i) noexcept:
         """A number of an array of the network's reals."""
         return (<const float*> a)[i] if self.kernel.real_bytes == sizeof(float) else (<const double*> a)[i]
 
     cdef real* at(self, const real* a, Py_ssize_t i) noexcept:
-        """Where such a number is."""
+        """The address of a number of an array of the network's reals."""
         return <real*> (<char*> a + i * self.kernel.real_bytes)
 
     cdef double largest(self, const real* a, Py_ssize_t n) noexcept:
-        """The largest magnitude among n numbers; NaN is none."""
+        """The largest magnitude among n numbers, NaN left out."""
         cdef double found = 0
         cdef Py_ssize_t i
         if a != NULL:
@@ -407,36 +278,37 @@ cdef class Engine:
                 found = max(found, abs(self.real_at(a, i)))
         return found
 
-    cdef int look_at_target(self, const real* target, object row) except -1:
-        """Warn, once, of a target that the outputs cannot reach."""
+    cdef int check_reach(self, const real* target, object row) except -1:
+        """Warn, once, of a target that the outputs cannot reach; `row` is the same target as an array."""
         cdef Py_ssize_t k
         cdef double t
         for k in range(self.net.shape.n_outputs):
             t = self.real_at(target, k)
             if t < self.lowest_target or t > self.highest_target:
                 self.advice.look_at_targets(row)
-                self.watches_targets = self.advice.watches_targets  # still, if this one was only rounded
+                self.watches_targets = self.advice.watches_targets  # still True if this target was only rounded
                 break
         return 0
 
-    cdef int look_at_cells(self, const Chunk* chunk, Py_ssize_t n_steps) except -1:
-        """Look, now and then in the first learning steps, whether large data saturate the cells; warn if they do."""
+    cdef int check_saturation(self, const Chunk* chunk, Py_ssize_t n_steps) except -1:
+        """Count the saturated cells now and then in the first learning steps; warn if large data saturate most."""
         cdef Py_ssize_t n_saturated
-        self.steps_to_look -= n_steps
-        if self.steps_to_look > 0:
+        self.steps_to_check -= n_steps
+        if self.steps_to_check > 0:
             return 0
-        self.steps_to_look = STEPS_TO_A_LOOK
+        self.steps_to_check = STEPS_TO_A_CHECK
         n_saturated = self.n_saturated()
-        if 2 * n_saturated > self.net.shape.n_cells and chunk.values != NULL:
-            self.looks = max(0, self.looks - max(1, n_steps // STEPS_TO_A_LOOK))
-        else:
-            self.looks = 0
-        if self.looks == 0 and n_saturated:
-            self.advice.look_at_cells(
-                n_saturated,
+        if chunk.values == NULL or not self.advice.are_most_cells(n_saturated):
+            self.saturated = None
+            return 0
+        self.saturated += [n_saturated] * max(1, n_steps // STEPS_TO_A_CHECK)
+        if len(self.saturated) >= CHECKS:
+            self.advice.judge_cells(
+                self.saturated,
                 self.largest(chunk.values, n_steps * self.net.shape.n_inputs),
                 self.largest(chunk.targets, n_steps * self.net.shape.n_outputs),
             )
+            self.saturated = None
         return 0
 
     cpdef Py_ssize_t n_saturated(self) noexcept:
@@ -454,6 +326,10 @@ cdef class Engine:
             found += min(abs(g - plus), abs(g - minus)) < 0.01 * abs(plus - minus)
         return found
 
+    cdef object not_finite(self, int status, str where, str advice):
+        """The exception for a Status other than OK."""
+        return FloatingPointError(f"{_NOT_FINITE[status]} at {where}; {advice}")
+
     cdef str after_overflow(self, const Chunk* chunk, Py_ssize_t n_steps, Py_ssize_t n_targets, bint of_a_stream):
         """What to try when learning from a chunk has overflowed."""
         return self.advice.after_overflow(
@@ -465,7 +341,7 @@ cdef class Engine:
     # ---- the arguments of a single step ----
 
     cdef bint get_reals(self, object x, Py_buffer* view, Py_ssize_t n, int flags) except -1:
-        """Take a buffer of n aligned reals of the network's dtype, if x offers it as it is."""
+        """Get a buffer of n aligned reals of the network's dtype, if x has one; returns whether it has."""
         view.buf = NULL
         if type(x) is not ARRAY and (not PyObject_CheckBuffer(x) or isinstance(x, ARRAY)):
             return False  # an array of another kind may mean more than its buffer says, a masked one for instance
@@ -485,7 +361,7 @@ cdef class Engine:
         return False
 
     cdef bint get_row(self, object x, Py_buffer* view, Py_ssize_t n) except -1:
-        """As get_reals, if all are finite."""
+        """As get_reals, if all numbers are finite."""
         if not self.get_reals(x, view, n, 0):
             return False
         if self.kernel.first_not_finite(<const real*> view.buf, n) < 0:
@@ -502,7 +378,7 @@ cdef class Engine:
                 chunk.symbols = symbol
                 return 0
             if not self.get_row(x, view, self.net.shape.n_inputs):
-                raise SystemError("as_input made a row the loops can't use")
+                raise SystemError("as_input returned a row that the loops cannot use")
         chunk.values = <const real*> view.buf
         return 0
 
@@ -520,11 +396,11 @@ cdef class Engine:
                 chunk.classes = klass
                 return 0
             if not self.get_row(target, view, self.net.shape.n_outputs):
-                raise SystemError("as_target made a row the loops can't use")
+                raise SystemError("as_target returned a row that the loops cannot use")
         chunk.targets = <const real*> view.buf
         if self.watches_targets:
             try:
-                self.look_at_target(chunk.targets, asarray(target))
+                self.check_reach(chunk.targets, asarray(target))
             except BaseException:
                 release(view)
                 raise
@@ -540,10 +416,10 @@ cdef class Engine:
             return out
         return sequences.checked_out(out, (self.net.shape.n_outputs,), self.dtype)
 
-    # ---- a state in parts ----
+    # ---- the numbers of a state ----
 
-    def standing(self):
-        """What of the state is not in its arrays: what `stand_at` takes, and z_block's row of the last sources."""
+    def numbers(self):
+        """What of the state is not in its arrays: what `set_numbers` takes, and the slot of the last sources."""
         return {
             "n_pending": self.st.n_pending,
             "n_rows": self.st.n_rows,
@@ -551,14 +427,17 @@ cdef class Engine:
             "phase": self.st.phase,
             "dense": self.st.dense,
             "partials_bound": self.st.partials_bound,
-            "slot": 0 if self.st.z == NULL else (<char*> self.st.z - <char*> self.st.z_block) // self.bytes_of_z(),
+            "slot": self.slot_of(&self.st),
         }
 
-    def stand_at(
+    def set_numbers(
         self, *, Py_ssize_t n_pending, Py_ssize_t n_rows, Py_ssize_t symbol, int phase, bint dense,
         double partials_bound
     ):
-        """Go on from arrays that somebody has filled, and these numbers; z is the last pending row, or the first."""
+        """Set what of the state is not in its arrays, which are filled already.
+
+        The last sources are those of the last pending step, or without any in slot 0.
+        """
         self.st.n_pending = n_pending
         self.st.n_rows = n_rows
         self.st.symbol = symbol
@@ -571,6 +450,10 @@ cdef class Engine:
         """From a row of z_block to the next."""
         return self.st.n_z * self.kernel.real_bytes
 
+    cdef Py_ssize_t slot_of(self, const State* st) noexcept:
+        """The row of z_block that has the last sources of a state of this network; 0 if there are none."""
+        return 0 if st.z == NULL else (<char*> st.z - <char*> st.z_block) // self.bytes_of_z()
+
     # ---- calls ----
 
     cdef int bind_chunk(self, Chunk* chunk, object inputs, object targets, Py_ssize_t n_targets) except -1:
@@ -578,23 +461,23 @@ cdef class Engine:
         cdef Py_ssize_t n_steps = len(inputs)
         memset(chunk, 0, sizeof(Chunk))
         if inputs.ndim == 1:
-            chunk.symbols = <const int32_t*> room(inputs, n_steps * sizeof(int32_t))
+            chunk.symbols = <const int32_t*> checked_address(inputs, n_steps * sizeof(int32_t))
         else:
-            chunk.values = <const real*> room(inputs, n_steps * self.net.shape.n_inputs * self.kernel.real_bytes)
+            chunk.values = <const real*> checked_address(inputs, n_steps * self.net.shape.n_inputs * self.kernel.real_bytes)
         if targets is None:
             return 0
         if targets.ndim == 1:
-            chunk.classes = <const int32_t*> room(targets, n_targets * sizeof(int32_t))
+            chunk.classes = <const int32_t*> checked_address(targets, n_targets * sizeof(int32_t))
         else:
-            chunk.targets = <const real*> room(targets, n_targets * self.net.shape.n_outputs * self.kernel.real_bytes)
+            chunk.targets = <const real*> checked_address(targets, n_targets * self.net.shape.n_outputs * self.kernel.real_bytes)
         return 0
 
     cdef real* outputs(self, object out, Py_ssize_t n_steps) except? NULL:
-        """Where the outputs of so many steps go."""
-        return <real*> room(out, n_steps * self.net.shape.n_outputs * self.kernel.real_bytes)
+        """Where the outputs of n_steps go."""
+        return <real*> checked_address(out, n_steps * self.net.shape.n_outputs * self.kernel.real_bytes)
 
     def settle(self, ds_dw, coef_block):
-        """Carry the pending steps out on copies of the partials and of `coef_block`; the state stays as it is."""
+        """Carry out the pending steps on copies of the partials and of `coef_block`; the state stays as it is."""
         cdef State st
         self.enter(False)
         try:
@@ -605,11 +488,21 @@ cdef class Engine:
         finally:
             self.leave(False)
 
+    cdef void do_steps(
+        self, State* st, const Chunk* chunk, Py_ssize_t begin, Py_ssize_t end, bint learns, double rate, real* y,
+        real** records, Report* report
+    ) noexcept nogil:
+        """Steps begin to end of a chunk."""
+        if learns:
+            self.kernel.learn(&self.net, st, chunk, begin, end, rate, y, report)
+        else:
+            self.kernel.run(&self.net, st, chunk, begin, end, y, records, report)
+
     cdef int advance(
         self, State* st, const Chunk* chunk, Py_ssize_t n_steps, bint learns, double rate, real* y, real** records,
         str where
     ) except -1:
-        """Steps of one stream from a claimed state on, in slices; a single small step keeps the GIL."""
+        """The steps of a chunk from a claimed state on, slice after slice; a single small step keeps the GIL."""
         cdef Py_ssize_t begin = 0
         cdef Py_ssize_t end
         cdef Py_ssize_t slice_steps = self.slice_of(chunk)
@@ -618,31 +511,26 @@ cdef class Engine:
             end = min(n_steps, begin + slice_steps)
             if n_steps > 1 or slice_steps < SLICE // WORTH_RELEASING:
                 with nogil:
-                    if learns:
-                        self.kernel.learn(&self.net, st, chunk, begin, end, rate, y, &report)
-                    else:
-                        self.kernel.run(&self.net, st, chunk, begin, end, y, records, &report)
-            elif learns:
-                self.kernel.learn(&self.net, st, chunk, begin, end, rate, y, &report)
+                    self.do_steps(st, chunk, begin, end, learns, rate, y, records, &report)
             else:
-                self.kernel.run(&self.net, st, chunk, begin, end, y, records, &report)
+                self.do_steps(st, chunk, begin, end, learns, rate, y, records, &report)
             if report.status != OK:
                 end = report.step + 1
                 advice = STREAM
                 if learns:
                     advice += "; " + self.after_overflow(chunk, end, end, True)
-                raise not_finite(report.status, where.format(report.step), advice)
+                raise self.not_finite(report.status, where.format(report.step), advice)
             begin = end
             if begin < n_steps:
                 PyErr_CheckSignals()
-        if learns and self.looks:
-            self.look_at_cells(chunk, n_steps)
+        if learns and self.saturated is not None:
+            self.check_saturation(chunk, n_steps)
         return 0
 
     cdef int go_on(
         self, const Chunk* chunk, Py_ssize_t n_steps, bint learns, double rate, real* y, real** records, str where
     ) except -1:
-        """Steps of this state's stream."""
+        """The steps of a chunk of this state's stream."""
         self.enter(learns)
         try:
             self.advance(&self.st, chunk, n_steps, learns, rate, y, records, where)
@@ -651,8 +539,8 @@ cdef class Engine:
         return 0
 
     def reset(self):
-        """State to zero; the network's own state only while nobody else trains it."""
-        if self.is_own and look(&self.lock[1]) not in (0, this_thread()):
+        """Set the state to zero; the network's own state not while another thread trains the network."""
+        if self.is_own and gil_load64(&self.lock[1]) not in (0, this_thread()):
             raise RuntimeError(NETWORK_IN_USE)
         self.enter(False)
         self.kernel.reset(&self.net, &self.st)
@@ -660,20 +548,14 @@ cdef class Engine:
 
     def step(self, x, out):
         """One step of inference."""
-        cdef Py_buffer view
-        cdef Chunk chunk
-        cdef int32_t symbol
-        memset(&chunk, 0, sizeof(Chunk))
-        out = self.get_output(out)
-        self.get_input(x, &view, &chunk, &symbol)
-        try:
-            self.go_on(&chunk, 1, False, 0, <real*> address(out), NULL, THIS_STEP)
-        finally:
-            release(&view)
-        return out
+        return self.infer(x, out, False)
 
     def peek(self, x, out):
         """The outputs that a step of inference would give; the state stays as it is."""
+        return self.infer(x, out, True)
+
+    cdef object infer(self, object x, object out, bint ahead):
+        """One step of inference; if `ahead`, in a copy of the state."""
         cdef Py_buffer view
         cdef Chunk chunk
         cdef int32_t symbol
@@ -683,45 +565,55 @@ cdef class Engine:
         try:
             self.enter(False)
             try:
-                if self.glance_arrays is None:
-                    arrays = self.layout.glance_arrays()
-                    bind_states(&self.net, &self.glance, sizeof(State), 1, arrays)
-                    self.glance_arrays = arrays
-                # All that a step of inference sees of the step before.
-                memcpy(self.glance.act, self.st.act, self.net.shape.n_lanes * self.kernel.real_bytes)
-                memcpy(self.glance.y_c, self.st.y_c, self.net.shape.n_cell_lanes * self.kernel.real_bytes)
-                memcpy(self.glance.s_c, self.st.s_c, self.net.shape.n_cell_lanes * self.kernel.real_bytes)
-                self.advance(&self.glance, &chunk, 1, False, 0, <real*> address(out), NULL, THIS_STEP)
+                self.advance(
+                    self.get_preview() if ahead else &self.st, &chunk, 1, False, 0, <real*> address(out), NULL,
+                    THIS_STEP
+                )
             finally:
                 self.leave(False)
         finally:
             release(&view)
         return out
 
+    cdef State* get_preview(self) except NULL:
+        """A copy of all that a step of inference needs of the claimed state; its arrays are made for the first one."""
+        if self.preview_arrays is None:
+            arrays = self.layout.preview_arrays()
+            bind_states(&self.net, &self.preview, sizeof(State), 1, arrays)
+            self.preview_arrays = arrays
+        self.copy_activations(&self.preview, &self.st)
+        return &self.preview
+
+    cdef void copy_activations(self, State* st, const State* other) noexcept:
+        """Copy the activations and cell states of another state of the same network."""
+        memcpy(st.act, other.act, self.net.shape.n_lanes * self.kernel.real_bytes)
+        memcpy(st.y_c, other.y_c, self.net.shape.n_cell_lanes * self.kernel.real_bytes)
+        memcpy(st.s_c, other.s_c, self.net.shape.n_cell_lanes * self.kernel.real_bytes)
+
     def assign(self, Engine other):
-        """Take over the place of another state of the same network; nothing is allocated."""
+        """Copy all of another state of the same network; allocates nothing."""
         if other is self:
             return
-        if self.is_own and look(&self.lock[1]) not in (0, this_thread()):
+        if self.is_own and gil_load64(&self.lock[1]) not in (0, this_thread()):
             raise RuntimeError(NETWORK_IN_USE)
         self.enter(False)
         try:
             other.enter(False)
             try:
-                self.take_place(&other.st)
+                self.copy_state(&other.st)
             finally:
                 other.leave(False)
         finally:
             self.leave(False)
 
-    cdef void take_place(self, const State* other) noexcept:
-        """Copy what goes on from step to step, and what the last step's late error signal needs."""
+    cdef void copy_state(self, const State* other) noexcept:
+        """Copy what goes on from step to step, and what a late error signal of the last step needs."""
         cdef Py_ssize_t i
         cdef Py_ssize_t size = self.kernel.real_bytes
         cdef Py_ssize_t n = self.net.shape.n_partials
         cdef Py_ssize_t n_fixed = self.net.shape.n_sources - self.net.shape.n_inputs
         cdef Py_ssize_t unread = self.net.shape.n_inputs if other.symbol >= 0 and not other.dense else 0
-        cdef Py_ssize_t slot = 0 if other.z == NULL else (<char*> other.z - <char*> other.z_block) // self.bytes_of_z()
+        cdef Py_ssize_t slot = self.slot_of(other)
         cdef State* st = &self.st
         for i in range(st.n_rows):
             memset(self.at(st.ds_dw, st.rows[i] * n), 0, n * size)
@@ -730,12 +622,10 @@ cdef class Engine:
         memcpy(st.rows, other.rows, other.n_rows * sizeof(int32_t))
         for i in range(n_fixed, other.n_rows):
             st.is_listed[other.rows[i]] = 1
-        if other.phase != NOT_LEARNING:  # else there are none
+        if other.phase != NOT_LEARNING:  # else all partials are zero
             for i in range(other.n_rows):
                 memcpy(self.at(st.ds_dw, other.rows[i] * n), self.at(other.ds_dw, other.rows[i] * n), n * size)
-        memcpy(st.act, other.act, self.net.shape.n_lanes * size)
-        memcpy(st.y_c, other.y_c, self.net.shape.n_cell_lanes * size)
-        memcpy(st.s_c, other.s_c, self.net.shape.n_cell_lanes * size)
+        self.copy_activations(st, other)
         memcpy(st.h, other.h, self.net.shape.n_cell_lanes * size)
         memcpy(st.gates, other.gates, 3 * self.net.shape.n_cell_lanes * size)
         memcpy(st.y, other.y, self.net.shape.n_out_lanes * size)
@@ -743,7 +633,7 @@ cdef class Engine:
         memcpy(st.coef_block, other.coef_block, other.n_pending * n * size)
         if self.net.shape.lane_forget >= 0:
             memcpy(st.decay_block, other.decay_block, other.n_pending * n * size)
-        for i in range(max(other.n_pending, slot + 1)):  # the rows of sources that are pending, and the last step's
+        for i in range(max(other.n_pending, slot + 1)):  # the sources of the pending steps and of the last step
             memcpy(
                 self.at(st.z_block, i * st.n_z + unread), self.at(other.z_block, i * st.n_z + unread),
                 (st.n_z - unread) * size,
@@ -793,20 +683,20 @@ cdef class Engine:
         finally:
             release(&view)
         if status != OK:
-            raise not_finite(status, THIS_STEP, f"{STREAM}; {self.after_overflow(&chunk, 0, 1, True)}")
+            raise self.not_finite(status, THIS_STEP, f"{STREAM}; {self.after_overflow(&chunk, 0, 1, True)}")
 
     def run(self, inputs, out, records):
         """Inference over packed inputs; records: None, or an array or None for each of `layout.RECORDS`."""
         cdef Chunk chunk
-        cdef real* places[MAX_RECORDS]
+        cdef real* pointers[MAX_RECORDS]
         cdef Py_ssize_t i
         cdef Py_ssize_t n_steps = len(inputs)
         self.bind_chunk(&chunk, inputs, None, 0)
         if records is not None:
             for i in range(MAX_RECORDS):
-                places[i] = NULL if records[i] is None else <real*> address(records[i])
+                pointers[i] = NULL if records[i] is None else <real*> address(records[i])
         self.go_on(
-            &chunk, n_steps, False, 0, self.outputs(out, n_steps), NULL if records is None else places, NTH_STEP
+            &chunk, n_steps, False, 0, self.outputs(out, n_steps), NULL if records is None else pointers, NTH_STEP
         )
 
     def learn_run(self, inputs, targets, learning_rate, out):
@@ -817,154 +707,11 @@ cdef class Engine:
         self.bind_chunk(&chunk, inputs, targets, n_steps)
         self.go_on(&chunk, n_steps, True, rate, self.outputs(out, n_steps), NULL, NTH_STEP)
 
-    # ---- crews ----
-
-    cdef Training* get_job(self) except NULL:
-        """Where calls of `train` keep what they do: where it stays if the interpreter ends before the others do."""
-        if self.job == NULL:
-            self.job = <Training*> PyMem_Calloc(1, sizeof(Training))
-            if self.job == NULL:
-                raise MemoryError
-        return self.job
-
-    cdef Training* begin_crew(self, Py_ssize_t n_threads) except NULL:
-        """Get a crew ready, all but what they work with."""
-        cdef Py_ssize_t i
-        cdef Training* job = self.get_job()
-        workers = zeros(n_threads * sizeof(Worker), "uint8")
-        self.kept += (workers,)
-        job.workers = <Worker*> address(workers)
-        job.leader_cpu = this_cpu()
-        job.crew.beds = <Bed*> PyMem_Calloc(n_threads, sizeof(Bed))
-        if job.crew.beds == NULL:
-            raise MemoryError
-        for i in range(n_threads):
-            job.workers[i].bed = job.crew.beds + i
-            job.crew.beds[i].bell = PyThread_allocate_lock()
-            if job.crew.beds[i].bell == NULL:
-                raise MemoryError
-            PyThread_acquire_lock(job.crew.beds[i].bell, WAIT_LOCK)
-            job.crew.n_threads = i + 1
-        return job
-
-    def __dealloc__(self):
-        cdef Py_ssize_t i
-        if self.job == NULL:
-            return
-        for i in range(self.job.crew.n_threads):
-            PyThread_release_lock(self.job.crew.beds[i].bell)
-            PyThread_free_lock(self.job.crew.beds[i].bell)
-        PyMem_Free(self.job.crew.beds)
-        PyMem_Free(self.job)
-
-    def begin_batches(self, *, dict batch, dict sums, list workers, Py_ssize_t worth_sharing):
-        """From now on `train` sums changes over batches: arrays of the layout, workers' for each thread.
-
-        Batches of less work than `worth_sharing`, weights times steps, are for the leader alone.
-        """
-        cdef Training* job = self.begin_crew(len(workers))
-        job.worth_sharing = worth_sharing
-        job.size = len(batch["tallies"])
-        job.tallies = <Tally*> address(batch["tallies"])
-        bind_sums(&job.total, 1, batch)
-        job.n_sums = len(sums["seen"])
-        all_sums = zeros(job.n_sums * sizeof(Sums), "uint8")
-        job.sums = <Sums*> address(all_sums)
-        bind_sums(job.sums, job.n_sums, sums)
-        members = []  # not by a comprehension: where one fails to grow, Cython 3.3 gives up its item twice
-        for i, arrays in enumerate(workers):
-            members.append(bind_members(&self.net, &job.workers[i], arrays))
-        self.kept += (batch, sums, workers, all_sums, members)
-
-    def begin_hogwild(self, list engines):
-        """From now on `train` lets these engines' states learn at once, the first of them this engine's own."""
-        cdef Engine engine
-        cdef Training* job = self.begin_crew(len(engines))
-        for i, engine in enumerate(engines):
-            job.workers[i].st = &engine.st
-        self.kept += tuple(engines[1:])
-
-    def settle_helper(self, int number):
-        """Let the calling thread, a helper, begin on another CPU than the leader and the other helpers."""
-        spread_out(number, self.job.leader_cpu)
-
-    def help(self, Py_ssize_t number):
-        """Be the thread of this number, 1 or more, in this engine's crew, until it is dismissed."""
-        with nogil:
-            self.kernel.help(&self.net, self.job, self.job.workers + number)
-
-    def dismiss(self):
-        """There will be no further work for the crew."""
-        end_rounds(&self.job.crew)
-
-    def train(self, inputs, offsets, targets, bint target_per_sequence, order, schedule, learning_rate, history):
-        """Train on packed sequences in the given order; the History is up to date however this ends.
-
-        The weights change at every error signal if `schedule` is None, else once per batch. It has positions in the
-        order, batch after batch and share after share, each share's by falling length of the sequences; and where in
-        them the shares begin, and the last one ends.
-        """
-        cdef Training* job = self.get_job()
-        cdef Chunk* chunk = &job.chunk
-        cdef Plan* plan = &job.plan
-        cdef StopRule* rule = &job.rule
-        cdef Py_ssize_t n_sequences = len(offsets) - 1
-        cdef Py_ssize_t n_targets = len(targets)
-        memset(plan, 0, sizeof(Plan))
-        plan.learning_rate = self.rate(learning_rate)
-        self.bind_chunk(chunk, inputs, targets, n_sequences if target_per_sequence else len(inputs))
-        chunk.target_per_sequence = target_per_sequence
-        plan.offsets = <const int64_t*> room(offsets, (n_sequences + 1) * sizeof(int64_t))
-        plan.n_order = len(order)
-        plan.order = <const int64_t*> room(order, plan.n_order * sizeof(int64_t))
-        job.n = job.n_shares = job.bound = 0
-        job.step_work = self.step_work(chunk)
-        if schedule is not None:
-            job.schedule = <const int64_t*> room(schedule[0], plan.n_order * sizeof(int64_t))
-            job.bounds = <const int64_t*> address(schedule[1])
-        errors = history._room(plan.n_order)
-        plan.errors = <double*> room(errors, plan.n_order * sizeof(double))
-        take_rule(rule, history)
-        if rule.window:
-            plan.rule = rule
-        cdef Py_ssize_t slice_steps = self.slice_of(chunk)
-        cdef bint is_ending = False     # with the sequence or batch under way
-        cdef bint is_hogwild = schedule is None and job.crew.n_threads != 0
-        self.enter(True)
-        try:
-            while job.is_open or (plan.position < plan.n_order and not plan.stopped and not (is_ending and is_hogwild)):
-                with nogil:
-                    if schedule is not None:
-                        self.kernel.train_batches(&self.net, job, slice_steps)
-                    elif is_hogwild:
-                        self.kernel.train_hogwild(&self.net, job, slice_steps)
-                    else:
-                        self.kernel.train(&self.net, &self.st, chunk, plan, slice_steps)
-                if not job.is_open and plan.status != OK:
-                    raise not_finite(
-                        plan.status, f"step {plan.step} of sequence {plan.sequence}",
-                        self.after_overflow(chunk, plan.offsets[n_sequences], n_targets, False)
-                    )
-                PyErr_CheckSignals()
-                if history._is_given_up:
-                    raise KeyboardInterrupt
-                if history._is_asked_to_end and not is_ending:
-                    is_ending = True
-                    if is_hogwild:
-                        put(&job.next_position, plan.n_order)
-                    else:
-                        plan.n_order = plan.position + (job.n if schedule is not None else plan.step > 0)
-        finally:
-            with nogil:
-                self.kernel.give_up(&self.net, job)
-            self.leave(True)  # before anything that may find no memory
-            give_back(rule, plan.position, plan.n_steps, plan.stopped, history)
-
 
 cdef class Hold:
     """A claim on a network's weights, on a state, or on both, from `with` to the end of its block.
 
-    In C, where no signal's handler comes between the claim and the block that gives it back.
+    Written in C, so that no signal's handler runs between the claim and the block that ends it.
     """
 
     cdef Engine engine
@@ -977,12 +724,12 @@ cdef class Hold:
     def __enter__(self):
         self.before = self.engine.claim(CHANGING if self.state else FREE, self.purpose if self.weights else FREE)
         if self.weights and self.purpose == TRAINING and self.before == FREE:
-            give(&self.engine.lock[1], this_thread())
+            gil_store64(&self.engine.lock[1], this_thread())
 
     def __exit__(self, kind, error, trace):  # not *_, for which there may be no memory
         if self.weights:
             if self.purpose == TRAINING and self.before == FREE:
-                give(&self.engine.lock[1], 0)
-            give(self.engine.lock, self.before)
+                gil_store64(&self.engine.lock[1], 0)
+            gil_store64(self.engine.lock, self.before)
         if self.state:
-            give(&self.engine.busy, FREE)
+            gil_store64(&self.engine.busy, FREE)

@@ -112,7 +112,7 @@ class Layout:
             "n_change_lanes": self.padded(n_units) + ROW_BYTES // self.dtype.itemsize,
             "n_block": BLOCK,
             "rows_together": ROWS_TOGETHER,
-            "block_places": max(t.blocks, default=0) if self.padded(n_units) <= 2 * self.padded(1) else 0,
+            "largest_block": max(t.blocks, default=0) if self.padded(n_units) <= 2 * self.padded(1) else 0,
             "n_units": n_units,
             "n_cell_lanes": self.padded(t.n_cells),
             "n_partials": self.padded(self.n_steering * t.n_cells),
@@ -178,7 +178,7 @@ class Layout:
         lane that exists, and 0. Shapes (places, n_lanes); places is the largest block's size.
         """
         t, sizes = self.topology, self.sizes
-        places = sizes["block_places"]
+        places = sizes["largest_block"]
         lane = np.zeros((places, sizes["n_lanes"]), np.dtype(f"i{self.dtype.itemsize}"))
         is_summed = np.zeros(lane.shape)
         if not places:
@@ -208,7 +208,7 @@ class Layout:
         """The arrays of one state, zero, with one more axis in front."""
         return self._state_arrays(1, BLOCK, self._state_shapes(BLOCK, symbols=False))
 
-    def glance_arrays(self) -> dict[str, Array]:
+    def preview_arrays(self) -> dict[str, Array]:
         """The arrays of a state that only ever makes one step of inference, zero, with one more axis in front."""
         return self._state_arrays(1, 1, self._state_shapes(1, symbols=False) | {"ds_dw": (0, self.sizes["n_partials"])})
 

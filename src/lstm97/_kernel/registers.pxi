@@ -9,7 +9,7 @@ cdef inline void note_coefficients(const Net* net, State* st, const lanes* coef,
     """Into the pending block: the coefficients (27)(25) of each kind of partials, and what all of them decay by."""
     cdef Py_ssize_t begin, k
     cdef Py_ssize_t n = net.shape.n_partials
-    cdef Py_ssize_t place = st.n_pending * n
+    cdef Py_ssize_t first = st.n_pending * n
     cdef lanes row
     for k in range(vectors(n)):
         begin = k * LANES
@@ -17,8 +17,8 @@ cdef inline void note_coefficients(const Net* net, State* st, const lanes* coef,
         row = row + picked(coef + 1, 1, net.cell_of + begin) * load(net.is_partial + n + begin)
         if net.shape.lane_forget >= 0:
             row = row + picked(coef + 2, 1, net.cell_of + begin) * load(net.is_partial + 2 * n + begin)
-            store(st.decay_block + place + begin, picked(y_f, 1, net.cell_of + begin))
-        store(st.coef_block + place + begin, row)
+            store(st.decay_block + first + begin, picked(y_f, 1, net.cell_of + begin))
+        store(st.coef_block + first + begin, row)
 
 
 cdef inline void squash_in_registers(const Net* net, State* st, lanes* act, int width) noexcept nogil:
@@ -134,7 +134,7 @@ cdef inline void change_hidden_weights_in_registers(
             products[k] = products[k] * e_s[k]
         for i in range(width):
             sums[i] = e[i] * z_m
-        for p in range(net.shape.block_places):
+        for p in range(net.shape.largest_block):
             for i in range(width):
                 k = p * n + i * LANES
                 sums[i] = sums[i] + picked(products, depth, net.sum_of + k) * load(net.is_summed + k)

@@ -1,5 +1,5 @@
 # The stop rule of lstm97.Stop, as all loops judge it, in C alone; its struct is in abi.pxd. A History's own rule is
-# handed to the loops by _stop_window.pxd.
+# handed to the loops by stop_window.pxd.
 
 from lstm97._kernel.abi cimport StopRule
 
@@ -16,12 +16,12 @@ cdef inline void add_error(StopRule* rule, double error) noexcept nogil:
 
 cdef inline bint rule_holds(StopRule* rule, double error, bint wrong) noexcept nogil:
     """Enter a sequence into the window; whether the rule holds now: window full, few wrong, mean error small."""
-    cdef Py_ssize_t place = rule.n_seen % rule.window
+    cdef Py_ssize_t slot = rule.n_seen % rule.window
     if rule.n_seen >= rule.window:
-        rule.n_wrong -= rule.wrong[place]
-        add_error(rule, -rule.errors[place])
-    rule.errors[place] = error
-    rule.wrong[place] = wrong
+        rule.n_wrong -= rule.wrong[slot]
+        add_error(rule, -rule.errors[slot])
+    rule.errors[slot] = error
+    rule.wrong[slot] = wrong
     rule.n_wrong += wrong
     add_error(rule, error)
     rule.n_seen += 1

@@ -1,23 +1,15 @@
-# How a History's stop rule gets to the loops and back. Python objects and buffers, so nothing that `_core` may cimport:
-# the glue alone would be half of each of its builds.
+# How a History's stop rule gets to the loops and back. It uses Python objects and buffers, so `_core` may not cimport
+# it: Cython's code for those alone would be half of each build of the loops.
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from lstm97._kernel.abi cimport StopRule
-
-
-cdef inline void* address(object array) except? NULL:
-    """Where the data of a C-contiguous array is; the caller keeps the array alive."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-    PyBuffer_Release(&view)
-    return view.buf
+from lstm97._kernel.arrays cimport address
 
 
 cdef inline int take_rule(StopRule* rule, object history) except -1:
-    """Go on with a History's stop rule, which keeps the arrays; if it has none, the window is 0."""
+    """Point a rule at a History's, which keeps the arrays alive; if the History has none, the window is 0."""
     memset(rule, 0, sizeof(StopRule))
     window = history._window
     if window is not None:
@@ -33,7 +25,7 @@ cdef inline int take_rule(StopRule* rule, object history) except -1:
 cdef inline int give_back(
     const StopRule* rule, int64_t n_sequences, int64_t n_steps, bint stopped, object history
 ) except -1:
-    """Let the History know what was done, and how far its rule has come: all of it, or without memory nothing."""
+    """Add to the History what was done, and set its rule to this one; if memory is short, nothing changes."""
     cdef object window = history._window
     n_sequences += history._sequences
     n_steps += history._steps

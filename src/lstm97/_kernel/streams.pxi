@@ -48,25 +48,27 @@ cdef void measure(const Net* net, const State* st, Tally* tally) noexcept nogil:
     tally.n_signals += 1
 
 
-cdef void end_sequence(const Net* net, Plan* plan, const Tally* tally) noexcept nogil:
-    """Write down the sequence's mean error, judge the stop rule, go on to the next."""
+cdef void end_sequence(const Net* net, Portion* portion, const Tally* tally) noexcept nogil:
+    """Note the mean error of the sequence at `position`, judge the stop rule, go on to the next position."""
     cdef double error = NAN
+    cdef const Request* request = &portion.request
+    cdef Outcome* outcome = &portion.outcome
     if tally.n_signals:
         error = tally.error_sum / (tally.n_signals * net.shape.n_outputs)
-        if plan.rule != NULL and rule_holds(plan.rule, error, tally.error_max > plan.rule.tolerance):
-            plan.stopped = True
-    plan.errors[plan.position] = error
-    plan.position += 1
+        if request.rule != NULL and rule_holds(request.rule, error, tally.error_max > request.rule.tolerance):
+            outcome.stopped = True
+    request.errors[outcome.position] = error
+    outcome.position += 1
 
 
 cdef inline const real* find_target(
-    const Net* net, const Chunk* chunk, const Plan* plan, Py_ssize_t i, Py_ssize_t t, Py_ssize_t* klass
+    const Net* net, const Chunk* chunk, const Request* request, Py_ssize_t i, Py_ssize_t t, Py_ssize_t* klass
 ) noexcept nogil:
     """The target at step t of sequence i: a row, or NULL and a class number, or -1 for none."""
-    cdef int64_t row = plan.offsets[i] + t
+    cdef int64_t row = request.offsets[i] + t
     klass[0] = -1
     if chunk.target_per_sequence:
-        if row != plan.offsets[i + 1] - 1:
+        if row != request.offsets[i + 1] - 1:
             return NULL
         row = i
     if chunk.classes != NULL:
@@ -143,29 +145,31 @@ cdef int correct(Net* net, State* st, const real* target, Py_ssize_t klass, doub
     return change_weights(net, st, alpha)
 
 
-cdef void train(Net* net, State* st, const Chunk* chunk, Plan* plan, Py_ssize_t budget) noexcept nogil:
-    """Go on with a plan for at most `budget` steps, every sequence from a zero state; weights change by the step."""
+cdef void train(Net* net, State* st, const Chunk* chunk, Portion* portion, Py_ssize_t budget) noexcept nogil:
+    """Go on with a portion for at most `budget` steps, each sequence from a zero state; weights change by the step."""
     cdef Py_ssize_t i, length
     cdef Py_ssize_t klass = -1
     cdef const real* target
-    while plan.position < plan.n_order and not plan.stopped:
-        i = plan.order[plan.position]
-        length = plan.offsets[i + 1] - plan.offsets[i]
-        plan.sequence = i
-        if plan.step == 0:
+    cdef const Request* request = &portion.request
+    cdef Outcome* outcome = &portion.outcome
+    while outcome.position < request.n_order and not outcome.stopped:
+        i = request.order[outcome.position]
+        length = request.offsets[i + 1] - request.offsets[i]
+        outcome.sequence = i
+        if outcome.step == 0:
             reset(net, st)
-            memset(&plan.tally, 0, sizeof(Tally))
-        while plan.step < length:
+            memset(&outcome.tally, 0, sizeof(Tally))
+        while outcome.step < length:
             if budget == 0:
                 return
             budget -= 1
-            target = find_target(net, chunk, plan, i, plan.step, &klass)
-            plan.status = learn_step(
-                net, st, chunk, plan.offsets[i] + plan.step, target, klass, plan.learning_rate, NULL, &plan.tally
+            target = find_target(net, chunk, request, i, outcome.step, &klass)
+            outcome.status = learn_step(
+                net, st, chunk, request.offsets[i] + outcome.step, target, klass, request.learning_rate, NULL, &outcome.tally
             )
-            if plan.status != OK:
+            if outcome.status != OK:
                 return
-            plan.step += 1
-            plan.n_steps += 1
-        end_sequence(net, plan, &plan.tally)
-        plan.step = 0
+            outcome.step += 1
+            outcome.n_steps += 1
+        end_sequence(net, portion, &outcome.tally)
+        outcome.step = 0

@@ -1,0 +1,36 @@
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm97._kernel.engine import Engine
+from lstm97.history import History
+
+_Array = NDArray[Any]
+
+@final
+class Trainer:
+    def __init__(self, engine: Engine) -> None: ...
+    def begin_batches(
+        self,
+        *,
+        batch: dict[str, _Array],
+        sums: dict[str, _Array],
+        workers: list[dict[str, _Array]],
+        worth_sharing: int,
+    ) -> None: ...
+    def begin_hogwild(self, engines: list[Engine]) -> None: ...
+    def move_helper(self, number: int) -> None: ...
+    def help(self, number: int) -> None: ...
+    def end_team(self) -> None: ...
+    def train(
+        self,
+        inputs: _Array,
+        offsets: NDArray[np.int64],
+        targets: _Array,
+        target_per_sequence: bool,
+        order: NDArray[np.int64],
+        schedule: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
+        learning_rate: float,
+        history: History,
+    ) -> None: ...

@@ -1,0 +1,232 @@
+"""Trains one network on packed sequences: alone, or as the leader of a team of threads.
+
+The words of sharing (job, team, worker, round, task, share ...) are those of `team.h`.
+"""
+
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from numpy import zeros
+
+from lstm97._kernel.abi cimport (
+    OK, Chunk, Job, Member, Net, Outcome, Portion, Request, StopRule, Sums, Tally, Team, Waiter, Worker, real,
+)
+from lstm97._kernel.arrays cimport address, bind_states, checked_address, point_at_rows
+from lstm97._kernel.engine cimport Engine
+from lstm97._kernel.stop_window cimport give_back, take_rule
+
+cdef extern from "_kernel/team.h" nogil:
+    void atomic_store64(int64_t*, int64_t)
+    void end_team(Team*)
+    int this_cpu()
+    void move_to_cpu(int n, int from_)
+
+cdef extern from "Python.h":
+    enum:
+        WAIT_LOCK
+    void* PyThread_allocate_lock()
+    int PyThread_acquire_lock(void*, int)
+    void PyThread_release_lock(void*)
+    void PyThread_free_lock(void*)
+
+
+cdef int bind_sums(Sums* sums, Py_ssize_t n, dict arrays) except -1:
+    """Point n sums at their arrays."""
+    point_at_rows(<void**> &sums.dw, sizeof(Sums), n, arrays["dw"])
+    point_at_rows(<void**> &sums.dw_out, sizeof(Sums), n, arrays["dw_out"])
+    point_at_rows(<void**> &sums.symbols, sizeof(Sums), n, arrays["seen"])
+    point_at_rows(<void**> &sums.is_listed, sizeof(Sums), n, arrays["is_seen"])
+    return 0
+
+
+cdef object bind_members(const Net* net, Worker* worker, dict arrays):
+    """Point a worker at its arrays for batches; returns the memory of its members, to be kept with these arrays."""
+    cdef object members
+    worker.n_together, worker.n_block = arrays["symbols"].shape
+    members = zeros(worker.n_together * sizeof(Member), "uint8")
+    worker.members = <Member*> address(members)
+    bind_states(net, &worker.members.st, sizeof(Member), worker.n_together, arrays)
+    point_at_rows(<void**> &worker.members.signals, sizeof(Member), worker.n_together, arrays["signals"])
+    point_at_rows(<void**> &worker.members.e_s, sizeof(Member), worker.n_together, arrays["signals_e_s"])
+    point_at_rows(<void**> &worker.members.e, sizeof(Member), worker.n_together, arrays["signals_e"])
+    worker.stride = arrays["act"].strides[0] // arrays["act"].itemsize
+    worker.e_s = <real*> address(arrays["carried_e_s"])
+    worker.delta = <real*> address(arrays["delta"])
+    return members
+
+
+@cython.final
+cdef class Trainer:
+    """Does the calls of one training, with or without a team.
+
+    Without `begin_batches` or `begin_hogwild`, weights change at each error signal and there is no team.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the network, with a state of its own that training uses.
+    """
+
+    cdef Engine engine
+    cdef Job* job       # in memory of its own: helpers may use it when the interpreter ends
+    cdef object kept    # alive, for their memory
+
+    def __cinit__(self, Engine engine):
+        self.engine = engine
+        self.kept = ()
+        self.job = <Job*> PyMem_Calloc(1, sizeof(Job))
+        if self.job == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        cdef Team* team
+        if self.job == NULL:
+            return
+        team = &self.job.team
+        for i in range(team.n_threads):
+            PyThread_release_lock(team.waiters[i].wake_lock)
+            PyThread_free_lock(team.waiters[i].wake_lock)
+        PyMem_Free(team.waiters)
+        PyMem_Free(self.job)
+
+    # ---- teams ----
+
+    cdef int form_team(self, Py_ssize_t n_threads) except -1:
+        """Make the workers of a team, without what they work with."""
+        cdef Py_ssize_t i
+        cdef Job* job = self.job
+        cdef Team* team = &job.team
+        workers = zeros(n_threads * sizeof(Worker), "uint8")
+        self.kept += (workers,)
+        job.workers = <Worker*> address(workers)
+        job.leader_cpu = this_cpu()
+        team.waiters = <Waiter*> PyMem_Calloc(n_threads, sizeof(Waiter))
+        if team.waiters == NULL:
+            raise MemoryError
+        for i in range(n_threads):
+            job.workers[i].waiter = team.waiters + i
+            team.waiters[i].wake_lock = PyThread_allocate_lock()
+            if team.waiters[i].wake_lock == NULL:
+                raise MemoryError
+            PyThread_acquire_lock(team.waiters[i].wake_lock, WAIT_LOCK)
+            team.n_threads = i + 1
+        return 0
+
+    def begin_batches(self, *, dict batch, dict sums, list workers, Py_ssize_t worth_sharing):
+        """From now on `train` changes the weights once per batch: arrays of the layout, `workers` for each thread.
+
+        The leader alone trains a batch of less work than `worth_sharing`, in weights times steps.
+        """
+        cdef Job* job = self.job
+        self.form_team(len(workers))
+        job.batch.worth_sharing = worth_sharing
+        job.batch.size = len(batch["tallies"])
+        job.batch.tallies = <Tally*> address(batch["tallies"])
+        bind_sums(&job.batch.total, 1, batch)
+        job.batch.n_sums = len(sums["seen"])
+        all_sums = zeros(job.batch.n_sums * sizeof(Sums), "uint8")
+        job.batch.sums = <Sums*> address(all_sums)
+        bind_sums(job.batch.sums, job.batch.n_sums, sums)
+        members = []  # no comprehension: if its list fails to grow, Cython 3.3 drops a reference to the item twice
+        for i, arrays in enumerate(workers):
+            members.append(bind_members(&self.engine.net, &job.workers[i], arrays))
+        self.kept += (batch, sums, workers, all_sums, members)
+
+    def begin_hogwild(self, list engines):
+        """From now on `train` lets the states of these engines, this trainer's engine first, learn at the same time."""
+        cdef Engine engine
+        self.form_team(len(engines))
+        for i, engine in enumerate(engines):
+            self.job.workers[i].st = &engine.st
+        self.kept += tuple(engines)
+
+    def move_helper(self, int number):
+        """Move the calling thread, the helper of this number, to another CPU than the leader and the other helpers."""
+        move_to_cpu(number, self.job.leader_cpu)
+
+    def help(self, Py_ssize_t number):
+        """Be the helper of this number, 1 or more, until the team ends."""
+        cdef Engine engine = self.engine
+        cdef Job* job = self.job
+        with nogil:
+            engine.kernel.help(&engine.net, job, job.workers + number)
+
+    def end_team(self):
+        """Let the helpers end: there will be no further work for them."""
+        end_team(&self.job.team)
+
+    # ---- training ----
+
+    def train(self, inputs, offsets, targets, bint target_per_sequence, order, schedule, learning_rate, history):
+        """Train on packed sequences in the given order; the History is up to date however this ends.
+
+        The weights change at every error signal if `schedule` is None, else once per batch. A schedule is a pair of
+        arrays: positions in the order, batch after batch and share after share, the longest sequence of a share first;
+        and where in them the shares begin, then where the last share ends.
+        """
+        cdef Engine engine = self.engine
+        cdef Job* job = self.job
+        cdef Chunk* chunk = &job.chunk
+        cdef Portion* portion = &job.portion
+        cdef Request* request = &portion.request
+        cdef Outcome* outcome = &portion.outcome
+        cdef StopRule* rule = &job.rule
+        cdef Py_ssize_t n_sequences = len(offsets) - 1
+        cdef Py_ssize_t n_targets = len(targets)
+        memset(portion, 0, sizeof(Portion))
+        request.learning_rate = engine.rate(learning_rate)
+        engine.bind_chunk(chunk, inputs, targets, n_sequences if target_per_sequence else len(inputs))
+        chunk.target_per_sequence = target_per_sequence
+        request.offsets = <const int64_t*> checked_address(offsets, (n_sequences + 1) * sizeof(int64_t))
+        request.n_order = len(order)
+        request.order = <const int64_t*> checked_address(order, request.n_order * sizeof(int64_t))
+        job.batch.n_sequences = job.batch.n_shares = job.batch.bound = 0
+        job.batch.step_work = engine.step_work(chunk)
+        if schedule is not None:
+            job.batch.schedule = <const int64_t*> checked_address(schedule[0], request.n_order * sizeof(int64_t))
+            job.batch.bounds = <const int64_t*> address(schedule[1])
+        errors = history._room(request.n_order)
+        request.errors = <double*> checked_address(errors, request.n_order * sizeof(double))
+        take_rule(rule, history)
+        if rule.window:
+            request.rule = rule
+        cdef Py_ssize_t slice_steps = engine.slice_of(chunk)
+        cdef bint is_ending = False     # with the sequence or batch under way
+        cdef bint is_hogwild = schedule is None and job.team.n_threads != 0
+        engine.enter(True)
+        try:
+            while job.is_open or (
+                outcome.position < request.n_order and not outcome.stopped and not (is_ending and is_hogwild)
+            ):
+                with nogil:
+                    if schedule is not None:
+                        engine.kernel.train_batches(&engine.net, job, slice_steps)
+                    elif is_hogwild:
+                        engine.kernel.train_hogwild(&engine.net, job, slice_steps)
+                    else:
+                        engine.kernel.train(&engine.net, &engine.st, chunk, portion, slice_steps)
+                if not job.is_open and outcome.status != OK:
+                    raise engine.not_finite(
+                        outcome.status, f"step {outcome.step} of sequence {outcome.sequence}",
+                        engine.after_overflow(chunk, request.offsets[n_sequences], n_targets, False)
+                    )
+                PyErr_CheckSignals()
+                if history._is_given_up:
+                    raise KeyboardInterrupt
+                if history._is_asked_to_end and not is_ending:
+                    is_ending = True
+                    if is_hogwild:
+                        atomic_store64(&job.next_position, request.n_order)
+                    else:
+                        request.n_order = outcome.position + (
+                            job.batch.n_sequences if schedule is not None else outcome.step > 0
+                        )
+        finally:
+            with nogil:
+                engine.kernel.give_up(&engine.net, job)
+            engine.leave(True)  # before anything that may find no memory
+            give_back(rule, outcome.position, outcome.n_steps, outcome.stopped, history)
