@@ -1,5 +1,5 @@
 # Every inner loop of lstm97: the network and the learning rule of Hochreiter & Schmidhuber (1997). No Python objects,
-# no allocation, no exceptions; what can go wrong is a Status for the caller.
+# no allocation, no exceptions: a failure is a returned Status, which the caller turns into an exception.
 #
 # paper          here         shape                        meaning
 # -------------  -----------  ---------------------------  ------------------------------------------------------------
@@ -16,9 +16,10 @@
 #                delta        (n_block, lanes of dw)       of a batch's sequence: dw_m = sum_t delta(t) z_m(t)
 #
 # Matrices are source-major: a net input is a sum of rows scaled by z_m and the partials change row by row, so a vector
-# instruction serves neighbouring units and nothing is summed across a vector. A kind's lanes follow the lanes of the
-# kind before without a gap; a vector that covers a kind's last lane may reach into what follows. Every store of this
-# sort is overwritten by the next kind's or changes nothing; every array has ROW_BYTES to spare at its end.
+# instruction works on neighbouring units and nothing is summed across a vector. In a row, the lanes of one kind of unit
+# follow those of the kind before without a gap, so the vector that covers a kind's last lane may reach into the next
+# kind. A store that reaches over is overwritten by the store of the next kind, or stores what was there. Every array
+# has ROW_BYTES more memory than its elements, so that a vector may reach over its end.
 #
 # Indices: k outputs, j blocks, v cells, u units, m sources, i vectors of LANES lanes, t steps.
 
@@ -42,7 +43,7 @@ include "_kernel/vectors.pxi"
 # ---- forward ---------------------------------------------------------------------------------------------------------
 
 cdef inline void list_input(State* st, Py_ssize_t m) noexcept nogil:
-    """Note that input m may have nonzero partials from now on."""
+    """Add input m to the rows that may have nonzero partials."""
     if not st.is_listed[m]:
         st.is_listed[m] = 1
         st.rows[st.n_rows] = <int32_t> m
@@ -50,7 +51,7 @@ cdef inline void list_input(State* st, Py_ssize_t m) noexcept nogil:
 
 
 cdef void spell_out(const Net* net, State* st) noexcept nogil:
-    """Write the pending steps' symbols as the one-hot rows they stand for."""
+    """Write the symbols of the pending steps into z_block, as the one-hot rows they stand for."""
     cdef Py_ssize_t t
     cdef real* z
     for t in range(st.n_pending):
@@ -62,7 +63,7 @@ cdef void spell_out(const Net* net, State* st) noexcept nogil:
 cdef inline void set_sources(const Net* net, State* st, const real* x, Py_ssize_t symbol) noexcept nogil:
     """z(t): the inputs, the activations of t-1, then the bias's 1.
 
-    A symbol stands for its one-hot row, which is written only into a block that has dense steps too.
+    A symbol stands for its one-hot row, which is only written where the block also has a step with a row of inputs.
     """
     cdef Py_ssize_t m
     cdef Py_ssize_t n_inputs = net.shape.n_inputs
@@ -99,7 +100,7 @@ cdef inline void set_sources(const Net* net, State* st, const real* x, Py_ssize_
 
 
 cdef inline lanes squashed(const Net* net, lanes net_in, Py_ssize_t u) noexcept nogil:
-    """The activations of a vector of hidden-layer units, from lane u on, by their net inputs."""
+    """The activations of a vector of hidden-layer units, whose first is in lane u, by their net inputs."""
     cdef lanes y = squash(net_in, net.squash + u, net.shape.n_lanes)
     return where_positive(load(net.is_g + u), net_in, y) if net.shape.g_is_identity else y
 
@@ -136,14 +137,14 @@ cdef void squash_hidden_layer(const Net* net, State* st) noexcept nogil:
 
 
 cdef inline real* gate_of_cells(const Net* net, State* st, Py_ssize_t lane, Py_ssize_t which) noexcept nogil:
-    """The activations of a kind of gate with a lane per cell: in `act` itself if every block has one cell."""
+    """Where the activations of a kind of gate are, one for each cell: in `act` itself if every block has one cell."""
     if net.shape.single_cells:
         return st.act + lane
     return st.gates + which * net.shape.n_cell_lanes
 
 
 cdef inline void spread_gate(const Net* net, State* st, Py_ssize_t lane, Py_ssize_t which) noexcept nogil:
-    """Give every cell its block's activation of a kind of gate."""
+    """Copy each block's activation of a kind of gate to the lanes of its cells."""
     cdef Py_ssize_t v
     cdef real* per_cell = st.gates + which * net.shape.n_cell_lanes
     for v in range(net.shape.n_cells):
@@ -151,7 +152,7 @@ cdef inline void spread_gate(const Net* net, State* st, Py_ssize_t lane, Py_ssiz
 
 
 cdef void spread_gates(const Net* net, State* st) noexcept nogil:
-    """Give every cell its block's gate activations, unless every block has one cell."""
+    """Copy each block's gate activations to the lanes of its cells, unless every block has one cell."""
     if net.shape.single_cells:
         return
     spread_gate(net, st, net.shape.lane_in, 0)
@@ -197,7 +198,10 @@ cdef bint update_cells(const Net* net, State* st) noexcept nogil:
 
 
 cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
-    """y_k from the new activations of hidden units and cells (and x(t)). Returns whether all are finite."""
+    """y_k from the new activations of hidden units and cells, and from x(t) where outputs see it.
+
+    Returns whether all y_k are finite.
+    """
     cdef Py_ssize_t begin, i, k
     cdef Py_ssize_t n = net.shape.n_out_lanes
     cdef Py_ssize_t n_inputs = net.shape.n_inputs
@@ -241,7 +245,10 @@ cdef bint compute_outputs(const Net* net, State* st) noexcept nogil:
 
 
 cdef void softmax(const Net* net, State* st) noexcept nogil:
-    """y_k = exp(net_k) / sum exp(net_l), in place; taken relative to the largest net input, so nothing overflows."""
+    """y_k = exp(net_k) / sum exp(net_l), in the array of the net inputs.
+
+    The largest net input is subtracted from all of them first, so that nothing overflows.
+    """
     cdef Py_ssize_t i, k
     cdef Py_ssize_t n = vectors(net.shape.n_outputs)
     cdef real* y = st.y
@@ -269,7 +276,7 @@ cdef void softmax(const Net* net, State* st) noexcept nogil:
 # ---- error signals ---------------------------------------------------------------------------------------------------
 
 cdef void output_errors(const Net* net, State* st, double alpha) noexcept nogil:
-    """e_k = f'(net_k) (t_k - y_k) (19), the slope 1 for identity and for softmax with cross-entropy."""
+    """alpha e_k, with e_k = f'(net_k) (t_k - y_k) (19); f' is 1 for identity, and for softmax with cross-entropy."""
     cdef Py_ssize_t i, k
     cdef lanes y, e
     for i in range(vectors(net.shape.n_out_lanes)):
@@ -282,7 +289,7 @@ cdef void output_errors(const Net* net, State* st, double alpha) noexcept nogil:
 
 
 cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
-    """e_i (20), e_out (21) and e_s (23) from the outputs' errors through the old output weights."""
+    """e_i (20), e_out (21) and e_s (23), from the outputs' errors and the output weights before their change."""
     cdef Py_ssize_t i, u, v
     cdef Py_ssize_t n = net.shape.n_out_lanes
     cdef Py_ssize_t n_hidden = net.shape.n_hidden
@@ -291,7 +298,7 @@ cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
     cdef real* y_out = gate_of_cells(net, st, net.shape.lane_out, 1)
     cdef real y
     cdef lanes e
-    if net.shape.n_outputs <= 2:  # a row is at least this long, and nothing has to be summed across a vector
+    if net.shape.n_outputs <= 2:  # every row has two lanes or more; this sums nothing across a vector
         for u in range(n_hidden + net.shape.n_cells):
             st.eps[u] = w[u * n] * st.e_k[0] + w[u * n + 1] * st.e_k[1]
     else:
@@ -316,14 +323,14 @@ cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
 # ---- partials --------------------------------------------------------------------------------------------------------
 
 cdef inline void remember_step(const Net* net, State* st) noexcept nogil:
-    """The step is pending from now on; in registers it has noted its coefficients itself."""
+    """Make the last step a pending one. A step in registers has stored its coefficients already."""
     if not fits_registers(net):
         put_coefficients(net, st)
     st.n_pending += 1
 
 
 cdef void put_coefficients(const Net* net, State* st) noexcept nogil:
-    """Note what this step does to the partials: ds_dw = y_f ds_dw + coef z_m, for `settle` to carry out.
+    """Store what this step does to the partials: ds_dw = y_f ds_dw + coef z_m, which `settle` carries out later.
 
     coef = y_in g'(net_c) (27), g(net_c) f'(net_in) (25), s_c(t-1) f'(net_f).
     """
@@ -364,7 +371,7 @@ cdef void put_coefficients(const Net* net, State* st) noexcept nogil:
 cdef inline void settle_rows(
     const Net* net, State* st, const int32_t* rows, int count, Py_ssize_t n_pending
 ) noexcept nogil:
-    """`count` rows of ds_dw (a constant where this is inlined) through all pending steps, a vector at a time."""
+    """Carry out all pending steps on `count` rows of ds_dw (a constant where this is inlined), vector after vector."""
     cdef Py_ssize_t begin, i, r
     cdef Py_ssize_t n = net.shape.n_partials
     cdef const real* z
@@ -398,7 +405,7 @@ cdef inline void settle_rows(
 
 
 cdef void fold_decay(const Net* net, State* st, Py_ssize_t n_pending) noexcept nogil:
-    """Scale every pending step's coef by the forget gates of the steps after it; their product over all is `decay`."""
+    """Scale each pending step's coef by the forget gates of the steps after it; st.decay = their product over all."""
     cdef Py_ssize_t i, t, v
     cdef Py_ssize_t n = net.shape.n_partials
     cdef lanes product
@@ -419,7 +426,7 @@ cdef inline real source(const Net* net, const State* st, Py_ssize_t m) noexcept 
 
 
 cdef inline void settle_row(const Net* net, const State* st, real* partials, real z_m) noexcept nogil:
-    """A row of ds_dw through the only pending step."""
+    """Carry out the only pending step on a row of ds_dw."""
     cdef Py_ssize_t k
     cdef lanes row
     for k in range(net.shape.n_partials // LANES):
@@ -430,10 +437,10 @@ cdef inline void settle_row(const Net* net, const State* st, real* partials, rea
 
 
 cdef void settle(const Net* net, State* st) noexcept nogil:
-    """Carry the pending steps out on the partials: each row is loaded once for all of them.
+    """Carry out the pending steps on the partials; each row is loaded once for all of these steps.
 
-    A symbol's step touches its own input row only, beside the rows of the recurrent sources and the bias; with forget
-    gates all rows listed decay.
+    A step with a symbol changes the row of that symbol, the rows of the recurrent sources and that of the bias. With
+    forget gates all listed rows decay.
     """
     cdef Py_ssize_t i, t
     cdef Py_ssize_t n = net.shape.n_partials
@@ -473,7 +480,7 @@ cdef inline void scale(real* row, const real* factor, Py_ssize_t n) noexcept nog
 cdef inline void add_by_lane(
     real* w, const real* a, const real* b, Py_ssize_t n, bint only_check, lanes* bad
 ) noexcept nogil:
-    """w += a b over the vectors that cover n lanes; or only NaN into bad if a sum would not be finite."""
+    """w += a b over the vectors that cover n lanes. If `only_check`, w stays; bad is NaN if a sum is not finite."""
     cdef Py_ssize_t i
     cdef lanes sum
     for i in range(vectors(n)):
@@ -487,7 +494,7 @@ cdef inline void add_by_lane(
 cdef inline void add_multiple(
     real* w, const real* a, real factor, Py_ssize_t n, bint only_check, lanes* bad
 ) noexcept nogil:
-    """w += factor a, or only the check, as add_by_lane."""
+    """w += factor a over the vectors that cover n lanes, or only the check, as add_by_lane."""
     cdef Py_ssize_t i
     cdef lanes sum
     for i in range(vectors(n)):
@@ -508,7 +515,7 @@ cdef inline void change_output_row(
 cdef inline void change_output_weights(
     const Net* net, const State* st, real* w_out, bint only_check, lanes* bad
 ) noexcept nogil:
-    """(22) for every source of the outputs, in their weights or in a batch's sums."""
+    """w_km += alpha e_k y_m (22) for every source m of the outputs; w_out is their weights or a batch's sums."""
     cdef Py_ssize_t m
     cdef Py_ssize_t first = net.shape.input_to_output * net.shape.n_inputs
     if net.shape.input_to_output:
@@ -557,7 +564,7 @@ cdef inline void change_steered(
 cdef inline void change_hidden_units(
     const Net* net, const State* st, const int32_t* rows, int count, bint only_check, lanes* bad
 ) noexcept nogil:
-    """`count` rows of the hidden units' weights, by alpha e_i z_m (22); nothing behind their last lane is touched."""
+    """Change `count` rows of the hidden units' weights by alpha e_i z_m (22), and nothing after their last lane."""
     cdef Py_ssize_t i, u
     cdef real z_m, sum
     cdef real* w
@@ -575,7 +582,7 @@ cdef inline void change_hidden_units(
 cdef inline void change_rows(
     const Net* net, State* st, const int32_t* rows, int count, bint pending, bint only_check, lanes* bad
 ) noexcept nogil:
-    """`count` rows of change_hidden_weights, kind after kind."""
+    """As change_hidden_weights, for `count` rows of all kinds but hidden units, one kind after the other."""
     cdef Py_ssize_t i
     cdef Py_ssize_t n_cells = net.shape.n_cells
     if pending:
@@ -600,9 +607,10 @@ cdef inline void change_rows(
 cdef inline void change_rows_of_single_cells(
     const Net* net, State* st, const int32_t* rows, int count, bint pending, bint has_out, bint has_forget
 ) noexcept nogil:
-    """As change_rows, where every block has one cell: a vector of cells, with all that steers them, at a time.
+    """As change_rows, where every block has one cell: for a vector of cells, the weights of cells and gates together.
 
-    All kinds of a row are loaded before the first is stored, so that a kind's stores may reach over its last lane.
+    Of each row the lanes of all kinds are loaded before any is stored, so that a store may reach over a kind's last
+    lane.
     """
     cdef Py_ssize_t i, r, v
     cdef Py_ssize_t n_cells = net.shape.n_cells
@@ -662,11 +670,11 @@ cdef inline void change_rows_of_single_cells(
 cdef inline void change_hidden_weights(
     const Net* net, State* st, bint pending, bint only_check, lanes* bad
 ) noexcept nogil:
-    """Every row of w that can change: by alpha e_l z_m for hidden units and output gates (22), by the partials for the
-    other units (26)(28). If this step is still pending, the rows of partials are brought up to date on the way.
+    """Change every row of w that has an error: by alpha e_l z_m for hidden units and output gates (22), by the partials
+    for the other units (26)(28). If `pending`, this step is carried out on each row of partials first.
 
-    A vector that reaches into the next kind's lanes adds 0 there. As loading what a store has just written in part
-    takes long, some rows take each part of the way together.
+    A vector that reaches into the next kind's lanes adds 0 there. Loading what several stores have just written takes
+    long, so rows_together rows are changed kind by kind.
     """
     cdef Py_ssize_t begin = 0
     cdef int count
@@ -692,7 +700,7 @@ cdef inline void change_hidden_weights(
 
 
 cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:
-    """Whether all changes are certain to be so small that no finite weight plus its change overflows.
+    """Whether it is certain that no finite weight plus its change overflows.
 
     A change is an error times a source or a partial, and both factors have to be finite. All are bounded by sums of
     magnitudes, which are NaN if any is.
@@ -713,7 +721,7 @@ cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:
         for i in range(st.n_rows):
             partials = partials + magnitudes(st.ds_dw + st.rows[i] * net.shape.n_partials, net.shape.n_partials)
         st.partials_bound = sum_of(partials)
-    if st.n_pending:  # twice, because rounding to nearest makes of an addition at most twice as much
+    if st.n_pending:  # times 2, because a sum rounded to nearest is at most twice the exact sum
         st.partials_bound += 2 * source_bound * <double> sum_of(magnitudes(st.coef_block, net.shape.n_partials))
     bound = source_bound + st.partials_bound
     return bound < HARMLESS and <double> sum_of(errors) * bound < HARMLESS
@@ -722,7 +730,8 @@ cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:
 cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
     """The change of every weight by the error at the target set in `st`; all errors use the old weights.
 
-    If a weight might not be finite afterwards, all are tried first: nobody ever sees one that is not.
+    If a weight may not be finite afterwards, all changes are computed without storing them first. If one is not finite,
+    no weight is changed.
     """
     cdef lanes bad = splat(0)
     cdef bint pending
@@ -777,7 +786,7 @@ cdef inline bint set_target(const Net* net, State* st, const real* target, Py_ss
 
 
 cdef inline bint advance(const Net* net, State* st) noexcept nogil:
-    """Hidden layer and cells, by the sources in the state. Returns whether the cell states are finite."""
+    """Hidden layer and cells, from the sources in the state. Returns whether the cell states are finite."""
     if fits_registers(net):
         return advance_in_registers(net, st, 1) if net.shape.n_lanes == LANES else advance_in_registers(net, st, 2)
     squash_hidden_layer(net, st)
@@ -786,7 +795,7 @@ cdef inline bint advance(const Net* net, State* st) noexcept nogil:
 
 
 cdef inline void take_input(const Net* net, State* st, const Chunk* chunk, Py_ssize_t t) noexcept nogil:
-    """The sources of a chunk's step t."""
+    """Set the sources of the state to those of a chunk's step t."""
     if chunk.symbols != NULL:
         set_sources(net, st, NULL, chunk.symbols[t])
     else:
@@ -799,7 +808,7 @@ cdef int learn_step(
 ) noexcept nogil:
     """One step of learning: everything in the order of the paper's section 5 and appendix A.1."""
     cdef bint has_target = set_target(net, st, target, klass)
-    st.phase = CORRECTED  # unless the step comes to its end without a target
+    st.phase = CORRECTED  # changed below if the step succeeds without a target
     take_input(net, st, chunk, t)
     if not advance(net, st):
         return CELL_STATE_NOT_FINITE

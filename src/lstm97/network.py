@@ -43,7 +43,7 @@ from lstm97.sequences import (
 )
 from lstm97.topology import GATES, Kind, Topology
 
-if TYPE_CHECKING:  # numpy.random takes a while to import: not before somebody draws numbers
+if TYPE_CHECKING:  # numpy.random takes long to import, so it is imported when numbers are drawn
     from numpy.random import BitGenerator, Generator, SeedSequence
 
 Array = NDArray[Any]

@@ -170,7 +170,7 @@ def test_integers_of_one_output_are_refused(targets):
     for net in learners(3, 1):
         with pytest.raises(ValueError, match="targets is integer, which means class numbers, and"):
             trained(net, X, targets)
-        with pytest.raises(ValueError, match="which means a class number, and there is only one output"):
+        with pytest.raises(ValueError, match="which means class numbers, and there is only one output"):
             net.learn(X[0, 0], 0)
         if isinstance(targets, np.ndarray):
             with pytest.raises(ValueError, match="there is only one output"):

@@ -46,7 +46,7 @@ cdef enum Phase:        # what the state's last step was
     AWAITING = 1        # a learn step without error signal: `correct` may deliver it
     CORRECTED = 2       # a learn step with its error signal
 
-cdef struct Shape:              # the sizes of a network: all that `Layout.sizes` tells, by the same names
+cdef struct Shape:              # the sizes of a network, by the names of `Layout.sizes`
     Py_ssize_t n_inputs, n_hidden, n_cells, n_blocks, n_outputs
     Py_ssize_t n_sources        # rows of w: inputs, recurrent sources, bias if any unit of the hidden layer has one
     Py_ssize_t n_lanes          # row length of w: hidden units, cells, input, output, forget gates, padding
@@ -105,7 +105,7 @@ cdef struct State:
     real *decay_block           # (n_block, n_partials) y_f
     int32_t *symbols            # (n_block,)
     Py_ssize_t n_pending
-    double partials_bound       # no partial in ds_dw is larger; NaN or infinity where nothing is certain
+    double partials_bound       # no partial in ds_dw is larger in magnitude; NaN or infinity: unknown
     bint dense                  # z_block has the inputs
     # the last step, for its error signal
     real *z                     # (n_sources,) in z_block
@@ -216,7 +216,7 @@ cdef struct Worker:             # what a thread of a team works with, and how fa
     Report report
     Py_ssize_t sequence         # where the report is not OK, this sequence's
     Py_ssize_t n_steps          # done of the share
-    Py_ssize_t n_steps_in_round # of shares done in this round
+    Py_ssize_t n_steps_in_round  # of shares done in this round
     Py_ssize_t begin, end       # in the schedule: of those that step together, and of the share
     Py_ssize_t n_members        # how many step together, or 0: none yet
     Py_ssize_t step             # steps they have done
@@ -252,7 +252,7 @@ cdef struct Sharing:            # whether sharing saves time; times in nanosecon
     double began                # when the latest round of shares did
     double own_time             # of the leader on its processor, in that round
     bint leader_waits           # it has found no task left to claim
-    double cost                 # what sharing has cost of late; negative: saved
+    double cost                 # time lost by sharing, the latest rounds counting most; negative: saved
     double alone_time           # how long the leader last went on alone
     double alone_until
 

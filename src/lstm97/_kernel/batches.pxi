@@ -1,14 +1,17 @@
 # Sequences that step together and change the weights once, by the sum of their changes.
 #
-# While changes are summed, weights stay as they are, and what a block of steps adds to dw needs no partials but those
-# of its beginning, ds_dw_0. With the errors carried back through the block, E(t) = e_s(t) + y_f(t+1) E(t+1) (no forget
-# gates: y_f = 1), it is y_f(1) E(1) ds_dw_0 + sum_t E(t) coef(t) z(t), summed over a memory cell block's cells for its
-# gates. So a step costs its net inputs and one term of a product of matrices: of z and delta = E coef in a block of
-# steps with an error signal; of z and coef, by `settle`, in one without. Hidden units and output gates, whose errors
-# come directly, take part at the error signals only.
+# While changes are summed, the weights stay as they are. Then the change dw by a block of steps needs the partials
+# ds_dw_0 at the beginning of the block, but not those of each step. The errors are carried back through the block:
+#
+#     E(t) = e_s(t) + y_f(t+1) E(t+1)                          (without forget gates y_f = 1)
+#     dw   = y_f(1) E(1) ds_dw_0 + sum_t E(t) coef(t) z(t)     (summed over a block's cells for its gates)
+#
+# So a step costs its net inputs and one term of a product of matrices: of z and delta = E coef in a block of steps with
+# an error signal, of z and coef (in `settle`) in a block without one. The errors of hidden units and output gates are
+# not carried back: only steps with an error signal change their weights.
 
 cdef inline void list_symbol(Sums* sums, Py_ssize_t m) noexcept nogil:
-    """Note that the rows of input m may change."""
+    """Add input m to the inputs whose rows of weights change."""
     if not sums.is_listed[m]:
         sums.is_listed[m] = 1
         sums.symbols[sums.n_symbols] = <int32_t> m
@@ -16,7 +19,7 @@ cdef inline void list_symbol(Sums* sums, Py_ssize_t m) noexcept nogil:
 
 
 cdef void unlist_symbols(Sums* sums) noexcept nogil:
-    """No input seen."""
+    """Empty the list of inputs whose rows change."""
     cdef Py_ssize_t i
     for i in range(sums.n_symbols):
         sums.is_listed[sums.symbols[i]] = 0
@@ -24,7 +27,7 @@ cdef void unlist_symbols(Sums* sums) noexcept nogil:
 
 
 cdef void begin_members(const Net* net, const Job* job, Worker* me) noexcept nogil:
-    """The next sequences of the share, from a zero state."""
+    """Begin the next sequences of the share that step together, from a zero state."""
     cdef Py_ssize_t i, k
     cdef Member* member
     cdef const Request* request = &job.portion.request
@@ -50,7 +53,7 @@ cdef void begin_members(const Net* net, const Job* job, Worker* me) noexcept nog
 
 
 cdef void note_signal(const Net* net, Sums* sums, Member* member, double alpha) noexcept nogil:
-    """The errors at the target set in the member's state: used at once for the outputs' weights, else kept."""
+    """The errors at the target in the member's state: added to the outputs' sums now, kept for the other weights."""
     cdef State* st = &member.st
     cdef real* e = member.e + member.n_signals * net.shape.n_direct
     cdef lanes unused
@@ -68,7 +71,7 @@ cdef void note_signal(const Net* net, Sums* sums, Member* member, double alpha) 
 cdef void squash_together(const Net* net, Worker* me) noexcept nogil:
     """The activations of all members, by the sources in their states.
 
-    Small networks one by one: while one waits for its exponentials, the processor goes on with the next.
+    Small networks are computed one by one: the processor overlaps the exponentials of one with the next.
     """
     cdef Py_ssize_t k, u
     cdef State* st = &me.members.st
@@ -89,10 +92,10 @@ cdef void squash_together(const Net* net, Worker* me) noexcept nogil:
             memset(st.act, 0, net.shape.n_lanes * sizeof(real))
     st = &me.members.st
     add_product(
-        st.act, me.stride, st.z + first, me.stride, 1, net.w + first * net.shape.n_lanes, net.shape.n_lanes, me.n_active,
-        net.shape.n_sources - first, vectors(net.shape.n_units),
+        st.act, me.stride, st.z + first, me.stride, 1, net.w + first * net.shape.n_lanes, net.shape.n_lanes,
+        me.n_active, net.shape.n_sources - first, vectors(net.shape.n_units),
     )
-    for k in range(me.n_active):  # a loop of its own: what was stored now would be waited for if loaded next
+    for k in range(me.n_active):  # not in the loop before: loading what has just been stored takes long
         st = &me.members[k].st
         for u in range(vectors(net.shape.n_units)):
             store(st.act + u * LANES, squashed(net, load(st.act + u * LANES), u * LANES))
@@ -114,7 +117,7 @@ cdef inline bint update_member(const Net* net, State* st) noexcept nogil:
 cdef int step_member(
     const Net* net, const Job* job, Worker* me, Member* member, bint squashed_already
 ) noexcept nogil:
-    """A step from the sources on, or from the activations on."""
+    """The rest of a member's step: from the sources on, or, if `squashed_already`, from the activations on."""
     cdef Py_ssize_t klass = -1
     cdef State* st = &member.st
     cdef const Request* request = &job.portion.request
@@ -134,7 +137,7 @@ cdef int step_member(
 
 
 cdef void step_together(const Net* net, const Job* job, Worker* me) noexcept nogil:
-    """One step of every member that has one."""
+    """One step of every member that has a further step."""
     cdef Py_ssize_t k, t
     cdef const Chunk* chunk = &job.chunk
     cdef const Request* request = &job.portion.request
@@ -163,8 +166,8 @@ cdef void step_together(const Net* net, const Job* job, Worker* me) noexcept nog
 
 
 cdef inline void put_carried(const Net* net, real* to, const real* e_s, const real* terms) noexcept nogil:
-    """e_s times coef or partials, in the order of the lanes of dw: of cells, then summed over a block's cells for input
-    gates and forget gates.
+    """to = e_s times `terms` (a row of coef or of partials), in the order of the lanes of dw: for cells as it is, for
+    input gates and forget gates summed over a block's cells.
     """
     cdef Py_ssize_t n_cells = net.shape.n_cells
     put_product(to, e_s, terms, n_cells)
@@ -174,7 +177,7 @@ cdef inline void put_carried(const Net* net, real* to, const real* e_s, const re
 
 
 cdef Py_ssize_t carry_back(const Net* net, Worker* me, const Member* member) noexcept nogil:
-    """E and delta of every pending step up to the last error signal; returns how many these are.
+    """Compute E and delta of every pending step up to the last error signal; returns the number of these steps.
 
     E of the step before the block is left in me.e_s.
     """
@@ -207,7 +210,7 @@ cdef void add_changes(
     const Net* net, real* dw, const State* st, const real* delta, Py_ssize_t n_delta, Py_ssize_t n_steps,
     Py_ssize_t n_lanes
 ) noexcept nogil:
-    """dw_m += sum_t delta(t) z_m(t) over the first pending steps, for some of a row's lanes."""
+    """dw_m += sum_t delta(t) z_m(t) over the first n_steps pending steps, for n_lanes lanes of a row."""
     cdef Py_ssize_t t
     cdef Py_ssize_t n = net.shape.n_change_lanes
     cdef Py_ssize_t first = 0 if st.dense else net.shape.n_inputs
@@ -221,7 +224,7 @@ cdef void add_changes(
 
 
 cdef void close_block(const Net* net, Worker* me, Member* member, bint goes_on) noexcept nogil:
-    """What the pending steps add to dw, and to the partials if there are steps to come."""
+    """Add the pending steps of a member to dw, and to its partials if `goes_on`: if it has further steps."""
     cdef Py_ssize_t i, m, n_steps, t
     cdef State* st = &member.st
     cdef real* dw = me.sums.dw
@@ -238,7 +241,7 @@ cdef void close_block(const Net* net, Worker* me, Member* member, bint goes_on) 
         settle(net, st)
         member.settled = True
     if member.n_signals and net.shape.n_direct:
-        for i in range(member.n_signals):  # from now on the steps with a signal only
+        for i in range(member.n_signals):  # move the steps with a signal to the front
             t = member.signals[i]
             if t > i:
                 copy(st.z_block + i * st.n_z + first, st.z_block + t * st.n_z + first, net.shape.n_sources - first)
@@ -251,9 +254,9 @@ cdef void close_block(const Net* net, Worker* me, Member* member, bint goes_on) 
 
 
 cdef bint go_on_with_share(const Net* net, Job* job, Worker* me, Py_ssize_t* budget) noexcept nogil:
-    """Steps of a share's sequences, some more than the budget at the most; returns whether all are done.
+    """Go on with a worker's share for about `budget` steps; returns whether the share is done.
 
-    The order of all sums follows from the share alone, not from the budgets it is worked through in.
+    The order of all sums depends on the share alone, not on how it is cut by budgets.
     """
     cdef Py_ssize_t k
     cdef Member* member
@@ -289,7 +292,7 @@ cdef bint go_on_with_share(const Net* net, Job* job, Worker* me, Py_ssize_t* bud
 
 
 cdef void arrange_row(const Net* net, real* row, real* scratch, Py_ssize_t m) noexcept nogil:
-    """Bring row m of dw into the order of the lanes of w, kind by kind, as each may reach into the next."""
+    """Bring row m of dw into the order of the lanes of w, one kind after the other, as each may reach into the next."""
     cdef Py_ssize_t i
     cdef const real* direct = row + net.shape.n_carried
     copy(scratch, direct, net.shape.n_hidden)
@@ -318,7 +321,7 @@ cdef inline void move_row(real* to, real* row, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline bint add_weights(real* row, const real* w, Py_ssize_t n) noexcept nogil:
-    """row += w; returns whether all are finite."""
+    """row += w; returns whether all sums are finite."""
     cdef Py_ssize_t i
     cdef lanes new
     cdef lanes bad = splat(0)
@@ -330,7 +333,7 @@ cdef inline bint add_weights(real* row, const real* w, Py_ssize_t n) noexcept no
 
 
 cdef inline void take_row(real* w, real* row, Py_ssize_t n_lanes, Py_ssize_t n) noexcept nogil:
-    """w = row, over n_lanes; row = 0, all n."""
+    """w = row over n_lanes lanes, then row = 0 over all n."""
     copy(w, row, n_lanes)
     clear_row(row, n)
 
@@ -338,7 +341,7 @@ cdef inline void take_row(real* w, real* row, Py_ssize_t n_lanes, Py_ssize_t n) 
 cdef bint sum_up_row(
     const Net* net, const Job* job, Worker* me, Py_ssize_t m, bint is_out, bint is_symbol
 ) noexcept nogil:
-    """One row, of the outputs or of the hidden layer, in a round SUM_ROWS or TAKE_ROWS; returns whether it stays finite."""
+    """A row of the outputs or the hidden layer, in a round SUM_ROWS or TAKE_ROWS; whether it is finite."""
     cdef Py_ssize_t i
     cdef Py_ssize_t n = net.shape.n_out_lanes if is_out else net.shape.n_change_lanes
     cdef Py_ssize_t n_lanes = net.shape.n_out_lanes if is_out else net.shape.n_lanes
@@ -360,12 +363,12 @@ cdef bint sum_up_row(
 
 
 cdef inline Py_ssize_t n_input_rows(const Net* net, const Job* job) noexcept nogil:
-    """Rows of inputs that may have changed: where these are symbols, of those seen."""
+    """How many rows of inputs may have changed: where inputs are symbols, those of the symbols seen."""
     return job.batch.total.n_symbols if job.chunk.symbols != NULL else net.shape.n_inputs
 
 
 cdef void sum_up_rows(const Net* net, Job* job, Worker* me) noexcept nogil:
-    """An item's part of all rows that may have changed: of the hidden layer, then of the outputs."""
+    """The rows of a worker's task, among all that may have changed: those of the hidden layer, then of the outputs."""
     cdef Py_ssize_t m, r
     cdef bint is_out, is_input, is_symbol
     cdef bint symbols = job.chunk.symbols != NULL

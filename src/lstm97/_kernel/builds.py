@@ -1,4 +1,4 @@
-"""Picks the build of the loops for this CPU. The only file that knows there are several."""
+"""Picks the build of the loops for this CPU. No other file depends on there being several builds."""
 
 from __future__ import annotations
 

@@ -46,6 +46,7 @@ cdef class Engine:
     cdef object not_finite(self, int status, str where, str advice)
     cdef str after_overflow(self, const Chunk* chunk, Py_ssize_t n_steps, Py_ssize_t n_targets, bint of_a_stream)
     # arguments
+    cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, dict arrays) except -1
     cdef bint get_reals(self, object x, Py_buffer* view, Py_ssize_t n, int flags) except -1
     cdef bint get_row(self, object x, Py_buffer* view, Py_ssize_t n) except -1
     cdef int get_input(self, object x, Py_buffer* view, Chunk* chunk, int32_t* symbol) except -1

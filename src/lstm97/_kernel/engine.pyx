@@ -1,7 +1,7 @@
-"""Binds the arrays of a network and one of its states to a build of the loops, and makes the calls.
+"""Binds the arrays of a network and of one of its states to a build of the loops, and calls it for streams.
 
-Arguments that are already what the loops want (contiguous, native, the network's dtype) are used in place; anything
-else goes through `sequences`, which converts it or says what is wrong with it.
+An argument that is an array as the loops need it (contiguous, of the network's dtype) is used without a copy. Any
+other argument goes through `sequences`, which converts it or raises what is wrong with it.
 """
 
 from cpython.buffer cimport (
@@ -19,7 +19,7 @@ from lstm97._kernel.abi cimport (
     AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, MINUS, NOT_LEARNING, OK, OUTPUT_NOT_FINITE, PLUS,
     Binding, Chunk, Kernel, Net, Report, State, real, word,
 )
-from lstm97._kernel.arrays cimport address, bind_states, checked_address
+from lstm97._kernel.arrays cimport address, checked_address, point_at_arrays
 
 from lstm97 import sequences
 from lstm97._checks import positive
@@ -38,14 +38,15 @@ cdef extern from "_kernel/team.h" nogil:
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
 
-# What the first number of a network's lock says of its weights. While it is TRAINING, the second number is the thread
-# that trains, whose own calls (from a callback, say) are allowed. An engine says of its state FREE, CHANGING or BOUND.
+# Who uses a network's weights: the first number of the network's lock. While `train` is under way, the second number is
+# the thread that trains, whose own calls (from a callback, for instance) are allowed. An engine's `busy` is the same
+# for its state: FREE, CHANGING or BOUND.
 cdef enum:
     FREE = 0
     CHANGING = 1    # a call that learns is under way; of a state: any call
-    TRAINING = 2    # `train` is under way, and between two of its calls of the loops
+    TRAINING = 2    # `train` is under way, but no call of the loops
     READING = 3     # the weights are being read as a whole: saved, copied
-    BOUND = 4       # compiled code has bound a state to learn; 5, 6, ...: as many states more
+    BOUND = 4       # compiled code has bound one state to learn; 5: two states, and so on
 
 # Work is counted in weights times steps, a nanosecond or two each. A call over many steps checks for signals after
 # every SLICE of work. A single step releases the GIL only if its work takes longer than releasing it.
@@ -61,6 +62,11 @@ cdef enum:
 cdef type ARRAY = ndarray     # a C variable, which is read faster than the module's name
 cdef str THIS_STEP = "this step"
 cdef str NTH_STEP = "step {}"
+
+cdef tuple STATE_ARRAYS = (     # of a State, in the order of `bind_states`
+    "act", "y_c", "s_c", "ds_dw", "z_block", "coef_block", "decay_block", "symbols", "h", "y", "s_before", "gates",
+    "decay", "target", "e_k", "eps", "e", "e_s", "sums", "rows", "is_listed",
+)
 
 cdef dict _NOT_FINITE = {
     CELL_STATE_NOT_FINITE: "cell state overflowed",
@@ -78,7 +84,7 @@ cdef str STREAM = "reset the state"
 
 
 cdef inline int64_t this_thread() noexcept:
-    """A number of the running thread, not 0."""
+    """The number of the running thread, not 0."""
     return <int64_t> PyThread_get_thread_ident()
 
 
@@ -152,8 +158,38 @@ cdef class Engine:
         self.net.has_bias = <const real*> address(network["has_bias"])
         self.net.w = <real*> address(network["w"])
         self.net.w_out = <real*> address(network["w_out"])
-        bind_states(&self.net, &self.st, sizeof(State), 1, state)
+        self.bind_states(&self.st, sizeof(State), 1, state)
         self.binding = Binding(kernel=self.kernel, net=&self.net, st=&self.st)
+
+    cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, dict arrays) except -1:
+        """Point n states, `stride` bytes from each to the next, at their arrays; no state has seen an input yet."""
+        cdef Py_ssize_t i, k
+        cdef Py_ssize_t n_inputs = self.net.shape.n_inputs
+        cdef Py_ssize_t n_fixed = self.net.shape.n_sources - n_inputs   # rows of partials that every step changes
+        cdef Py_ssize_t n_z = arrays["z_block"].shape[2]
+        # States for symbols alone have no inputs in z: as the loops count them, z begins before its memory.
+        cdef Py_ssize_t unread = n_inputs if n_z < self.net.shape.n_sources else 0
+        cdef State* each
+        cdef void** fields[21]
+        fields[:] = [
+            <void**> &st.act, <void**> &st.y_c, <void**> &st.s_c, <void**> &st.ds_dw, <void**> &st.z_block,
+            <void**> &st.coef_block, <void**> &st.decay_block, <void**> &st.symbols, <void**> &st.h, <void**> &st.y,
+            <void**> &st.s_before, <void**> &st.gates, <void**> &st.decay, <void**> &st.target, <void**> &st.e_k,
+            <void**> &st.eps, <void**> &st.e, <void**> &st.e_s, <void**> &st.sums, <void**> &st.rows,
+            <void**> &st.is_listed,
+        ]
+        for i in range(n):
+            memset(<char*> st + i * stride, 0, sizeof(State))
+        point_at_arrays(fields, STATE_ARRAYS, stride, n, arrays)
+        for i in range(n):
+            each = <State*> (<char*> st + i * stride)
+            each.symbol = -1
+            each.n_z = n_z
+            each.z_block = self.at(each.z_block, -unread)
+            each.n_rows = n_fixed
+            for k in range(n_fixed):
+                each.rows[k] = <int32_t> (n_inputs + k)
+        return 0
 
     # ---- exclusive use ----
 
@@ -248,7 +284,7 @@ cdef class Engine:
         return rate
 
     cdef Py_ssize_t step_work(self, const Chunk* chunk) noexcept:
-        """How many weights a step of a chunk reads, with padding; `Layout.step_work` knows the same."""
+        """How many weights a step of a chunk reads, with padding; as `Layout.step_work`."""
         cdef Py_ssize_t unread = self.net.shape.n_inputs if chunk.symbols != NULL else 0
         return (
             (self.net.shape.n_sources - unread) * self.net.shape.n_lanes
@@ -344,7 +380,7 @@ cdef class Engine:
         """Get a buffer of n aligned reals of the network's dtype, if x has one; returns whether it has."""
         view.buf = NULL
         if type(x) is not ARRAY and (not PyObject_CheckBuffer(x) or isinstance(x, ARRAY)):
-            return False  # an array of another kind may mean more than its buffer says, a masked one for instance
+            return False  # a subclass of ndarray may mean more than its buffer has: a masked array, for instance
         try:
             PyObject_GetBuffer(x, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags)
         except (BufferError, ValueError):
@@ -459,17 +495,19 @@ cdef class Engine:
     cdef int bind_chunk(self, Chunk* chunk, object inputs, object targets, Py_ssize_t n_targets) except -1:
         """Point a chunk at packed arrays: symbols and classes are 1-D int32, the others 2-D reals."""
         cdef Py_ssize_t n_steps = len(inputs)
+        cdef Py_ssize_t row_of_inputs = self.net.shape.n_inputs * self.kernel.real_bytes
+        cdef Py_ssize_t row_of_targets = self.net.shape.n_outputs * self.kernel.real_bytes
         memset(chunk, 0, sizeof(Chunk))
         if inputs.ndim == 1:
             chunk.symbols = <const int32_t*> checked_address(inputs, n_steps * sizeof(int32_t))
         else:
-            chunk.values = <const real*> checked_address(inputs, n_steps * self.net.shape.n_inputs * self.kernel.real_bytes)
+            chunk.values = <const real*> checked_address(inputs, n_steps * row_of_inputs)
         if targets is None:
             return 0
         if targets.ndim == 1:
             chunk.classes = <const int32_t*> checked_address(targets, n_targets * sizeof(int32_t))
         else:
-            chunk.targets = <const real*> checked_address(targets, n_targets * self.net.shape.n_outputs * self.kernel.real_bytes)
+            chunk.targets = <const real*> checked_address(targets, n_targets * row_of_targets)
         return 0
 
     cdef real* outputs(self, object out, Py_ssize_t n_steps) except? NULL:
@@ -579,7 +617,7 @@ cdef class Engine:
         """A copy of all that a step of inference needs of the claimed state; its arrays are made for the first one."""
         if self.preview_arrays is None:
             arrays = self.layout.preview_arrays()
-            bind_states(&self.net, &self.preview, sizeof(State), 1, arrays)
+            self.bind_states(&self.preview, sizeof(State), 1, arrays)
             self.preview_arrays = arrays
         self.copy_activations(&self.preview, &self.st)
         return &self.preview

@@ -1,4 +1,4 @@
-# The table of functions by which a build of the loops is called.
+# The table of functions through which `engine` and `trainer` call a build of the loops.
 
 cdef Kernel build = Kernel(
     real_bytes=sizeof(real),

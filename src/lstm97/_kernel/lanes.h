@@ -1,4 +1,4 @@
-/* What Cython cannot say well: the float type of a build, a vector of it, and the vector exponential.
+/* What Cython cannot express well: the float type of a build, vectors of it, and the vector exponential.
  *
  *   real    the build's float type: LSTM97_REAL, float or double
  *   lanes   a vector of LANES reals, as wide as the instruction set the build is compiled for

@@ -25,13 +25,13 @@ BLOCK = 16
 """Steps whose effect on the partials is carried out together."""
 
 BATCH_BLOCK = 128
-"""The same, at the most, where sequences step together: they take longer over it, and more memory."""
+"""At most as many steps where sequences step together. A longer block is faster there, and takes more memory."""
 
 ROWS_TOGETHER = 8
 """Rows of weights that an error signal changes part by part together."""
 
 TOGETHER = 16
-"""Sequences that step together, at the most."""
+"""The most sequences that step together."""
 
 LANE_ORDER: tuple[Kind, ...] = ("hidden", "cell", *GATES)
 Record = Literal["cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden"]
@@ -71,13 +71,13 @@ class Layout:
     @cached_property
     def lanes(self) -> dict[Kind, slice]:
         """Where the kinds of hidden-layer units stand in a row, in the order of ``LANE_ORDER``."""
-        places: dict[Kind, slice] = {}
+        found: dict[Kind, slice] = {}
         begin = 0
         for kind in LANE_ORDER:
             if n := self.topology.units.get(kind, 0):
-                places[kind] = slice(begin, begin + n)
+                found[kind] = slice(begin, begin + n)
                 begin += n
-        return places
+        return found
 
     @property
     def n_steering(self) -> int:
@@ -86,7 +86,7 @@ class Layout:
 
     @property
     def n_bytes(self) -> int:
-        """About how much memory a network and its state take, for a network that nobody has made yet."""
+        """About how much memory a network of this layout and its state take, before it is made."""
         sizes = self.sizes
         reals = sizes["n_sources"] * sizes["n_lanes"] + sizes["n_out_sources"] * sizes["n_out_lanes"]
         reals += sum(map(math.prod, self._state_shapes(BLOCK, symbols=False).values()))
@@ -174,42 +174,42 @@ class Layout:
     def _block_sums(self, block_of: Array) -> tuple[Array, Array]:
         """Which products of errors and partials make the change of a unit's weight, for small networks.
 
-        In place p, lane u: the lane of the partials whose product is the p-th to be summed for unit u, and 1; or a
-        lane that exists, and 0. Shapes (places, n_lanes); places is the largest block's size.
+        In row p, lane u: the lane of the partials whose product is the p-th to be summed for unit u, and 1; or any
+        lane, and 0. Shapes (cells of the largest block, n_lanes).
         """
         t, sizes = self.topology, self.sizes
-        places = sizes["largest_block"]
-        lane = np.zeros((places, sizes["n_lanes"]), np.dtype(f"i{self.dtype.itemsize}"))
+        n_rows = sizes["largest_block"]
+        lane = np.zeros((n_rows, sizes["n_lanes"]), np.dtype(f"i{self.dtype.itemsize}"))
         is_summed = np.zeros(lane.shape)
-        if not places:
+        if not n_rows:
             return lane, is_summed
         units = self.lanes
         cells = np.arange(t.n_cells)
-        place = cells - np.searchsorted(block_of, block_of)
+        row = cells - np.searchsorted(block_of, block_of)
         lane[0, units["cell"]], is_summed[0, units["cell"]] = cells, 1
         for i, kind in enumerate(kind for kind in ("input_gate", "forget_gate") if kind in units):
             u = units[kind].start + block_of
-            lane[place, u], is_summed[place, u] = (1 + i) * t.n_cells + cells, 1
+            lane[row, u], is_summed[row, u] = (1 + i) * t.n_cells + cells, 1
         return lane, is_summed
 
     def _lanes_of_cells(self, block_of: Array) -> Array:
-        """Where each cell finds itself and its block's gates among the lanes; a place for every lane of a vector."""
+        """The lanes of each cell and its block's gates, shape (4, lanes of a row): cell, input, output, forget gate."""
         sizes = self.sizes
         lanes = ROW_BYTES // self.dtype.itemsize
         n = min(lanes, self.topology.n_cells)
-        # Lanes without a cell find a gate everywhere: what it adds to their state is 1 at most.
-        places = np.full((4, lanes), max(0, sizes["lane_in"]), np.dtype(f"i{self.dtype.itemsize}"))
-        places[0, :n] = sizes["lane_cell"] + np.arange(n)
+        # Where there is no cell, all four are an input gate: it adds at most 1 to that lane's state.
+        found = np.full((4, lanes), max(0, sizes["lane_in"]), np.dtype(f"i{self.dtype.itemsize}"))
+        found[0, :n] = sizes["lane_cell"] + np.arange(n)
         for row, kind in enumerate(("in", "out", "forget"), start=1):
-            places[row, :n] = max(0, sizes[f"lane_{kind}"]) + block_of[:n]
-        return places
+            found[row, :n] = max(0, sizes[f"lane_{kind}"]) + block_of[:n]
+        return found
 
     def state_arrays(self) -> dict[str, Array]:
         """The arrays of one state, zero, with one more axis in front."""
         return self._state_arrays(1, BLOCK, self._state_shapes(BLOCK, symbols=False))
 
     def preview_arrays(self) -> dict[str, Array]:
-        """The arrays of a state that only ever makes one step of inference, zero, with one more axis in front."""
+        """The arrays of the state in which `peek` makes its step of inference, zero, with one more axis in front."""
         return self._state_arrays(1, 1, self._state_shapes(1, symbols=False) | {"ds_dw": (0, self.sizes["n_partials"])})
 
     def step_work(self, *, symbols: bool) -> int:
@@ -220,7 +220,7 @@ class Layout:
         return hidden + (sizes["n_out_sources"] - unread * sizes["input_to_output"]) * sizes["n_out_lanes"]
 
     def batch_arrays(self, size: int) -> dict[str, Array]:
-        """The arrays of a batch of so many sequences, zero."""
+        """The arrays of a batch of `size` sequences, zero."""
         return self.sums_arrays(1) | {"tallies": np.zeros((size, 4))}
 
     def sums_arrays(self, n: int) -> dict[str, Array]:
@@ -246,7 +246,7 @@ class Layout:
         shapes = self._state_shapes(n_block, symbols=symbols)
         shapes |= {"signals_e_s": (n_block, cells), "signals_e": (n_block, n_direct)}
         if longest <= n_block:
-            shapes["ds_dw"] = (0, sizes["n_partials"])  # no step comes after the first block: nobody asks for them
+            shapes["ds_dw"] = (0, sizes["n_partials"])  # no step comes after the first block, so they are not used
         n_together = min(size, TOGETHER)
         arrays = self._state_arrays(n_together, n_block, shapes)
         arrays |= self._carve(1, {"carried_e_s": (cells,), "delta": (n_block, sizes["n_change_lanes"])})
@@ -256,7 +256,7 @@ class Layout:
     def _state_shapes(self, n_block: int, *, symbols: bool) -> dict[str, tuple[int, ...]]:
         """The arrays of reals of a state that settles its partials every `n_block` steps.
 
-        One that only ever sees symbols needs no room for them among the sources.
+        A state for symbols alone has no inputs among its sources.
         """
         sizes = self.sizes
         n_sources = sizes["n_sources"] - symbols * sizes["n_inputs"]
@@ -295,20 +295,20 @@ class Layout:
         """Zeroed arrays of these shapes, n of each, in one block of memory; the axis in front counts these sets.
 
         Each array is aligned to ROW_BYTES and has ROW_BYTES to spare. From a set to the next it is an odd multiple of
-        ROW_BYTES: the same place in several sets does not compete for the same place in a cache.
+        ROW_BYTES, so that the same array of several sets does not compete for the same lines of a cache.
         """
         itemsize = self.dtype.itemsize
         lanes = ROW_BYTES // itemsize
         rooms = {name: self.padded(math.prod(shape)) + lanes for name, shape in shapes.items()}
-        apart = sum(rooms.values())
-        apart += lanes * (apart // lanes % 2 == 0)
-        block = np.zeros((n * apart + lanes) * itemsize, np.uint8)
+        stride = sum(rooms.values())
+        stride += lanes * (stride // lanes % 2 == 0)
+        block = np.zeros((n * stride + lanes) * itemsize, np.uint8)
         begin = -block.ctypes.data % ROW_BYTES
         arrays = {}
         for name, shape in shapes.items():
-            strides = [apart, *(math.prod(shape[i + 1 :]) for i in range(len(shape)))]
+            strides = [stride, *(math.prod(shape[i + 1 :]) for i in range(len(shape)))]
             arrays[name] = np.ndarray(
-                (n, *shape), self.dtype, block, begin, tuple(stride * itemsize for stride in strides)
+                (n, *shape), self.dtype, block, begin, tuple(reals * itemsize for reals in strides)
             )
             begin += rooms[name] * itemsize
         return arrays
@@ -322,13 +322,12 @@ class Layout:
     def weight_views(self, arrays: dict[str, Array]) -> dict[Kind, Array]:
         """Each kind's weights as a view (units, sources) of the source-major rows."""
         t = self.topology
-        places = self.lanes
         views: dict[Kind, Array] = {}
         for kind in t.units:
             if kind == "output":
                 views[kind] = arrays["w_out"][:, : t.n_outputs].T
             else:
-                views[kind] = arrays["w"][: t.n_sources(kind), places[kind]].T
+                views[kind] = arrays["w"][: t.n_sources(kind), self.lanes[kind]].T
         return views
 
 
@@ -340,4 +339,4 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         raise TypeError(f"dtype must be 'float64' or 'float32', got {dtype!r}") from error
     if found not in (np.dtype("float64"), np.dtype("float32")):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
-    return np.dtype(found.name)  # which tells the machine's byte order as buffers do
+    return np.dtype(found.name)  # whose byte order is written as buffers write the machine's own

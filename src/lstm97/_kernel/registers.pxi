@@ -1,12 +1,12 @@
-# The same step for nets whose hidden layer fits into a vector or two: activations stay in registers.
+# A step of small networks, whose hidden layer fits into one or two vectors: the activations stay in registers.
 
 cdef inline bint fits_registers(const Net* net) noexcept nogil:
-    """Whether a vector or two hold all units of the hidden layer, and one all cells."""
+    """Whether one or two vectors hold all units of the hidden layer, and one vector all cells."""
     return net.shape.n_lanes <= REGISTERS * LANES and 0 < net.shape.n_cells <= LANES
 
 
 cdef inline void note_coefficients(const Net* net, State* st, const lanes* coef, const lanes* y_f) noexcept nogil:
-    """Into the pending block: the coefficients (27)(25) of each kind of partials, and what all of them decay by."""
+    """Store into the pending block the coefficients (27)(25) of each kind of partials, and their decay y_f."""
     cdef Py_ssize_t begin, k
     cdef Py_ssize_t n = net.shape.n_partials
     cdef Py_ssize_t first = st.n_pending * n
@@ -22,10 +22,11 @@ cdef inline void note_coefficients(const Net* net, State* st, const lanes* coef,
 
 
 cdef inline void squash_in_registers(const Net* net, State* st, lanes* act, int width) noexcept nogil:
-    """As squash_hidden_layer, for `width` vectors of units: into act, and into the state.
+    """As squash_hidden_layer, for `width` vectors of units; the activations go into act and into the state.
 
-    A small network waits: for its exponentials, and for what is stored in one shape and loaded in another. So all
-    stays in registers, and the cells' activations, known last, are added to the net inputs last.
+    The time of a small network is that of the longest chain of operations: the exponentials, and loads of what has just
+    been stored in another shape. So values stay in registers, and the cells' activations, which are computed last in a
+    step, are added last to the net inputs of the next.
     """
     cdef Py_ssize_t i, m
     cdef Py_ssize_t n = width * LANES
@@ -63,7 +64,7 @@ cdef inline void squash_in_registers(const Net* net, State* st, lanes* act, int 
 
 
 cdef inline bint update_in_registers(const Net* net, State* st, const lanes* act, int width) noexcept nogil:
-    """As update_cells and put_coefficients, by the activations of `width` vectors of units."""
+    """As update_cells and put_coefficients, from the activations of `width` vectors of units."""
     cdef Py_ssize_t n = width * LANES
     cdef lanes one = splat(1)
     cdef lanes coef[3]
@@ -71,7 +72,8 @@ cdef inline bint update_in_registers(const Net* net, State* st, const lanes* act
     cdef lanes y_in = picked(act, width, net.lane_of + ROW_LANES)
     cdef lanes y_f = one
     cdef lanes y_out, h, y_c
-    cdef lanes s = load(st.s_c) * load(net.is_cell)  # lanes without a cell must not grow until they are squashed slowly
+    # Lanes without a cell are set to 0: if they grew, the exponential would take its slow branch.
+    cdef lanes s = load(st.s_c) * load(net.is_cell)
     coef[0] = y_in * slope(g, net.squash + net.shape.lane_cell, n)
     coef[1] = g * (y_in * (one - y_in))
     if net.shape.lane_forget >= 0:

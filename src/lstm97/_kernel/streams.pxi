@@ -1,7 +1,7 @@
 # The steps of one stream, or of one sequence after the other: resets, the stop rule, learning, inference.
 
 cdef void forget_partials(const Net* net, State* st) noexcept nogil:
-    """Partials to zero, in the rows that may have any; a state that did not learn since has none."""
+    """Set the partials to zero, in the listed rows: all others are zero already."""
     cdef Py_ssize_t i
     cdef Py_ssize_t n = net.shape.n_partials
     for i in range(st.n_rows):
@@ -10,7 +10,7 @@ cdef void forget_partials(const Net* net, State* st) noexcept nogil:
 
 
 cdef void forget_pending(const Net* net, State* st) noexcept nogil:
-    """No pending steps, no inputs seen: for a state whose partials are zero."""
+    """Drop the pending steps and the list of inputs seen, of a state whose partials are zero."""
     cdef Py_ssize_t i
     cdef Py_ssize_t n_fixed = net.shape.n_sources - net.shape.n_inputs
     for i in range(n_fixed, st.n_rows):
@@ -22,14 +22,14 @@ cdef void forget_pending(const Net* net, State* st) noexcept nogil:
 
 
 cdef void forget_activations(const Net* net, State* st) noexcept nogil:
-    """Activations and cell states to zero."""
+    """Set activations and cell states to zero."""
     memset(st.act, 0, net.shape.n_lanes * sizeof(real))
     memset(st.y_c, 0, net.shape.n_cell_lanes * sizeof(real))
     memset(st.s_c, 0, net.shape.n_cell_lanes * sizeof(real))
 
 
 cdef void reset(const Net* net, State* st) noexcept nogil:
-    """Activations, cell states and partials to zero."""
+    """Set activations, cell states and partials to zero."""
     forget_activations(net, st)
     forget_partials(net, st)
 
@@ -77,7 +77,7 @@ cdef inline const real* find_target(
 
 
 cdef void record_step(const Net* net, const State* st, real** records, Py_ssize_t t) noexcept nogil:
-    """Copy what was asked for: cell_state, cell, input_gate, output_gate, forget_gate, hidden."""
+    """Copy step t into the records that are not NULL, in the order of `layout.RECORDS`."""
     cdef Py_ssize_t n_cells = net.shape.n_cells
     cdef Py_ssize_t n_blocks = net.shape.n_blocks
     if records[0] != NULL:
@@ -100,7 +100,7 @@ cdef void run(
 ) noexcept nogil:
     """Inference, steps begin to end of a chunk: outputs (n_steps, n_outputs), and records if not NULL.
 
-    The partials end here, as if the state were a constant of the weights.
+    The partials become zero: from here on, the state counts as independent of the weights.
     """
     cdef Py_ssize_t t
     for t in range(begin, end):
@@ -139,7 +139,7 @@ cdef void learn(
 
 
 cdef int correct(Net* net, State* st, const real* target, Py_ssize_t klass, double alpha) noexcept nogil:
-    """The error signal of the last learning step, late."""
+    """The error signal of the last learning step, whose target comes after the step."""
     set_target(net, st, target, klass)
     st.phase = CORRECTED
     return change_weights(net, st, alpha)
@@ -165,7 +165,8 @@ cdef void train(Net* net, State* st, const Chunk* chunk, Portion* portion, Py_ss
             budget -= 1
             target = find_target(net, chunk, request, i, outcome.step, &klass)
             outcome.status = learn_step(
-                net, st, chunk, request.offsets[i] + outcome.step, target, klass, request.learning_rate, NULL, &outcome.tally
+                net, st, chunk, request.offsets[i] + outcome.step, target, klass, request.learning_rate, NULL,
+                &outcome.tally,
             )
             if outcome.status != OK:
                 return

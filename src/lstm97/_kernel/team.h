@@ -90,7 +90,7 @@ static inline void wake(Waiter *waiter)
         PyThread_release_lock(waiter->wake_lock);
 }
 
-/* Wait while *number is `value`, until woken or for so many microseconds (-1: forever); whether the number changed. */
+/* Wait while *number is `value`, until woken or for some microseconds (-1: forever); whether the number changed. */
 static inline int wait_while(const int64_t *number, int64_t value, Waiter *waiter, int64_t microseconds)
 {
     int is_woken = 0;
@@ -113,7 +113,8 @@ static inline int wait_while(const int64_t *number, int64_t value, Waiter *waite
 static inline int64_t claim_task(Team *team, const Waiter *waiter)
 {
     int64_t round = atomic_load64(&team->round);
-    if (waiter == team->waiters && team->n_claimed >= 0) return team->n_claimed < team->n_tasks ? team->n_claimed++ : -1;
+    if (waiter == team->waiters && team->n_claimed >= 0)
+        return team->n_claimed < team->n_tasks ? team->n_claimed++ : -1;
     while ((round & 0xffff) < (round >> 16 & 0xffff))
         if (atomic_compare_exchange64(&team->round, &round, round + 1)) return round & 0xffff;
     return -1;
@@ -177,7 +178,7 @@ static inline void open_round(Team *team, int64_t n_tasks, int is_alone)
     for (int64_t i = 1; i < team->n_threads && i < n_tasks; i++) wake(team->waiters + i);
 }
 
-/* For the leader: wait until all tasks of the round are done, or for so many microseconds; whether they are. */
+/* For the leader: wait until all tasks of the round are done, or for some microseconds; whether they are done. */
 static inline int wait_for_tasks(Team *team, int64_t microseconds)
 {
     int64_t n_done = atomic_load64(&team->n_done);

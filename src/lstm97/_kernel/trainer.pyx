@@ -12,9 +12,9 @@ from libc.string cimport memset
 from numpy import zeros
 
 from lstm97._kernel.abi cimport (
-    OK, Chunk, Job, Member, Net, Outcome, Portion, Request, StopRule, Sums, Tally, Team, Waiter, Worker, real,
+    OK, Chunk, Job, Member, Outcome, Portion, Request, StopRule, Sums, Tally, Team, Waiter, Worker, real,
 )
-from lstm97._kernel.arrays cimport address, bind_states, checked_address, point_at_rows
+from lstm97._kernel.arrays cimport address, checked_address, point_at_arrays
 from lstm97._kernel.engine cimport Engine
 from lstm97._kernel.stop_window cimport give_back, take_rule
 
@@ -35,23 +35,22 @@ cdef extern from "Python.h":
 
 cdef int bind_sums(Sums* sums, Py_ssize_t n, dict arrays) except -1:
     """Point n sums at their arrays."""
-    point_at_rows(<void**> &sums.dw, sizeof(Sums), n, arrays["dw"])
-    point_at_rows(<void**> &sums.dw_out, sizeof(Sums), n, arrays["dw_out"])
-    point_at_rows(<void**> &sums.symbols, sizeof(Sums), n, arrays["seen"])
-    point_at_rows(<void**> &sums.is_listed, sizeof(Sums), n, arrays["is_seen"])
+    cdef void** fields[4]
+    fields[:] = [<void**> &sums.dw, <void**> &sums.dw_out, <void**> &sums.symbols, <void**> &sums.is_listed]
+    point_at_arrays(fields, ("dw", "dw_out", "seen", "is_seen"), sizeof(Sums), n, arrays)
     return 0
 
 
-cdef object bind_members(const Net* net, Worker* worker, dict arrays):
+cdef object bind_members(Engine engine, Worker* worker, dict arrays):
     """Point a worker at its arrays for batches; returns the memory of its members, to be kept with these arrays."""
     cdef object members
+    cdef void** fields[3]
     worker.n_together, worker.n_block = arrays["symbols"].shape
     members = zeros(worker.n_together * sizeof(Member), "uint8")
     worker.members = <Member*> address(members)
-    bind_states(net, &worker.members.st, sizeof(Member), worker.n_together, arrays)
-    point_at_rows(<void**> &worker.members.signals, sizeof(Member), worker.n_together, arrays["signals"])
-    point_at_rows(<void**> &worker.members.e_s, sizeof(Member), worker.n_together, arrays["signals_e_s"])
-    point_at_rows(<void**> &worker.members.e, sizeof(Member), worker.n_together, arrays["signals_e"])
+    engine.bind_states(&worker.members.st, sizeof(Member), worker.n_together, arrays)
+    fields[:] = [<void**> &worker.members.signals, <void**> &worker.members.e_s, <void**> &worker.members.e]
+    point_at_arrays(fields, ("signals", "signals_e_s", "signals_e"), sizeof(Member), worker.n_together, arrays)
     worker.stride = arrays["act"].strides[0] // arrays["act"].itemsize
     worker.e_s = <real*> address(arrays["carried_e_s"])
     worker.delta = <real*> address(arrays["delta"])
@@ -133,7 +132,7 @@ cdef class Trainer:
         bind_sums(job.batch.sums, job.batch.n_sums, sums)
         members = []  # no comprehension: if its list fails to grow, Cython 3.3 drops a reference to the item twice
         for i, arrays in enumerate(workers):
-            members.append(bind_members(&self.engine.net, &job.workers[i], arrays))
+            members.append(bind_members(self.engine, &job.workers[i], arrays))
         self.kept += (batch, sums, workers, all_sums, members)
 
     def begin_hogwild(self, list engines):

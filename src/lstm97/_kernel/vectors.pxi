@@ -1,4 +1,4 @@
-# Operations on vectors of reals, by the operations on one register in lanes.h.
+# Operations on rows of reals, made of the operations of lanes.h on one vector.
 
 cdef extern from "_kernel/lanes.h" nogil:
     ctypedef double real        # float or double: the build's choice
@@ -32,8 +32,8 @@ cdef inline Py_ssize_t vectors(Py_ssize_t n) noexcept nogil:
 cdef inline lanes squash(lanes a, const real* c, Py_ssize_t n) noexcept nogil:
     """(plus + minus E) / (1 + E), E = exp(scale a): (3)(4)(5) and tanh, by the constants c in rows of n.
 
-    With E = power (q + p) / (q - p). The logistic's numerator is q - p, and its denominator, as it is rounded, no less
-    than that: its values are within [0, 1].
+    E = power (q + p) / (q - p), and the fraction is expanded by q - p. For the logistic the numerator is then q - p and
+    the denominator, as it is rounded, at least q - p: so its values are within [0, 1].
     """
     cdef exponential e = exp_parts(a, load(c + SCALE * n), load(c + SCALE_BY_LN2 * n), load(c + ONE_BY_SCALE * n))
     cdef lanes plus = load(c + PLUS * n)
@@ -64,7 +64,7 @@ cdef inline void add_rows(
 cdef inline void add_rows_by_four(
     const real* w, Py_ssize_t stride, const real* z, Py_ssize_t n_rows, lanes* acc, int width
 ) noexcept nogil:
-    """As add_rows, in four sums side by side: a short row would wait for every addition in turn."""
+    """As add_rows, in four sums side by side, as in one sum every addition would wait for the addition before it."""
     cdef Py_ssize_t i
     cdef Py_ssize_t n_fours = n_rows // 4
     cdef lanes sums[3 * WIDE]
@@ -137,7 +137,7 @@ cdef inline void put_block_sums(const Net* net, real* to, const real* a, const r
     if net.shape.single_cells:
         put_product(to, a, b, net.shape.n_cells)
         return
-    for v in range(net.shape.n_cells):  # one loop without branches: the sum so far is dropped where a block begins
+    for v in range(net.shape.n_cells):  # no branches: a block's first cell multiplies the sum so far by 0
         total = total * net.is_continued[v] + a[v] * b[v]
         to[net.block_of[v]] = total
 
@@ -159,7 +159,7 @@ cdef inline real dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline lanes magnitudes(const real* a, Py_ssize_t n) noexcept nogil:
-    """|a_i|, summed into the lanes of a vector; without what the last vector reaches into beyond n."""
+    """The sums of |a_i| over i < n, one in each lane of a vector."""
     cdef Py_ssize_t i
     cdef Py_ssize_t n_whole = <Py_ssize_t> (<size_t> n / <size_t> LANES)
     cdef lanes total = magnitude(load_some(a + n_whole * LANES, n - n_whole * LANES))
