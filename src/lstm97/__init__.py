@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 else:
     # These are imported at first use, so that `import lstm97` stays quick.
     _FUNCTIONS = {"export_c": "export.c", "export_onnx": "export.onnx", "train_many": "many"}
-    _MODULES = {name: name for name in ("cluster", "demos", "export", "methods", "paper")} | {"executors": "cluster.executors"}
+    _MODULES = {name: name for name in ("cluster", "demos", "export", "methods", "paper")}
+    _MODULES["executors"] = "cluster.executors"
 
     def __getattr__(name):
         if name in _MODULES:
