@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ _Array = NDArray[Any]
 
 @final
 class Trainer:
-    def __init__(self, engine: Engine) -> None: ...
+    def __new__(cls, engine: Engine) -> Self: ...
     def begin_batches(
         self,
         *,
