@@ -670,7 +670,7 @@ cdef inline void change_rows_of_single_cells(
 cdef inline void change_hidden_weights(
     const Net* net, State* st, bint pending, bint only_check, lanes* bad
 ) noexcept nogil:
-    """Change every row of w that has an error: by alpha e_l z_m for hidden units and output gates (22), by the partials
+    """Change the rows of w that the state lists: by alpha e_l z_m for hidden units and output gates (22), by partials
     for the other units (26)(28). If `pending`, this step is carried out on each row of partials first.
 
     A vector that reaches into the next kind's lanes adds 0 there. Loading what several stores have just written takes

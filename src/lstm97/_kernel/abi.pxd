@@ -63,9 +63,9 @@ cdef struct Shape:              # the sizes of a network, by the names of `Layou
     # where a kind's lanes begin; -1: the topology lacks it
     Py_ssize_t lane_cell, lane_in, lane_out, lane_forget
     Py_ssize_t bias_source      # the bias row of w, or -1
-    # flags
-    Py_ssize_t rows_together    # rows of w that are changed part by part
+    Py_ssize_t rows_together    # rows of w that an error signal changes kind by kind
     Py_ssize_t largest_block    # cells of the largest block, for small networks
+    # flags
     bint recurrent, gate_sources, input_to_output, output_bias
     bint single_cells           # every block has one cell
     bint g_is_identity, h_is_identity
@@ -98,7 +98,7 @@ cdef struct State:
     real *y_c                   # (n_cells padded,)
     real *s_c                   # (n_cells padded,)
     real *ds_dw                 # (n_sources, n_partials)
-    # steps that the partials do not contain yet: ds_dw = decay ds_dw + coef z_m, in turn
+    # steps that the partials do not contain yet: ds_dw = decay ds_dw + coef z_m, step by step
     real *z_block               # (n_block, n_z), rows of z; without the inputs if all are symbols
     Py_ssize_t n_z              # row length
     real *coef_block            # (n_block, n_partials)

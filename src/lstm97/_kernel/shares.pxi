@@ -29,7 +29,7 @@ cdef enum:              # the kinds of rounds, by what a task is
     TRAIN_SEQUENCES     # Hogwild: sequences, until none is left
 
 cdef enum:
-    PATIENCE = 50_000           # microseconds that the leader waits for others before it returns to look for signals
+    LONGEST_WAIT = 50_000       # microseconds that the leader waits for others before it returns to look for signals
     WORTH_A_ROUND = 16_384      # numbers in rows that are worth a task of their own: several microseconds of work
     MOST_PARTS = 64             # tasks of a round that goes through rows
     LEAST_ALONE = 4_000_000     # nanoseconds that the leader goes on alone after sharing has cost it time
@@ -102,7 +102,7 @@ cdef bint lead_round(
         job.sharing.leader_waits = True
         if round_kind == TRAIN_SHARES and job.batch.is_shared:
             job.sharing.own_time += time_on_cpu()
-    if not wait_for_tasks(&job.team, PATIENCE):
+    if not wait_for_tasks(&job.team, LONGEST_WAIT):
         return False
     job.is_open = False
     return True
@@ -179,7 +179,7 @@ cdef void give_up(Net* net, Job* job) noexcept nogil:
         if job.round_kind == TRAIN_SHARES:
             sums_of(job, i).n_steps = 0
         end_task(&job.team, me.waiter)
-    while not wait_for_tasks(&job.team, PATIENCE):
+    while not wait_for_tasks(&job.team, LONGEST_WAIT):
         pass
     job.is_open = False
     for i in range(job.batch.n_in_round if job.round_kind == TRAIN_SHARES else 0):
