@@ -70,7 +70,7 @@ for part in "${started[@]}"; do
 done
 
 cd - >/dev/null
-"$python" - "$record" "tools/fuzz_api.sh $*" "$(gcc --version | head -n 1)" "${settings[*]}" "${started[@]}" <<'PYTHON'
+"$python" - "$record" "JOBS=${JOBS:-1} tools/fuzz_api.sh $*" "$(gcc --version | head -n 1)" "${settings[*]}" "${started[@]}" <<'PYTHON'
 import json, pathlib, sys
 
 record, command, compiler, settings, *paths = sys.argv[1:]
