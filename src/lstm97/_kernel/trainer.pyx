@@ -1,5 +1,3 @@
-# cython: binding=False
-# So that the methods are plain C methods: Cython's own kind of function would be a quarter of this small module.
 """Trains one network on packed sequences: alone, or as the leader of a team of threads.
 
 The words of sharing (job, team, worker, round, task, share ...) are those of `team.h`.
