@@ -1,4 +1,4 @@
-"""Rules of the package's structure that import-linter does not check: Cython's imports, sizes, effects of import."""
+"""Rules of the package's structure: the imports of all modules, compiled ones too; sizes; effects of import."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
+from graphlib import TopologicalSorter
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -19,50 +21,133 @@ from lstm97._kernel.layout import Layout
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "lstm97"
-IMPORT = re.compile(r"^\s*(?:from lstm97\.([.\w]+) c?import|from lstm97 (?:c?import) (\w+))", re.MULTILINE)
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+LAYERS = {contract["containers"][0]: contract["layers"] for contract in CONTRACTS if contract["type"] == "layers"}
 LOOPS = re.compile(r"_?core(_f32)?(_v\d)?")
-ALLOWED = (
-    "cpython.pycapsule",
-    "cpython.pyport",
-    "lstm97._kernel.abi",
-    "lstm97._kernel.stop_rule",
-)  # capsules export the table of functions
+CYTHON = {".pyx", ".pxd", ".pxi"}
+NOT_CODE = re.compile(r'"""[\s\S]*?"""|#[^\n]*|\\\n')
+IMPORT = re.compile(
+    r"(?:^|[;:])[ \t]*((?:from[ \t]+[.\w]+[ \t]*)?\bc?import\b[ \t]*(?:\([^)]*\)|[^\n;]*))", re.MULTILINE
+)
+FUNCTION = re.compile(
+    r"^( *)(?:async |cp?)?def (?!class\b)[^=(\n]*?(\w+)\((?:[^()]|\([^()]*\))*\).*:.*\n((?:(?:\1 +.*)?\n)*)",
+    re.MULTILINE,
+)
+NEEDED_BY_LOOPS = ("cpython.pycapsule", "cpython.pyport", "lstm97._kernel.abi", "lstm97._kernel.stop_rule")
+"""What the loops may import besides C; capsules export the table of functions."""
+SHARED_WITH_METHODS = ("lstm97._kernel.abi", "lstm97._kernel.stop_rule", "lstm97._kernel.stop_window")
+"""The exception to what is forbidden: the loops of `methods` cimport the stop rule in C from the kernel."""
 LONGEST_FUNCTION = 80
 LARGEST_KERNEL = 128_000
 
 
-def layers_of(container):
-    """The number of each module's layer in a package, counted from the top, by pyproject.toml."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (layers,) = (c["layers"] for c in contracts if c["type"] == "layers" and c["containers"] == [container])
-    return {name.strip(" ()"): i for i, names in enumerate(layers) for name in names.split("|")}
+def module_of(file):
+    """The module that a file of the package belongs to. All builds of the loops, and what they include, are `core`."""
+    if file.suffix == ".pxi" or LOOPS.fullmatch(file.stem):
+        return "lstm97._kernel.core"
+    return ".".join(("lstm97", *file.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def place_of(module):
-    """A module's layer in lstm97 and, in the kernel, its layer there too. All builds of the loops count as `core`."""
-    package, _, inner = module.partition(".")
-    if LOOPS.fullmatch(package):
-        package, inner = "_kernel", "core"
-    top = layers_of("lstm97")[package]
-    if package != "_kernel" or not inner:
-        return (top,)
-    return (top, layers_of("lstm97._kernel")["core" if LOOPS.fullmatch(inner) else inner])
+FILES = [file for file in sorted(SOURCE.rglob("*")) if file.suffix in {".py", ".pyi", *CYTHON}]
+MODULES = {module_of(file) for file in FILES}
 
 
-@pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.p[yx][xdi]")), ids=lambda file: file.name)
-def test_cython_files_and_stubs_import_only_what_stands_below_them(file):
-    module = ".".join(file.relative_to(SOURCE).with_suffix("").parts)
-    for names in IMPORT.findall(file.read_text(encoding="utf-8")):
-        imported = next(filter(None, names))
-        if not (imported.startswith("methods.") and module.startswith("methods.")):
-            assert place_of(imported) > place_of(module), f"{module} imports {imported}"
+def imports_in(text, file):
+    """What a file with this text imports, wherever in it: modules of the package, and others by what follows `from`."""
+    if file.suffix in CYTHON:
+        text = NOT_CODE.sub(" ", text)
+        yield from (module_of(file.parent / name) for name in re.findall(r'^\s*include "(.*)"', text, re.MULTILINE))
+        text = "\n".join(IMPORT.findall(text)).replace("cimport", "import")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = module_of(file.parent / "__init__.py").split(".")
+            start = [*package[: len(package) + 1 - node.level], node.module or ""] if node.level else [node.module]
+            names = [".".join((*filter(None, start), alias.name)) for alias in node.names]
+            if names[0].partition(".")[0] != "lstm97":
+                names = [node.module]
+        else:
+            continue
+        for name in names:
+            name = re.sub(rf"^lstm97\.(_kernel\.)?{LOOPS.pattern}(?=\.|$)", "lstm97._kernel.core", name)
+            while name.startswith("lstm97.") and name not in MODULES:  # a name in a module
+                name = name.rpartition(".")[0]
+            yield name
+
+
+@cache
+def graph():
+    """What each module imports, compiled modules and stubs included."""
+    found = {module: set() for module in MODULES}
+    for file in FILES:
+        found[module_of(file)].update(imports_in(file.read_text(encoding="utf-8"), file))
+    return {module: imported - {module} for module, imported in found.items()}
+
+
+def imports_within_package():
+    return [(module, name) for module, names in graph().items() for name in names if name in MODULES]
+
+
+def is_in(module, package):
+    return f"{module}.".startswith(f"{package}.")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "imported"),
+    [
+        ("extend.py", "def f():\n    from lstm97 import sequences, network", ["lstm97.sequences", "lstm97.network"]),
+        ("extend.py", "if TYPE_CHECKING:\n    from lstm97._core import kernel", ["lstm97._kernel.core"]),
+        ("export/c.py", "from . import onnx\nfrom .. import Network", ["lstm97.export.onnx", "lstm97"]),
+        ("_kernel/engine.pyx", "import os, lstm97.network as n; cimport cython", ["os", "lstm97.network", "cython"]),
+        (
+            "_kernel/engine.pyx",
+            "from lstm97._kernel cimport abi, core_v3",
+            ["lstm97._kernel.abi", "lstm97._kernel.core"],
+        ),
+        ("_kernel/engine.pyx", "from .abi cimport (  # C\n    Net,\n    State)\n", ["lstm97._kernel.abi"] * 2),
+        ("methods/_cascade.pyx", 'include "../_kernel/vectors.pxi"', ["lstm97._kernel.core"]),
+        ("_kernel/shares.pxi", "import numpy \\\n    as np\n", ["numpy"]),
+        ("_kernel/engine.pyx", '"""\nimport x\n"""\n# import y\nif 1: from ..network import State', ["lstm97.network"]),
+    ],
+)
+def test_every_form_of_import_is_seen(name, text, imported):
+    assert list(imports_in(text, SOURCE / name)) == imported
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_modules_import_only_what_stands_below_them(package):
+    layers = {name.strip(" ()"): i for i, names in enumerate(LAYERS[package]) for name in names.split("|")}
+    for names in imports_within_package():
+        places = [
+            name.removeprefix(f"{package}.").partition(".")[0] for name in names if name.startswith(f"{package}.")
+        ]
+        assert set(places) <= set(layers), f"pyproject.toml lists no layer for {places}"
+        if len(places) == 2 and places[0] != places[1]:
+            assert layers[places[1]] > layers[places[0]], "{} imports {}".format(*names)
+
+
+@pytest.mark.parametrize(
+    "contract", [c for c in CONTRACTS if c["type"] == "forbidden"], ids=lambda contract: contract["name"]
+)
+def test_no_module_imports_what_is_forbidden(contract):
+    for module, name in imports_within_package():
+        is_forbidden = name in contract["forbidden_modules"]
+        if contract.get("as_packages", True):
+            is_forbidden = any(is_in(name, forbidden) for forbidden in contract["forbidden_modules"])
+        is_shared = is_in(module, "lstm97.methods") and name in SHARED_WITH_METHODS
+        if any(is_in(module, source.removesuffix(".**")) for source in contract["source_modules"]) and not is_shared:
+            assert not is_forbidden, f"{module} imports {name}"
+
+
+def test_no_imports_go_in_a_circle():
+    TopologicalSorter(graph()).prepare()
 
 
 def test_the_loops_import_only_c():
-    for file in ("_core.pyx", "_kernel/abi.pxd", "_kernel/stop_rule.pxd"):
-        found = re.findall(r"^(?:from|import|cimport) *([.\w]*)", (SOURCE / file).read_text(), re.MULTILINE)
-        for name in found:
-            assert name.startswith("libc.") or name in ALLOWED, f"{file} imports {name}"
+    for module in ("lstm97._kernel.core", "lstm97._kernel.abi", "lstm97._kernel.stop_rule"):
+        for name in graph()[module]:
+            assert name.startswith("libc.") or name in NEEDED_BY_LOOPS, f"{module} imports {name}"
 
 
 def test_no_build_of_the_loops_is_large_or_has_cythons_views_of_memory():
@@ -79,12 +164,24 @@ def test_no_build_of_the_loops_is_large_or_has_cythons_views_of_memory():
         assert is_sanitized or len(data) < LARGEST_KERNEL
 
 
+def bodies(file):
+    """The functions of a file, and how many lines each has below its docstring."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix in CYTHON:
+        for _, name, body in FUNCTION.findall(re.sub(r'"""[\s\S]*?"""', "", text)):
+            yield name, len(body.strip().splitlines())
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            yield node.name, node.end_lineno - first.lineno + 1
+
+
 def test_no_function_is_long():
-    for file in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef):
-                first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
-                assert node.end_lineno - first.lineno < LONGEST_FUNCTION, f"{file.name}: {node.name}"
+    scripts = [file for folder in ("tools", "benchmarks", "wheels") for file in (ROOT / folder).glob("*.py")]
+    found = {(file.name, name): n for file in (*FILES, *scripts) for name, n in bodies(file)}
+    assert found["_core.pyx", "learn_step"] > 10
+    assert {function: n for function, n in found.items() if n > LONGEST_FUNCTION} == {}
 
 
 def test_import_loads_no_random_numbers_and_nothing_but_the_network():
@@ -92,20 +189,20 @@ def test_import_loads_no_random_numbers_and_nothing_but_the_network():
     loaded = subprocess.run(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
     ).stdout.split()
-    wings = (f"lstm97.{name}" for name in ("cluster", "export", "many", "paper"))
+    wings = (f"lstm97.{name}" for name in ("cli", "cluster", "demos", "export", "many", "methods", "paper"))
     for name in ("numpy.random", "concurrent", "multiprocessing", "logging", *wings):
         assert not any(module == name or module.startswith(name + ".") for module in loaded)
 
 
 def imported_by(folder):
-    """Where modules are imported in a folder, by the modules' first names."""
+    """Where modules are imported in a folder, by the modules' first names; `relative` for relative imports."""
     found = {}
     for file in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                names = [node.module]
+            elif isinstance(node, ast.ImportFrom):
+                names = ["relative" if node.level else node.module]
             else:
                 continue
             for name in names:
@@ -120,7 +217,7 @@ def test_benchmarks_use_no_tests_and_tests_no_benchmarks_but_those_of_benchmarks
 
 
 def test_tests_import_no_tests_but_their_helpers():
-    assert [name for name in imported_by("tests") if name.startswith("test_")] == []
+    assert [name for name in imported_by("tests") if name.startswith("test_") or name in ("tests", "relative")] == []
 
 
 @pytest.mark.parametrize("change", [lambda sizes: sizes.pop("n_lanes"), lambda sizes: sizes.update(n_more=1)])
