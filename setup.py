@@ -5,6 +5,7 @@
 import os
 import sys
 import sysconfig
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -33,12 +34,8 @@ NO_GIL = {"Py_GIL_DISABLED": "1"} if ON_WINDOWS and FREE_THREADED else {}
 LIBRARIES = [] if ON_WINDOWS else ["m"]
 # The loops use vector types of GCC and clang, which Microsoft's compiler lacks.
 BUILD_EXT = {"parallel": os.cpu_count()} | ({"compiler": "mingw32"} if ON_WINDOWS else {})
-DEPENDS = [
-    "_core.pyx",
-    *(f"_kernel/{name}.pxi" for name in ("vectors", "registers", "streams", "batches", "shares", "entries")),
-    *(f"_kernel/{name}.pxd" for name in ("abi", "stop_rule", "stop_window", "arrays", "engine")),
-    *(f"_kernel/{name}.h" for name in ("lanes", "cpu", "atomics", "team")),
-]
+# A change of any of these builds every module again.
+SHARED = sorted(str(file) for ending in ("_core.pyx", "*.pxi", "*.pxd", "*.h") for file in Path("src").rglob(ending))
 
 # Suffix of the modules' names: instruction set. macOS gets the baseline only, as AVX code has crashed imports there.
 LEVELS = {"": None}
@@ -52,7 +49,7 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
         f"lstm97.{name}",
         [f"src/lstm97/{name.replace('.', '/')}.pyx"],
         include_dirs=["src/lstm97"],
-        depends=[f"src/lstm97/{file}" for file in DEPENDS],
+        depends=SHARED,
         define_macros=list((LIMITED_API | NO_GIL | (macros or {})).items()),
         py_limited_api=ABI3,
         extra_compile_args=FLAGS + ([f"-march={level}"] if level else []),
