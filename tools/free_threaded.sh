@@ -51,11 +51,11 @@ cd "$scratch/checkout"
 import importlib, sys
 import numpy as np
 import lstm97
-from lstm97 import options
+from lstm97 import many, options
 
 for name in ("methods", "paper", "cluster.executors", "cython_api"):
     importlib.import_module("lstm97." + name)
-options.available_cpus = lambda: 2
+options.available_cpus = many.available_cpus = lambda: 2
 rng = np.random.default_rng(0)
 X, D = rng.uniform(-1, 1, (400, 100, 2)), rng.uniform(0, 1, (400, 1))
 for how in ({"update": "sequence", "batch_size": 64}, {"parallel": "hogwild"}):

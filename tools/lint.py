@@ -19,7 +19,7 @@ CHECKS: dict[str, list[str]] = {
     "Cython lint": ["-m", "cython_lint.cython_lint", "src", "examples"],
     "order of the modules": ["-c", "from importlinter.cli import lint_imports_command as check; check()", "--no-cache"],
     "types": ["-m", "mypy", "--strict", "src/lstm97"],
-    "types of benchmarks and tools": ["-m", "mypy", "--strict", "benchmarks", "tools/lint.py"],
+    "types of benchmarks and tools": ["-m", "mypy", "--strict", "benchmarks", "tools"],
     "types of the wheels' recipe": ["-m", "mypy", "--strict", "wheels"],
     "stubs against the built module": [
         "-m",
