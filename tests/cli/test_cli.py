@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import pickle
 import re
 import signal
 import sys
 import sysconfig
 import tomllib
+from importlib import import_module
 from importlib.metadata import entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,6 +98,25 @@ def test_parts_of_the_package_are_found_without_an_import_of_their_own(name, pla
         _ = lstm97.nothing
 
 
+def test_the_names_of_the_paper_are_found_when_they_are_asked_for():
+    code = "import sys, lstm97.paper; print(*(name for name in sys.modules if name.startswith('lstm97.paper.')))"
+    assert run(command=[sys.executable, "-W", "error", "-c", code]).stdout == "\n"
+    parts = {"report", "tables", "tasks", "trials"}
+    assert {*paper.__all__, *parts} <= set(dir(paper))
+    (block,) = (node for node in ast.parse(Path(paper.__file__).read_text()).body if isinstance(node, ast.If))
+    for_type_checkers = {
+        alias.name: line.module for line in block.body if isinstance(line, ast.ImportFrom) for alias in line.names
+    }
+    assert set(for_type_checkers) == {*paper.__all__, *parts}
+    for name, module in for_type_checkers.items():
+        assert getattr(paper, name) is getattr(import_module(module), name)
+    row = experiment("adding", 100)
+    assert pickle.loads(pickle.dumps(row)) == row
+    assert pickle.loads(pickle.dumps(paper.Trial)) is paper.Trial
+    with pytest.raises(AttributeError, match=r"module 'lstm97\.paper' has no attribute 'nothing'"):
+        _ = paper.nothing
+
+
 def test_a_broken_installation_is_not_reported_as_a_missing_extra():
     block = "import sys; sys.modules['lstm97._kernel.engine'] = None; from lstm97.cli import main; main()"
     result = run("list", command=[sys.executable, "-c", block])
@@ -124,10 +146,12 @@ def loaded_by(*arguments):
         (["run", "--help"], "cli.run", ["paper", "methods", "export", "demos", "cluster"]),
         (["export", "c", "--help"], "cli.export", ["paper", "methods", "demos", "cluster"]),
         (["run", "text", "--max-bytes", 99, "--cells", 1], "demos.text", ["paper", "methods", "export", "cluster"]),
-        (["list"], "paper", ["export", "cli.trials", "cli.export"]),
-        (["run", "adding", "--help"], "cli.trial", ["export", "paper.report", "cli.trials"]),
-        (["reproduce", "--help"], "cli.trials", ["export", "paper.report", "cli.trial"]),
-        (["report", "--help"], "paper.report", ["export", "cli.trials", "paper.report.page"]),
+        (["list", "--help"], "cli.listing", ["paper.tables", "methods", "export", "demos", "cluster"]),
+        (["list"], "paper.tables", ["paper.tasks", "paper.trials", "paper.report", "export", "demos", "cluster"]),
+        (["costs", "--help"], "cli.costs", ["paper.tables", "paper.report", "methods", "export", "demos", "cluster"]),
+        (["run", "adding", "--help"], "cli.trial", ["export", "paper.report", "cli.trials", "demos"]),
+        (["reproduce", "--help"], "cli.trials", ["export", "paper.report", "cli.trial", "demos"]),
+        (["report", "--help"], "paper.report", ["export", "cli.trials", "paper.report.page", "demos"]),
     ],
 )
 def test_a_command_loads_what_it_needs_and_no_other(arguments, needed, others):

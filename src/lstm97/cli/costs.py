@@ -5,15 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from lstm97 import paper
 from lstm97.cli.output import existing_folder, table
 from lstm97.cli.progress import Lines, live_line
-from lstm97.paper import describe_run
-from lstm97.paper.report.costs import Cost
-from lstm97.paper.report.costs import measure as measure_costs
-from lstm97.paper.report.costs import write as write_costs
+
+if TYPE_CHECKING:
+    from lstm97.paper.report.costs import Cost
 
 
 @click.command()
@@ -30,6 +31,8 @@ def costs(out: Path) -> None:
 
     Takes half a minute. Other programs on the machine make the times longer.
     """
+    from lstm97.paper.report.costs import measure, write  # noqa: PLC0415 (loads all methods; the help needs none)
+
     rows = [("method", "units", "weights", "steps", "ns/step", "ns/step/weight", "KiB")]
     lines = Lines()
     lines.write("costs: about half a minute on an idle machine")
@@ -41,7 +44,7 @@ def costs(out: Path) -> None:
             bar.update()
             lines.write(f"measured: {what}: {cost.nanoseconds:,.0f} ns/step")
 
-        measured = measure_costs(show)
+        measured = measure(show)
     for cost in measured:
         rows.append(
             (
@@ -54,7 +57,7 @@ def costs(out: Path) -> None:
                 f"{cost.n_bytes / 1024:,.0f}",
             )
         )
-    write_costs(out, measured, describe_run(shlex.join(["lstm97", *sys.argv[1:]])))
+    write(out, measured, paper.describe_run(shlex.join(["lstm97", *sys.argv[1:]])))
     click.echo(table(rows, left_aligned=1))
 
 

@@ -1,34 +1,12 @@
-"""The experiments of the 1997 paper: tables as data, tasks, trials, a report; and the text of `lstm97.demos`."""
+"""The experiments of the 1997 paper: its tables as data, its tasks, trials of them, and a report on the trials.
+
+The names of `lstm97.demos.text` are here too.
+"""
 
 from __future__ import annotations
 
-from lstm97.demos.text import ByteModel, TextRecord, TextSettings, default_text, learn_text
-from lstm97.paper.tables.comparisons import (
-    COMPARISON_READINGS,
-    COMPARISONS,
-    METHODS,
-    counted_weights,
-    learned_by,
-    with_method,
-)
-from lstm97.paper.tables.experiments import LITERAL, LSTM, Experiment, Figures, Growth, Reading, Stage, StopByTests
-from lstm97.paper.tables.readings import CLOSEST, READINGS, experiment, reading_of, select_rows
-from lstm97.paper.tables.rows import ROWS
-from lstm97.paper.tasks import (
-    Grammar,
-    adding,
-    distractors,
-    embedded_reber,
-    embedded_reber_sets,
-    long_lag,
-    multiplication,
-    temporal_order,
-    two_sequences,
-)
-from lstm97.paper.trials.records import Key, Records, describe_run, read_records
-from lstm97.paper.trials.reproduction import QUICK_TRIALS, PlannedTrial, is_quick, plan, quick, reproduce
-from lstm97.paper.trials.runner import Progress, Trial, initial_network, run_trial
-from lstm97.paper.trials.summary import Summary, summaries, summarise
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __all__ = [
     "CLOSEST",
@@ -83,3 +61,90 @@ __all__ = [
     "two_sequences",
     "with_method",
 ]
+
+if TYPE_CHECKING:
+    from lstm97.demos.text import ByteModel, TextRecord, TextSettings, default_text, learn_text
+    from lstm97.paper import report as report
+    from lstm97.paper import tables as tables
+    from lstm97.paper import tasks as tasks
+    from lstm97.paper import trials as trials
+    from lstm97.paper.tables.comparisons import (
+        COMPARISON_READINGS,
+        COMPARISONS,
+        METHODS,
+        counted_weights,
+        learned_by,
+        with_method,
+    )
+    from lstm97.paper.tables.experiments import LITERAL, LSTM, Experiment, Figures, Growth, Reading, Stage, StopByTests
+    from lstm97.paper.tables.readings import CLOSEST, READINGS, experiment, reading_of, select_rows
+    from lstm97.paper.tables.rows import ROWS
+    from lstm97.paper.tasks import (
+        Grammar,
+        adding,
+        distractors,
+        embedded_reber,
+        embedded_reber_sets,
+        long_lag,
+        multiplication,
+        temporal_order,
+        two_sequences,
+    )
+    from lstm97.paper.trials.records import Key, Records, describe_run, read_records
+    from lstm97.paper.trials.reproduction import QUICK_TRIALS, PlannedTrial, is_quick, plan, quick, reproduce
+    from lstm97.paper.trials.runner import Progress, Trial, initial_network, run_trial
+    from lstm97.paper.trials.summary import Summary, summaries, summarise
+else:
+    # These are imported at first use, so that a command loads only the parts of the paper that it needs.
+    _PARTS = ("report", "tables", "tasks", "trials")
+    _NAMES = {
+        "demos.text": ("ByteModel", "TextRecord", "TextSettings", "default_text", "learn_text"),
+        "paper.tables.comparisons": (
+            "COMPARISONS",
+            "COMPARISON_READINGS",
+            "METHODS",
+            "counted_weights",
+            "learned_by",
+            "with_method",
+        ),
+        "paper.tables.experiments": (
+            "LITERAL",
+            "LSTM",
+            "Experiment",
+            "Figures",
+            "Growth",
+            "Reading",
+            "Stage",
+            "StopByTests",
+        ),
+        "paper.tables.readings": ("CLOSEST", "READINGS", "experiment", "reading_of", "select_rows"),
+        "paper.tables.rows": ("ROWS",),
+        "paper.tasks": (
+            "Grammar",
+            "adding",
+            "distractors",
+            "embedded_reber",
+            "embedded_reber_sets",
+            "long_lag",
+            "multiplication",
+            "temporal_order",
+            "two_sequences",
+        ),
+        "paper.trials.records": ("Key", "Records", "describe_run", "read_records"),
+        "paper.trials.reproduction": ("QUICK_TRIALS", "PlannedTrial", "is_quick", "plan", "quick", "reproduce"),
+        "paper.trials.runner": ("Progress", "Trial", "initial_network", "run_trial"),
+        "paper.trials.summary": ("Summary", "summaries", "summarise"),
+    }
+    _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+    def __getattr__(name):
+        if name in _PARTS:
+            return import_module(f"lstm97.paper.{name}")
+        if name in _MODULE_OF:
+            found = getattr(import_module(f"lstm97.{_MODULE_OF[name]}"), name)
+            globals()[name] = found
+            return found
+        raise AttributeError(f"module 'lstm97.paper' has no attribute {name!r}", name=name)
+
+    def __dir__():
+        return sorted({*globals(), *_MODULE_OF, *_PARTS})
