@@ -26,7 +26,7 @@ print(between - begin, perf_counter() - between)
 
 @dataclass(frozen=True)
 class Startup:
-    """Milliseconds that imports take; `met` tells whether ours keeps to `MOST`."""
+    """Milliseconds that imports take; `met` is whether the median of ours is at most `MOST`."""
 
     numpy: Summary
     lstm97: Summary
@@ -36,8 +36,8 @@ class Startup:
 def measure(*, repeats: int, show: Callable[[str], None]) -> Startup:
     """Import both in `repeats` new interpreters, one after the other, and show the medians."""
     command = [sys.executable, "-c", PROGRAM]
-    told = [subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.split() for _ in range(repeats + 1)]
-    samples = 1000.0 * np.array(told[1:], np.float64)  # the first fills the system's cache of files
+    outputs = [subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.split() for _ in range(repeats + 1)]
+    samples = 1000.0 * np.array(outputs[1:], np.float64)  # the first fills the system's cache of files
     ours = Summary.of(samples[:, 1])
     found = Startup(Summary.of(samples[:, 0]), ours, ours.median <= MOST)
     show(f"Import, median of {repeats} new interpreters: NumPy {found.numpy.median:.1f} ms, lstm97 beyond it")

@@ -34,7 +34,7 @@ def figures(trials: Sequence[Trial]) -> tuple[float, float, float]:
 
 
 def table(root: Path) -> str:
-    """The text of paper/_times.py."""
+    """The text of src/lstm97/paper/trials/_times.py."""
     files = sorted((root / "docs" / "records").glob("*.jsonl.gz"))
     trials, runs = read_records(*files)
     (machine,) = {f"{run['processor']}, {run['cores']} cores, build {run['build']}" for run in runs}

@@ -73,7 +73,7 @@ def test_targets_within_reach_give_no_warning():
     assert warnings_of(lambda: net.learn([0.5], [1.0])) == []
     rounded = Network(Topology(1, 1))
     assert warnings_of(lambda: rounded.learn([0.5], [1 + 2e-16])) == []
-    assert len(warnings_of(lambda: rounded.learn([0.5], [7.0]))) == 1  # it still looks
+    assert len(warnings_of(lambda: rounded.learn([0.5], [7.0]))) == 1  # rounding did not end the check
     assert warnings_of(lambda: net.learn([0.5], [np.nan])) == []
     linear = Network(Topology(1, 1, output="identity"))
     assert warnings_of(lambda: linear.learn([0.5], [2.0])) == []

@@ -13,7 +13,7 @@ from topologies import topologies
 import lstm97
 from lstm97 import Topology
 
-# paper.md, section 3: task, topology, weights
+# The networks of the 1997 paper's experiments: task, topology, and the number of weights that the paper states
 PAPER = [
     ("1-1", Topology(7, 7, blocks=(1,) * 4, bias="gates"), 264),
     ("1-2", Topology(7, 7, blocks=(2,) * 3, bias="gates"), 276),

@@ -55,7 +55,7 @@ def _run_options(task: str) -> Callable[[_Command], _Command]:
             "--reading",
             type=click.Choice(list(dict.fromkeys([*readings, *paper.COMPARISON_READINGS]))),
             metavar="READING",
-            help="How the paper's text is read; `lstm97 list` tells what each reading means. "
+            help="How the paper's text is read; `lstm97 list` explains each reading. "
             f"Default: {paper.reading_of(task, paper.CLOSEST).name} for LSTM, literal for other methods.",
         ),
         click.option(

@@ -119,7 +119,7 @@ def _executor(name: str, jobs: int | None, scheduler: str | None) -> Iterator[Ex
 def _run_planned(
     planned: Sequence[paper.PlannedTrial], records: paper.Records, jobs: int | None, executor: Executor | None
 ) -> None:
-    """Run trials and show how far they are. Only threads of this process tell how far a trial under way is."""
+    """Run trials and show how far they are; unfinished ones only if they run in threads of this process."""
     began = time.perf_counter()
     left = sum(task.key not in records.trials for task in planned)
     lines, done = Lines(), itertools.count(1)

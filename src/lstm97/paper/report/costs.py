@@ -162,7 +162,7 @@ def _cost(name: str, n_units: int, n_steps: int) -> Cost:
 
 
 def write(path: str | PathLike[str], costs: Sequence[Cost], run: Mapping[str, Any]) -> None:
-    """Write costs and what they depend on, as `describe_run` tells it, to a file."""
+    """Write costs to a file, with the description of their run that `describe_run` returned."""
     lines = ",\n".join(json.dumps(asdict(cost)) for cost in costs)
     write_whole(path, f'{{"run": {json.dumps(dict(run))},\n"costs": [\n{lines}\n]}}\n'.encode())
 

@@ -90,7 +90,7 @@ def reading_lines(row: Experiment, groups: Groups) -> list[Line]:
 
 
 def describe_row(row: Experiment) -> str:
-    """Return what tells a row from others in words: settings of its network and task."""
+    """Return in words in what a row differs from others: the settings of its network and task."""
     if row.method != LSTM:
         return _describe_other(row)
     blocks = lstm_topology(row).blocks
@@ -108,7 +108,7 @@ def describe_row(row: Experiment) -> str:
 
 
 def _describe_other(row: Experiment) -> str:
-    """What tells a row of another method from others: net, weights, alpha."""
+    """The settings of a row of another method than LSTM, in words: its net, number of weights and alpha."""
     match row.topology:
         case RecurrentTopology() as net:
             n_hidden, wiring = net.n_hidden, ", fully recurrent" if net.fully_recurrent else ""

@@ -107,15 +107,15 @@ def overview(groups: Groups, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     drawing = sum(trial.draw_seconds for trial in trials) / seconds
     where: dict[str, dict[str, None]] = {}
 
-    def told(run: Mapping[str, Any], name: str) -> str:
+    def value_of(run: Mapping[str, Any], name: str) -> str:
         return " ".join(str(run.get(name)).split())[:100]
 
     for run in runs:
         machine = (
-            f"{told(run, 'processor')}, {told(run, 'cores')} cores, lstm97 {told(run, 'version')}, "
-            f"build {told(run, 'build')}, Python {told(run, 'python')}, NumPy {told(run, 'numpy')}"
+            f"{value_of(run, 'processor')}, {value_of(run, 'cores')} cores, lstm97 {value_of(run, 'version')}, "
+            f"build {value_of(run, 'build')}, Python {value_of(run, 'python')}, NumPy {value_of(run, 'numpy')}"
         )
-        where.setdefault(machine, {})[told(run, "commit")] = None
+        where.setdefault(machine, {})[value_of(run, "commit")] = None
     return [
         f"{len(trials):,} trials, {sum(trial.solved for trial in trials):,} of them solved; "
         f"{steps:,} training steps in {seconds / 60:,.0f} minutes of threads, waiting for a core included: "
@@ -131,23 +131,23 @@ def overview(groups: Groups, runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def notes(rows: Sequence[Experiment]) -> list[str]:
     """Return what the readings of these rows mean, and what was found out about their tasks."""
-    told = []
+    lines = []
     for task, paper_task in {row.task: row.paper_task for row in rows}.items():
         closest, literal = reading_of(task, CLOSEST), reading_of(task, LITERAL)
-        told.append(f"Task {paper_task}, literal: {literal.meaning}")
+        lines.append(f"Task {paper_task}, literal: {literal.meaning}")
         if closest.name != LITERAL:
-            told.append(f"Task {paper_task}, closest ({closest.name}): {closest.meaning}")
+            lines.append(f"Task {paper_task}, closest ({closest.name}): {closest.meaning}")
         if task in FINDINGS:
-            told.append(FINDINGS[task])
-    return told
+            lines.append(FINDINGS[task])
+    return lines
 
 
 def comparison_notes(comparison: Comparison) -> list[str]:
     """Return what was found out about a table of methods, and what its readings mean."""
-    told = [COMPARISON_FINDINGS[comparison.name]]
+    lines = [COMPARISON_FINDINGS[comparison.name]]
     if comparison.name == "long-lag":
-        told += [f"Reading {name}: {meaning}" for name, meaning in COMPARISON_READINGS.items() if name != LITERAL]
-    return told
+        lines += [f"Reading {name}: {meaning}" for name, meaning in COMPARISON_READINGS.items() if name != LITERAL]
+    return lines
 
 
 COSTS = (

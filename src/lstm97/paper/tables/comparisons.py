@@ -156,8 +156,8 @@ def _net(row: Experiment, method: Method) -> RecurrentTopology | ChunkerTopology
 def _on_a_set(experiment: Experiment) -> Experiment:
     """An experiment with a fixed training set, presented as a whole.
 
-    A stop rule that looks at the latest training sequences becomes a test on the same number of fresh ones, because a
-    set can be learned by heart.
+    A stop rule on the errors of the latest training sequences becomes a test on the same number of fresh sequences,
+    because a set can be learned by heart.
     """
     size = REBER_SET if experiment.task == _GRAMMAR else SET_SIZE
     stop, every = experiment.stop, PASSES_BETWEEN_TESTS * size

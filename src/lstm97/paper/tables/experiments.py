@@ -92,7 +92,7 @@ class Experiment:
     """One row of the paper's result tables, in one reading: everything a trial needs except its seed."""
 
     row: str
-    """Its name here: the paper's number of the task, then what tells its rows apart."""
+    """Its name here: the paper's number of the task, then what differs between the rows of that task."""
     task: str
     """Name of the task in `lstm97.paper.tables.rows.ROWS`."""
     paper_task: str

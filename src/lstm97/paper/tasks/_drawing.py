@@ -1,4 +1,4 @@
-"""What the generators share: checks of their arguments, and the lengths and places of sequences."""
+"""What the generators share: checks of their arguments, and the lengths and offsets of sequences."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _STRINGS_AT_ONCE = 16  # small, because most tests fail in their first portion a
 
 
 class Problem(Protocol):
-    """A source of training sequences that can tell how good a network is."""
+    """A source of training sequences, with a test of networks."""
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[Sequences, Targets, NDArray[np.int64]]:
         """Return inputs, targets and which n of these sequences to train on, in this order."""

@@ -13,8 +13,8 @@ def two_sequences(
 ) -> tuple[Sequences, Floats]:
     """Draw sequences of the two-sequence problem (task 3 of the paper): noise and signal on the same input line.
 
-    The first N elements tell the class: +1 for class 1, -1 for class 2. All others are Gaussian with mean 0 and
-    VARIANCE 0.2.
+    The first N elements are +1 in sequences of class 1 and -1 in those of class 2. All others are Gaussian with mean 0
+    and VARIANCE 0.2.
 
     Parameters
     ----------

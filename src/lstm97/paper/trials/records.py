@@ -36,7 +36,7 @@ Key = tuple[str, str, int, int]
 
 
 def key_of(trial: Trial) -> Key:
-    """Return what tells a trial from all others: row, reading, seed, cap."""
+    """Return the key by which a trial is stored and found: row, reading, seed, cap."""
     return trial.row, trial.reading, trial.seed, trial.max_sequences
 
 
@@ -64,7 +64,8 @@ MOST_UNPACKED = 100
 class Records:
     """Trials kept in a file, a line each.
 
-    Row, reading, seed and cap tell trials apart: an experiment that was changed needs a reading's name of its own.
+    Two trials of equal row, reading, seed and cap count as the same trial, so an experiment that was changed needs a
+    new name for its reading.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ class Records:
     Attributes
     ----------
     trials : dict
-        All trials of the file by what tells them apart, `key_of`.
+        All trials of the file, by their keys, which `key_of` returns.
 
     Raises
     ------
@@ -210,15 +211,15 @@ def _trials(content: bytes, path: Path, runs: list[dict[str, Any]] | None = None
                 continue
             trial = _trial(values)
         except ValueError as error:
-            told = str(error).partition("\n")[0][:200]
-            raise ValueError(f"{path}, line {number}: not the record of a trial: {told}") from error
+            reason = str(error).partition("\n")[0][:200]
+            raise ValueError(f"{path}, line {number}: not the record of a trial: {reason}") from error
         yield trial
 
 
 # ---- what a file may hold ----
 
 LARGEST = 2**53
-"""The largest whole number that a file may hold: up to here a float can tell all of them apart."""
+"""The largest whole number that a file may hold: up to here every whole number is exact as a float."""
 
 
 def strict_json(data: bytes) -> Any:
@@ -249,7 +250,7 @@ def is_text(value: Any) -> bool:
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value is a whole number, 0 or more, that a float can tell from its neighbours."""
+    """Whether a value is a whole number, 0 or more, that is exact as a float."""
     return type(value) is int and 0 <= value <= LARGEST
 
 

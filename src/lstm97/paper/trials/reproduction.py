@@ -121,7 +121,7 @@ def reproduce(
     OSError
         If a record cannot be written.
     TypeError
-        If an experiment has something that JSON has no word for, and is to go to an executor.
+        If an experiment that is to go to an executor has a value that cannot be written as JSON.
     ValueError
         If `jobs` or the environment variable is below 1, or `jobs` given with an executor, as `progress` must not be
         either.
