@@ -92,7 +92,7 @@ def parse(file: BinaryIO, size: int, what: str) -> Contents:
     topology, dtype, parts = _parts(metadata, what)
     n_bytes = _bytes_needed(header.entries, parts, what)
     if n_bytes != size - header.size:
-        raise ValueError(f"{what} has {size - header.size} bytes of data, its header tells of {n_bytes}")
+        raise ValueError(f"{what} has {size - header.size} bytes of data, but its header describes {n_bytes}")
     if Layout(topology, np.dtype(dtype)).n_bytes > FREE_MEMORY + MEMORY_PER_BYTE * n_bytes:
         raise ValueError(f"{what} has a topology that needs far more memory than its weights")
     return Contents(topology, dtype, metadata, read_arrays(file, header, what))

@@ -233,7 +233,7 @@ class Cursor:
         found = numbers["run"] | {"topology": contents.topology, "dtype": contents.dtype}
         standings = [found.pop(key) for key in (BEGINS, STANDS, LEFT) if key in found]
         if not all(isinstance(standing, dict) for standing in standings):
-            raise ValueError(f"{name} is damaged: it does not tell where its run began or stands")
+            raise ValueError(f"{name} is damaged: its record of how the run began or how far it came is unreadable")
         if "learning_rate" in found and found["learning_rate"] is None:  # a FloatingPointError ended the last call
             found["learning_rate"] = wanted["learning_rate"]
         here = wanted.pop(BEGINS)

@@ -65,7 +65,7 @@ class Sequences:
 
     def __init__(self, values: ArrayLike, offsets: ArrayLike) -> None:
         if hasattr(self, "_values"):
-            raise TypeError("packed sequences stay what they are; make others")
+            raise TypeError("Sequences cannot be changed by calling __init__ again; create a new Sequences")
         array = as_numbers("values", values)
         if array.dtype.kind in "iu":
             array = _as_int32("values", array) if array.ndim == 1 else array.astype(np.float64)

@@ -154,7 +154,7 @@ def test_a_shape_of_terabytes(tmp_path):
 @pytest.mark.parametrize("size", ["n_inputs", "n_outputs", "n_hidden"])
 def test_a_topology_of_terabytes(tmp_path, size):
     topology = {"n_inputs": 2, "n_outputs": 1, "n_hidden": 1, size: MOST}
-    assert "has 5 bytes of data, its header tells of" in refusal(
+    assert "has 5 bytes of data, but its header describes" in refusal(
         written(tmp_path / "net", header_of(topology), b"other")
     )
 
@@ -177,7 +177,7 @@ def test_a_network_followed_by_a_terabyte_of_zeros(tmp_path):
     path = tmp_path / "net"
     saved(path)
     os.truncate(path, TERABYTES)
-    assert "bytes of data, its header tells of 744" in refusal(path)
+    assert "bytes of data, but its header describes 744" in refusal(path)
 
 
 def test_a_terabyte_of_zeros_as_a_header(tmp_path):
@@ -241,7 +241,7 @@ def test_a_file_cut_anywhere(tmp_path):
     data = saved(path)
     for n in range(len(data)):
         path.write_bytes(data[:n])
-        with pytest.raises(ValueError, match=r"ends before its header|bytes of data, its header tells of"):
+        with pytest.raises(ValueError, match=r"ends before its header|bytes of data, but its header describes"):
             lstm97.load(path)
 
 
@@ -355,7 +355,7 @@ def test_headers_that_are_not_exactly_one_json_object(tmp_path, attack):
 
 def test_a_byte_more_and_a_byte_less(tmp_path):
     for n in (743, 745):
-        assert f"has {n} bytes of data, its header tells of 744" in refusal(
+        assert f"has {n} bytes of data, but its header describes 744" in refusal(
             written(tmp_path / "net", a_header(), bytes(n))
         )
 

@@ -327,7 +327,7 @@ def test_a_file_with_a_damaged_description_of_its_run_is_refused(tmp_path, place
     numbers = json.loads(contents.metadata["training"])
     numbers["run"][place] = value
     save_file(contents.tensors, path, contents.metadata | {"training": json.dumps(numbers)})
-    with pytest.raises(ValueError, match="is damaged: it does not tell where its run began"):
+    with pytest.raises(ValueError, match="is damaged: its record of how the run began"):
         train(Network(Topology(2, 1)), INPUTS, TARGETS, checkpoint=Checkpoint(path))
 
 

@@ -456,7 +456,7 @@ def _learner(kind: type[Learner], file: BinaryIO, size: int, header: Header, wha
                 raise ValueError(f"{name} is not of dtype float64 and a shape")
         n_numbers = sum(math.prod(shape) for _, shape in header.entries.values())
         if size - header.size != 8 * n_numbers:
-            raise ValueError(f"it has {size - header.size} bytes of data, its header tells of {8 * n_numbers}")
+            raise ValueError(f"it has {size - header.size} bytes of data, but its header describes {8 * n_numbers}")
         learner = kind._from_settings(decode(header.metadata["settings"]), n_numbers)
         weights = learner.weights
         if header.entries.keys() != {f"weights.{layer}" for layer in weights}:
