@@ -9,7 +9,7 @@ from typing import Any
 from lstm97._advice import extent, scaling
 from lstm97._kernel.team import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
 from lstm97._kernel.trainer import Trainer
-from lstm97.checkpoints import Checkpoint, Cursor, describe_run
+from lstm97.checkpoints import Checkpoint, Cursor, run_description
 from lstm97.history import History
 from lstm97.network import Network, State
 from lstm97.options import Data, Options
@@ -121,7 +121,7 @@ class Run:
     def _described(self) -> dict[str, Any]:
         """The description by which a checkpoint recognizes this run."""
         data, options = self._data, self._options
-        return describe_run(
+        return run_description(
             (data.inputs.values, data.inputs.offsets, data.targets),
             data.order,
             n_sequences=len(data.inputs),

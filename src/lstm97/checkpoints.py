@@ -287,7 +287,7 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def describe_run(data: tuple[Array, ...], order: Any, **options: Any) -> dict[str, Any]:
+def run_description(data: tuple[Array, ...], order: Any, **options: Any) -> dict[str, Any]:
     """What must be the same for a run to continue: options as they are, data and order as digests."""
     found = hashlib.blake2b(digest_size=16)
     for array in data:
