@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,12 @@ CODES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "ui
 
 _METADATA = "__metadata__"
 _LENGTH = 8
+
+MOST_LEVELS = 20
+"""Levels of arrays and objects, one inside another, that a JSON text may have; those written here have under 10."""
+
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
+"""A string, or a bracket outside of strings; possessive, so that a search takes time in proportion to the text."""
 
 
 class Entry(NamedTuple):
@@ -95,7 +101,7 @@ def read_header(file: BinaryIO, size: int, what: str, limit: int) -> Header:
         found = {name: Entry(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
         places = {name: _place(entry["data_offsets"]) for name, entry in entries.items()}
         texts = all(isinstance(value, str) for value in metadata.values())
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{what} is not a safetensors file: its header is damaged") from error
     if not texts:
         raise ValueError(f"{what} is not a safetensors file: its metadata are not texts")
@@ -123,15 +129,42 @@ def read_arrays(file: BinaryIO, header: Header, what: str) -> dict[str, Array]:
     return arrays
 
 
-def decode(text: str) -> Any:
-    """The value of a JSON text; ValueError if it is not JSON or repeats a name, so that its value is ambiguous."""
-    return json.loads(text, object_pairs_hook=_without_repetition)
+def decode(text: str, *, constants: bool = True) -> Any:
+    """The value of a JSON text.
+
+    ValueError if it is not JSON, has more than `MOST_LEVELS` levels, or repeats a name, so that its value is ambiguous.
+    Infinity, -Infinity and NaN, which Python writes although JSON lacks them, are refused unless `constants` is true.
+
+    The levels are counted first: a RecursionError means that the caller's stack is nearly full, never a bad text.
+    """
+    _check_levels(text)
+    refusal = None if constants else _refuse_constant
+    return json.loads(text, object_pairs_hook=_without_repetition, parse_constant=refusal)
 
 
 def native(array: Array) -> Array:
     """The same numbers in native byte order, with a dtype that buffers export as native; a view if they have it."""
     dtype = np.dtype(array.dtype.name)
     return array.view(dtype) if array.dtype == dtype else array.astype(dtype)
+
+
+def _check_levels(text: str) -> None:
+    """ValueError if arrays and objects of a JSON text are nested too deeply."""
+    if text.count("[") + text.count("{") <= MOST_LEVELS:
+        return
+    level = 0
+    for token in _TOKEN.finditer(text):
+        match token[0][0]:
+            case "[" | "{":
+                level += 1
+            case "]" | "}":
+                level -= 1
+        if level > MOST_LEVELS:
+            raise ValueError(f"it is nested more than {MOST_LEVELS} levels deep")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

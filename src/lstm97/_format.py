@@ -113,7 +113,7 @@ def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str
             named |= {STATE + name: part for name, part in state_shapes(layout).items()}
         if "training" in metadata:
             named |= training_parts(decode(metadata["training"]))
-    except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{what} has no usable header: {error}") from error
     return topology, dtype, named
 

@@ -42,6 +42,56 @@ def read(data, limit=10**6):
     return header.metadata, _files.read_arrays(file, header, "the data")
 
 
+def nested(levels):
+    """A JSON text with this many levels, and brackets inside strings, which do not count."""
+    text = json.dumps('[{"' * 50 + "\\")
+    return "[" * (levels - 1) + f'{{"a": {text}, {text}: 0}}' + "]" * (levels - 1)
+
+
+def test_texts_of_too_many_levels_are_refused():
+    value = _files.decode(nested(_files.MOST_LEVELS))
+    while isinstance(value, list):
+        (value,) = value
+    assert value == {"a": '[{"' * 50 + "\\", '[{"' * 50 + "\\": 0}
+    for levels in (_files.MOST_LEVELS + 1, 100_000):
+        with pytest.raises(ValueError, match="it is nested more than 20 levels deep"):
+            _files.decode(nested(levels))
+    wide = [[{}, [i]] for i in range(100)]
+    assert _files.decode(json.dumps(wide)) == wide
+    for broken in ("]" * 50 + "[" * 15, '"' + '\\"' * 500_000 + "[{" * 20, "[" * 15 + "\\" + "[]" * 50):
+        with pytest.raises(json.JSONDecodeError):
+            _files.decode(broken)
+
+
+@pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
+def test_constants_that_json_lacks_are_refused_on_demand(name):
+    assert repr(_files.decode(f"[{name}]")[0]) == name.lower().replace("inity", "")
+    with pytest.raises(ValueError, match=f"^{name} is no number$"):
+        _files.decode(f"[{name}]", constants=False)
+
+
+def test_a_full_stack_is_no_damage_of_the_file(tmp_path):
+    path = tmp_path / "net"
+    net = Network(Topology(2, 1, blocks=(2,)), seed=1)
+    net.learn([0.1, 0.2], [0.3])
+    net.save(path, state=True)
+    limit = sys.getrecursionlimit()
+
+    def load_below(frames):
+        return lstm97.load(path) if frames == 0 else load_below(frames - 1)
+
+    def is_loaded(frames):
+        try:
+            return load_below(frames).parameters.tobytes() == net.parameters.tobytes()
+        except RecursionError:
+            return False
+
+    assert is_loaded(0)
+    outcomes = [is_loaded(frames) for frames in range(limit - 150, limit)]
+    assert set(outcomes) == {True, False}
+    assert outcomes == sorted(outcomes, reverse=True)
+
+
 def assert_same(found, expected):
     assert found.keys() == expected.keys()
     for name, array in expected.items():

@@ -18,11 +18,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NoReturn, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from lstm97.extend import read_whole, show_config, sync_folder
+from lstm97.extend import decode, read_whole, show_config, sync_folder
 from lstm97.paper.trials.runner import CURVE_POINTS, Trial
 
 try:
@@ -223,22 +223,8 @@ LARGEST = 2**53
 
 
 def strict_json(data: bytes) -> Any:
-    """Return what JSON in UTF-8 says; ValueError if it is anything else, has a key twice, or nests without end."""
-    try:
-        return json.loads(data.decode(), object_pairs_hook=_mapping, parse_constant=_no_number)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a key is there twice")
-    return values
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    """Return the value of strict JSON in UTF-8; ValueError if it is none, repeats a name or is nested too deeply."""
+    return decode(data.decode(), constants=False)
 
 
 def is_text(value: Any) -> bool:
