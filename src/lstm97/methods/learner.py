@@ -468,7 +468,7 @@ def _learner(kind: type[Learner], file: BinaryIO, size: int, header: Header, wha
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} is not finite")
             weights[name.removeprefix("weights.")][...] = values
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{what} is not a file of lstm97.methods: {error}") from error
     return learner
 
