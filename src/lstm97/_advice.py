@@ -79,7 +79,7 @@ class Advice:
         self._outputs, self._n_cells, self._forget_gates = outputs, n_cells, forget_gates
         self._said: set[str] = set() if outputs in tuple(REACH) else {"targets"}
         self.has_seen_training = False
-        self.is_quiet = False  # `train_many` sets it for its jobs, having checked the data itself
+        self.is_quiet = False  # `train_many` sets it while it trains: it has looked at the data before
 
     @property
     def watches_targets(self) -> bool:
@@ -95,8 +95,11 @@ class Advice:
         """Give no warning of targets out of reach, as when noise was added to them."""
         self._said.add("targets")
 
-    def look_at_targets(self, rows: Array) -> None:
-        """Warn of targets that the output units cannot reach; NaN means no target."""
+    def look_at_targets(self, rows: Array, given: set[str] | None = None) -> None:
+        """Warn of targets that the output units cannot reach; NaN means no target.
+
+        `given` has the warnings that the same call has given for other networks; none of them is repeated.
+        """
         if self.watches_targets and rows.dtype.kind == "f":
             (low, high), (lowest, highest) = self.reach, extent(rows)
             if lowest < low - ROUNDING or highest > high + ROUNDING:
@@ -104,6 +107,7 @@ class Advice:
                     "targets",
                     f"targets from {lowest:.7g} to {highest:.7g} are out of reach of {self._outputs} outputs, which "
                     f"lie between {low} and {high}; scale them, or use output='identity'",
+                    given,
                 )
 
     def are_most_cells(self, n: int) -> bool:
@@ -131,15 +135,19 @@ class Advice:
         tries = f"try {', or '.join(ways)}"
         return f"{tries}; {remedy}" if (remedy := scaling(largest_input, largest_target)) else tries
 
-    def no_targets(self) -> None:
-        """Warn that no sequence has a target."""
-        self._warn("none", "no target was found in targets, so nothing is learned")
+    def no_targets(self, given: set[str] | None = None) -> None:
+        """Warn that no sequence has a target; `given` as for `look_at_targets`."""
+        self._warn("none", "no target was found in targets, so nothing is learned", given)
 
-    def _warn(self, what: str, message: str) -> None:
+    def _warn(self, what: str, message: str, given: set[str] | None = None) -> None:
         """Give each kind of warning once, for the line that called this package."""
         if what in self._said or self.is_quiet:
             return
         self._said.add(what)
+        if given is not None:
+            if message in given:
+                return
+            given.add(message)
         package = __name__.partition(".")[0]
         level, frame = 2, sys._getframe(1)
         while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:

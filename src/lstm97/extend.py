@@ -5,6 +5,10 @@ These names and their meaning are as stable as the public API; the package's oth
 
 from __future__ import annotations
 
+import threading
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
 from lstm97._advice import Advice, any_presented
 from lstm97._checks import integer, not_negative, positive
 from lstm97._files import (
@@ -20,8 +24,8 @@ from lstm97._files import (
     write_whole,
 )
 from lstm97._kernel.builds import build, show_config
-from lstm97._kernel.engine import choose_cpu
-from lstm97._kernel.layout import LANE_ORDER, float_dtype
+from lstm97._kernel.engine import Engine, choose_cpu
+from lstm97._kernel.layout import LANE_ORDER, Layout, float_dtype
 from lstm97._threads import available_cpus, thread_count, usable_cpus
 from lstm97._version import __version__
 
@@ -31,12 +35,16 @@ __all__ = [
     "Advice",
     "Header",
     "__version__",
+    "advice_of",
     "any_presented",
     "available_cpus",
     "build",
+    "check_rate",
     "choose_cpu",
+    "claimed",
     "decode",
     "float_dtype",
+    "held",
     "integer",
     "not_negative",
     "open_regular",
@@ -45,9 +53,122 @@ __all__ = [
     "read_header",
     "read_whole",
     "show_config",
+    "step_work",
     "sync_folder",
+    "take_over",
     "thread_count",
     "to_bytes",
     "usable_cpus",
     "write_whole",
 ]
+
+
+class _Network(Protocol):
+    """What the functions below use of a `lstm97.Network`, whose module is above this one."""
+
+    _engine: Engine
+    _layout: Layout
+    _lock: Any
+
+
+class _Learner(Protocol):
+    """A `lstm97.Network`, or a learner of `lstm97.methods`."""
+
+    _advice: Advice
+
+
+def held(net: _Network) -> AbstractContextManager[None]:
+    """A context in which no other thread changes the weights of a network, so that they are read as a whole.
+
+    Parameters
+    ----------
+    net : Network
+
+    Returns
+    -------
+    context manager
+
+    Raises
+    ------
+    RuntimeError
+        When the context is entered, if another thread trains, saves or copies the network.
+    """
+    return net._engine.hold(weights=True, state=False)
+
+
+def claimed(net: _Network) -> AbstractContextManager[None]:
+    """A context in which this thread alone may change the weights of a network, by training or by assigning.
+
+    Parameters
+    ----------
+    net : Network
+
+    Returns
+    -------
+    context manager
+        It may be left in another thread than it was entered in.
+
+    Raises
+    ------
+    RuntimeError
+        When the context is entered, if another thread trains, saves or copies the network.
+    """
+    return net._engine.training()
+
+
+def take_over(net: _Network) -> None:
+    """Let the calling thread train a network that another thread has `claimed`, instead of that thread.
+
+    It ends what it does with the network before the context of `claimed` ends.
+
+    Parameters
+    ----------
+    net : Network
+    """
+    net._lock[1] = threading.get_ident()
+
+
+def check_rate(net: _Network, learning_rate: float) -> None:
+    """Refuse a learning rate that is not positive and finite, in the dtype of the network too.
+
+    Parameters
+    ----------
+    net : Network
+    learning_rate : float
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no such number.
+    """
+    net._engine.check_rate(learning_rate)
+
+
+def step_work(net: _Network, *, symbols: bool) -> int:
+    """How many weights a step of a network reads, with padding: a measure of the time that it takes.
+
+    Parameters
+    ----------
+    net : Network
+    symbols : bool
+        Whether its inputs are symbols, for which a row of each matrix is read.
+
+    Returns
+    -------
+    int
+    """
+    return net._layout.step_work(symbols=symbols)
+
+
+def advice_of(net: _Learner) -> Advice:
+    """The warnings about the data of a network or learner, to be given for it or to be turned off.
+
+    Parameters
+    ----------
+    net : Network or Learner
+
+    Returns
+    -------
+    Advice
+    """
+    return net._advice

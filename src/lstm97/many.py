@@ -1,7 +1,7 @@
 """Training many networks side by side: in threads of this process, or on any executor of `concurrent.futures`.
 
-To an executor networks go as bytes, and come back as bytes: JSON for what is told, and arrays, in the safetensors
-format.
+To an executor networks go as bytes, and come back as bytes, in the safetensors format: arrays, and JSON for options,
+topologies and counts.
 """
 
 from __future__ import annotations
@@ -21,18 +21,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstm97.cluster.executors import check_build, give_up, this_build
 from lstm97.extend import (
+    advice_of,
+    any_presented,
     available_cpus,
+    check_rate,
     choose_cpu,
+    claimed,
     decode,
     read_arrays,
     read_header,
+    step_work,
+    take_over,
     thread_count,
     to_bytes,
     usable_cpus,
 )
 from lstm97.history import COUNTS, WINDOW_NUMBERS, History, Stop, StopWindow
 from lstm97.network import Network
-from lstm97.options import Data, Options
+from lstm97.options import Options
 from lstm97.sequences import Sequences, as_sequences, as_targets, presented
 from lstm97.topology import Topology
 from lstm97.training import train
@@ -52,13 +58,15 @@ TASKS = 32
 
 
 class _Data(NamedTuple):
-    """What networks with the same ends and dtype are trained on: packed and checked."""
+    """What networks with the same dtype and the same numbers of inputs and outputs are trained on: packed, checked."""
 
     inputs: Sequences
     targets: Array | Sequences
     order: NDArray[np.int64] | None
     n_steps: int
     """Of one epoch."""
+    lacks_targets: bool
+    """Whether there are sequences to train on, and none of them has a target."""
 
 
 class _Job(NamedTuple):
@@ -76,7 +84,7 @@ class _Job(NamedTuple):
     @property
     def work(self) -> int:
         """Of one epoch: weights that a step reads, with padding, times steps."""
-        return self.net._layout.step_work(symbols=self.data.inputs.is_symbols) * self.data.n_steps
+        return step_work(self.net, symbols=self.data.inputs.is_symbols) * self.data.n_steps
 
 
 def train_many(
@@ -129,10 +137,17 @@ def train_many(
         When all are done, of the first network with a cell state, output or weight that would not be finite, by its
         number. Its weights are those before the change that failed; the other networks are trained.
     RuntimeError
-        If another thread trains one of the networks (and the other way round: while it is trained here, it cannot be
-        there). If the executor is broken (concurrent.futures.BrokenExecutor): its workers are lost, or have another
-        version of lstm97 or another build of its loops than this process, or it has cancelled a task. A note on what is
-        raised tells which networks are trained.
+        If another thread trains, saves or copies one of the networks: nothing has changed then. (And the other way
+        round: what waits here or is trained here cannot be trained elsewhere.) If the executor is broken
+        (concurrent.futures.BrokenExecutor): its workers are lost, or have another version of lstm97 or another build of
+        its loops than this process, or it has cancelled a task. A note on what is raised names the trained networks.
+
+    Warns
+    -----
+    UserWarning
+        Before any network is trained: if no sequence that is trained has a target; if outputs cannot reach the targets.
+        Given once for each network, and once if several networks have the same one. There is no warning of saturated
+        cells, which `train` would give.
 
     Notes
     -----
@@ -163,13 +178,22 @@ def train_many(
     checked = Options(learning_rate, update, epochs, stop, batch_size, threads=1)
     options = {name: getattr(checked, name) for name in ("learning_rate", "update", "epochs", "stop", "batch_size")}
     jobs = _jobs(many, data, order, checked.learning_rate)
+    n_threads = 0
     if executor is None:
-        n = min(thread_count(threads, usable_cpus()), available_cpus(), len(jobs))
-        work = sum(job.work for job in jobs) * options["epochs"]
-        with _quiet(many):
-            done = _train_here(jobs, options, n if work > WORTH_A_THREAD * len(jobs) else 1)
+        n_threads = min(thread_count(threads, usable_cpus()), available_cpus(), len(jobs))
+        if sum(job.work for job in jobs) * checked.epochs <= WORTH_A_THREAD * len(jobs):
+            n_threads = 1
     else:
-        done = _train_there(jobs, options, _checked_executor(executor, threads))
+        _check_executor(executor, threads)
+        for job in jobs:
+            _check_generator(job.generator)
+    with _claimed(many) as claims:
+        _advise(jobs)
+        with _quiet(many):
+            if executor is None:
+                done = _train_here(jobs, options, n_threads, claims)
+            else:
+                done = _train_there(jobs, options, executor)
     for i, outcome in enumerate(done):
         if isinstance(outcome, FloatingPointError):
             done[i] = FloatingPointError(f"in network {i}: {outcome}")
@@ -197,7 +221,7 @@ def _networks(nets: Iterable[Network]) -> list[Network]:
 
 
 def _jobs(nets: list[Network], data: Any, order: Any, learning_rate: float) -> list[_Job]:
-    """Everything packed and checked once for all networks that can share it."""
+    """Each network with its data, which are packed once for all networks that can share them."""
     pairs = _pairs(data, len(nets))
     generators = _generators(order, len(nets))
     known: dict[tuple[Any, ...], _Data] = {}
@@ -209,16 +233,14 @@ def _jobs(nets: list[Network], data: Any, order: Any, learning_rate: float) -> l
             try:
                 inputs_key = (id(pair[0]), net.dtype, net.topology.n_inputs)
                 if inputs_key not in known_inputs:
-                    known_inputs[inputs_key] = as_sequences(pair[0], net._layout)
+                    known_inputs[inputs_key] = as_sequences(pair[0], net)
                 known[key] = _packed(known_inputs[inputs_key], pair[1], net, order if generator is None else None)
             except (TypeError, ValueError) as error:
                 if isinstance(data, tuple):
                     raise
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"in data[{i}]: {error}") from error
-            net._engine.check_rate(learning_rate)
-            with _in_network(i), net._engine.training():  # which refuses one that another thread trains
-                Data.checked(*known[key][:2], known[key].order, net._layout, net._advice)
+        check_rate(net, learning_rate)
         jobs.append(_Job(net, known[key], generator))
     return jobs
 
@@ -238,11 +260,18 @@ def _pairs(data: Any, n: int) -> list[Pair]:
 
 
 def _packed(inputs: Sequences, targets: object, net: Network, order: Any) -> _Data:
-    """Data in the form that trains any network with this one's ends and dtype."""
-    rows, per_sequence = as_targets(targets, inputs, net._layout)
-    numbers = None if order is None else presented(order, len(inputs))
-    n_steps = inputs.n_steps if numbers is None else int(inputs.lengths[numbers].sum())
-    return _Data(inputs, rows if per_sequence else Sequences(rows, inputs.offsets), numbers, n_steps)
+    """Data in the form for any network with the dtype of this one and as many inputs and outputs."""
+    rows, per_sequence = as_targets(targets, inputs, net)
+    presentation = presented(order, len(inputs))
+    n_steps = int(inputs.lengths[presentation].sum())
+    is_empty = not len(presentation) or not rows.size
+    return _Data(
+        inputs,
+        rows if per_sequence else Sequences(rows, inputs.offsets),
+        None if order is None else presentation,
+        n_steps,
+        not is_empty and not any_presented(rows, per_sequence, inputs.offsets, presentation),
+    )
 
 
 def _generators(order: Any, n: int) -> Sequence[np.random.Generator | None]:
@@ -267,44 +296,77 @@ def _generators(order: Any, n: int) -> Sequence[np.random.Generator | None]:
     return order
 
 
-def _checked_executor(executor: Any, threads: int | None) -> Executor:
-    """The executor, if it is one and nobody asks for threads as well."""
+def _check_executor(executor: Any, threads: int | None) -> None:
+    """Refuse what is no executor, and a number of threads beside one."""
     if not isinstance(executor, Executor):
         raise TypeError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}")
     if threads is not None:
         raise ValueError(f"threads is {threads}, but an executor has the workers it has; leave it out")
-    return executor
+
+
+# ---- before training ----
+
+
+@contextmanager
+def _claimed(nets: list[Network]) -> Iterator[dict[int, ExitStack]]:
+    """A claim on each network, by its number: all of them, or none if another thread uses one.
+
+    The claims that are left in the dict when the context ends are ended then.
+    """
+    claims: dict[int, ExitStack] = {}
+    try:
+        for i, net in enumerate(nets):
+            with _in_network(i), ExitStack() as claim:
+                claim.enter_context(claimed(net))
+                claims[i] = claim.pop_all()
+        yield claims
+    finally:
+        for i in range(len(nets)):
+            if claim_left := claims.pop(i, None):
+                claim_left.close()
 
 
 @contextmanager
 def _in_network(i: int) -> Iterator[None]:
-    """Tell which network another thread is using."""
+    """Name the network in the error that another thread is using it."""
     try:
         yield
     except RuntimeError as error:
-        if type(error) is not RuntimeError:  # such as a RecursionError, which is nobody's network
+        if type(error) is not RuntimeError:  # such as a RecursionError, which has nothing to do with the network
             raise
         raise RuntimeError(f"in network {i}: {error}") from error
 
 
+def _advise(jobs: list[_Job]) -> None:
+    """Warn of data that a network cannot learn, as `train` would; what is true of several networks is said once."""
+    given: set[str] = set()
+    for job in jobs:
+        targets = job.data.targets
+        rows = targets.values if isinstance(targets, Sequences) else targets
+        if rows.ndim == 2:
+            advice_of(job.net).look_at_targets(rows, given)
+        if job.data.lacks_targets:
+            advice_of(job.net).no_targets(given)
+
+
 @contextmanager
 def _quiet(nets: list[Network]) -> Iterator[None]:
-    """No warnings from other threads, which would tell their own lines: `_jobs` has looked at the data."""
-    before = [net._advice.is_quiet for net in nets]
+    """No warnings while networks are trained: `_advise` has given them, for the line that called `train_many`."""
+    before = [advice_of(net).is_quiet for net in nets]
     try:
         for net in nets:
-            net._advice.is_quiet = True
+            advice_of(net).is_quiet = True
         yield
     finally:
         for net, was_quiet in zip(nets, before, strict=True):
-            net._advice.is_quiet = was_quiet
+            advice_of(net).is_quiet = was_quiet
 
 
 # ---- here ----
 
 
-def _train_here(jobs: list[_Job], options: dict[str, Any], threads: int) -> list[Any]:
-    """The history of each network, or the FloatingPointError that ended it."""
+def _train_here(jobs: list[_Job], options: dict[str, Any], threads: int, claims: dict[int, ExitStack]) -> list[Any]:
+    """The history of each network, or the FloatingPointError that ended it; `claims` as `_claimed` gives them."""
     histories = [History() for _ in jobs]
 
     def run(i: int) -> History | FloatingPointError:
@@ -315,14 +377,20 @@ def _train_here(jobs: list[_Job], options: dict[str, Any], threads: int) -> list
         except FloatingPointError as error:
             return error
 
-    if threads == 1:
+    def run_in_thread(i: int) -> History | FloatingPointError:
+        # An interrupt may end `train_many` before this thread, which therefore ends its network's claim itself.
+        with claims.pop(i):
+            take_over(jobs[i].net)
+            return run(i)
+
+    if threads <= 1:
         return [run(i) for i in range(len(jobs))]
 
     done: list[Any] = [None] * len(jobs)
     numbers = count()
     pool = ThreadPoolExecutor(threads, initializer=lambda: choose_cpu(next(numbers)))
     try:
-        futures = {pool.submit(run, i): i for i in _longest_first([job.work for job in jobs])}
+        futures = {pool.submit(run_in_thread, i): i for i in _longest_first([job.work for job in jobs])}
         for future in as_completed(futures):
             done[futures[future]] = future.result()
     except BaseException:
@@ -343,33 +411,27 @@ def _longest_first(work: Sequence[int]) -> list[int]:
 
 
 def _train_there(jobs: list[_Job], options: dict[str, Any], executor: Executor) -> list[Any]:
-    """As `_train_here`, by an executor; the networks are claimed until they have come back."""
-    for job in jobs:
-        _check_generator(job.generator)
+    """As `_train_here`, by an executor."""
     groups = _groups(jobs)
     done: list[Any] = [None] * len(jobs)
-    with ExitStack() as claims:
-        for i, job in enumerate(jobs):
-            with _in_network(i):
-                claims.enter_context(job.net._engine.training())
-        futures: dict[Future[bytes], list[int]] = {}
-        try:
-            for group, task in zip(groups, _tasks(jobs, groups, options), strict=True):
-                futures[executor.submit(train_elsewhere, *task)] = group
-            for future in as_completed(futures):
-                group = futures[future]
-                outcomes = _take_back([jobs[i] for i in group], options["stop"], future.result())
-                for i, outcome in zip(group, outcomes, strict=True):
-                    done[i] = outcome
-        except CancelledError as error:
-            give_up(executor, futures, error)
-            broken = BrokenExecutor("the executor has cancelled a task, or has lost it")
-            broken.add_note(_what_is_done(done))
-            raise broken from error
-        except BaseException as error:
-            give_up(executor, futures, error)
-            error.add_note(_what_is_done(done))
-            raise
+    futures: dict[Future[bytes], list[int]] = {}
+    try:
+        for group, task in zip(groups, _tasks(jobs, groups, options), strict=True):
+            futures[executor.submit(train_elsewhere, *task)] = group
+        for future in as_completed(futures):
+            group = futures[future]
+            outcomes = _take_back([jobs[i] for i in group], options["stop"], future.result())
+            for i, outcome in zip(group, outcomes, strict=True):
+                done[i] = outcome
+    except CancelledError as error:
+        give_up(executor, futures, error)
+        broken = BrokenExecutor("the executor has cancelled a task, or has lost it")
+        broken.add_note(_what_is_done(done))
+        raise broken from error
+    except BaseException as error:
+        give_up(executor, futures, error)
+        error.add_note(_what_is_done(done))
+        raise
     return done
 
 
@@ -416,7 +478,7 @@ def train_elsewhere(jobs: bytes, data: bytes) -> bytes:
     for i, job in enumerate(told["jobs"]):
         parameters = arrays[f"parameters of {i}"]
         net = Network(Topology(**job["topology"]), parameters.dtype)
-        net._advice.is_quiet = True
+        advice_of(net).is_quiet = True
         net.parameters = parameters
         generator = None if job["generator"] is None else _generator(job["generator"])
         order = sequences.get("order") if generator is None else generator
@@ -492,7 +554,7 @@ def _jobs_to_bytes(jobs: Iterable[_Job], options: dict[str, Any]) -> bytes:
 
 def _data_to_bytes(data: _Data) -> bytes:
     """What a network is trained on; the presence of "per_sequence" tells what the targets belong to."""
-    inputs, targets, order, _ = data
+    inputs, targets, order = data[:3]
     arrays = {"inputs": inputs.values, "offsets": inputs.offsets}
     if isinstance(targets, Sequences):
         arrays["targets"] = targets.values

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -424,7 +425,7 @@ def test_a_network_that_another_thread_trains_is_named(where):
         begun.set()
         assert go_on.wait(HANGS)
 
-    before = nets[0].parameters
+    before = [nets[i].parameters.tobytes() for i in (0, 2)]
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(train, nets[1], *data, callback=wait)
         assert begun.wait(HANGS)
@@ -434,9 +435,81 @@ def test_a_network_that_another_thread_trains_is_named(where):
         finally:
             go_on.set()
         running.result()
-    if where == "executor":  # all networks are claimed before the first task is sent
-        assert nets[0].parameters.tobytes() == before.tobytes()
+    assert [nets[i].parameters.tobytes() for i in (0, 2)] == before
     train_many(nets, data)
+
+
+@pytest.mark.usefixtures("any_work_is_worth_a_thread")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_networks_that_wait_for_their_turn_are_trained_by_no_other_thread(monkeypatch, threads):
+    nets, data, refused, tried = networks(5), reals(5, 1), [], threading.Event()
+
+    def before(net):
+        if net is nets[0]:
+            with ThreadPoolExecutor(1) as pool:
+                refused.append(str(pool.submit(train, nets[4], *data).exception()))
+            tried.set()
+        assert tried.wait(HANGS)
+
+    monkeypatch.setattr(many, "_longest_first", lambda work: range(len(work)))
+    watched(monkeypatch, before)
+    train_many(nets, data, threads=threads)
+    assert refused == ["this network is being trained by another thread"]
+    with ThreadPoolExecutor(1) as pool:
+        for net in nets:
+            pool.submit(train, net, *data).result()
+
+
+# ---- warnings ----
+
+FIVES = (reals(10, 1)[0], np.full((10, 1), 5.0))
+LOGISTIC, IDENTITY = Topology(2, 1), REAL
+
+
+def warnings_of(nets, data, **how):
+    """The warnings of a call."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train_many(nets, data, **how)
+    return [str(warning.message) for warning in caught]
+
+
+@pytest.mark.usefixtures("any_work_is_worth_a_thread")
+@pytest.mark.parametrize("where", HERE_AND_THERE)
+@pytest.mark.parametrize("topologies", [(LOGISTIC, IDENTITY), (IDENTITY, LOGISTIC), (LOGISTIC, LOGISTIC)])
+def test_the_targets_of_every_network_are_looked_at(topologies, where):
+    nets = [Network(topology) for topology in topologies]
+    (message,) = warnings_of(nets, FIVES, **HERE_AND_THERE[where])
+    assert message.startswith("targets from 5 to 5 are out of reach of logistic outputs")
+    assert warnings_of(nets, FIVES, **HERE_AND_THERE[where]) == []
+    (message,) = warnings_of([nets[topologies.index(LOGISTIC)], Network(LOGISTIC)], FIVES, **HERE_AND_THERE[where])
+    assert "out of reach" in message
+
+
+def test_each_data_set_without_targets_is_found():
+    inputs, targets = reals(10, 1)
+    empty = np.full_like(targets, np.nan)
+    assert warnings_of(networks(2), [(inputs, targets), (inputs, empty)]) == [
+        "no target was found in targets, so nothing is learned"
+    ]
+    one = targets.copy()
+    one[1:] = np.nan
+    assert warnings_of(networks(2), (inputs, one), order=[1, 2]) == [
+        "no target was found in targets, so nothing is learned"
+    ]
+    assert warnings_of(networks(2), (inputs, one), order=[0, 2]) == []
+    assert warnings_of(networks(2), (inputs, one), order=np.empty(0, int)) == []
+
+
+def test_a_call_that_is_refused_gives_no_warning():
+    nets = [Network(LOGISTIC), Network(LOGISTIC, "float32")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=r"learning_rate is 1e[+]300, which float32 can't hold"):
+            train_many(nets, FIVES, 1e300)
+        with pytest.raises(ValueError, match="threads must be at least 1"):
+            train_many(nets, FIVES, threads=0)
+    assert len(warnings_of(nets, FIVES)) == 1
 
 
 def test_an_interrupt_leaves_networks_that_have_not_come_back_as_they_were():
@@ -478,6 +551,8 @@ def test_an_interrupt_begins_no_further_network_and_ends_those_in_threads(monkey
         train_many(nets, reals(5, 1), epochs=10**9, threads=2)
     assert {0, 1} <= set(begun)
     assert len(begun) < 8
+    monkeypatch.undo()
+    train_many(nets, reals(5, 1), executor=Strict())  # no claim is left
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
 
 
