@@ -28,6 +28,7 @@ from lstm97._kernel.engine import Engine, choose_cpu
 from lstm97._kernel.layout import LANE_ORDER, Layout, float_dtype
 from lstm97._threads import available_cpus, thread_count, usable_cpus
 from lstm97._version import __version__
+from lstm97.history import add_counts, begun, history_of, history_parts, interrupt, is_asked_to_end
 
 __all__ = [
     "CODES",
@@ -35,9 +36,11 @@ __all__ = [
     "Advice",
     "Header",
     "__version__",
+    "add_counts",
     "advice_of",
     "any_presented",
     "available_cpus",
+    "begun",
     "build",
     "check_rate",
     "choose_cpu",
@@ -45,7 +48,11 @@ __all__ = [
     "decode",
     "float_dtype",
     "held",
+    "history_of",
+    "history_parts",
     "integer",
+    "interrupt",
+    "is_asked_to_end",
     "not_negative",
     "open_regular",
     "positive",

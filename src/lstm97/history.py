@@ -192,3 +192,112 @@ class History:
             self._window, self._stopped = before
             self._has_begun = False
             raise
+
+
+# ---- for those who train something else than a Network, or elsewhere ----
+
+
+@contextmanager
+def begun(history: History, stop: Stop | None) -> Iterator[None]:
+    """A context in which this training alone uses a history, under a stop rule.
+
+    Parameters
+    ----------
+    history : History
+    stop : Stop or None
+        Its window continues if the history's last training had the same rule.
+
+    Raises
+    ------
+    RuntimeError
+        If another training uses the history.
+    """
+    with history._training():
+        history._begin(stop)
+        yield
+
+
+def is_asked_to_end(history: History) -> bool:
+    """Whether `History.stop` has asked the training that uses a history to end.
+
+    Parameters
+    ----------
+    history : History
+
+    Returns
+    -------
+    bool
+    """
+    return history._is_asked_to_end
+
+
+def add_counts(history: History, *, steps: int = 0, epochs: int = 0, seconds: float = 0.0) -> None:
+    """Add to what a history has counted.
+
+    Parameters
+    ----------
+    history : History
+    steps, epochs : int, default 0
+    seconds : float, default 0.0
+    """
+    history._steps += steps
+    history._epochs += epochs
+    history._seconds += seconds
+
+
+def interrupt(history: History) -> None:
+    """Let the `lstm97.train` that uses a history end within a fraction of a second, by a KeyboardInterrupt.
+
+    Parameters
+    ----------
+    history : History
+    """
+    history._is_given_up = True
+
+
+def history_parts(history: History) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Everything in a history, for another process to make it again by `history_of`.
+
+    Parameters
+    ----------
+    history : History
+
+    Returns
+    -------
+    numbers : dict of str to bool, int, float or dict
+        Plain values, as for JSON.
+    arrays : dict of str to ndarray
+    """
+    numbers: dict[str, Any] = {name: getattr(history, name) for name in (*COUNTS, "stopped", "seconds")}
+    arrays: dict[str, NDArray[Any]] = {"errors": history.errors}
+    if (window := history._window) is not None:
+        numbers["window"] = {name: getattr(window, name) for name in WINDOW_NUMBERS}
+        arrays |= {"window_errors": window.errors, "window_wrong": window.wrong}
+    return numbers, arrays
+
+
+def history_of(numbers: dict[str, Any], arrays: dict[str, NDArray[Any]], stop: Stop | None) -> History:
+    """The history whose `history_parts` these are.
+
+    Parameters
+    ----------
+    numbers, arrays : dict
+        The arrays are copied.
+    stop : Stop or None
+        The rule of its last training.
+
+    Returns
+    -------
+    History
+    """
+    history = History()
+    history._errors = np.array(arrays["errors"])
+    for name in (*COUNTS, "stopped", "seconds"):
+        setattr(history, f"_{name}", numbers[name])
+    if stop is not None:
+        history._window = window = StopWindow(stop)
+        window.errors[...] = arrays["window_errors"]
+        window.wrong[...] = arrays["window_wrong"]
+        for name in WINDOW_NUMBERS:
+            setattr(window, name, numbers["window"][name])
+    return history

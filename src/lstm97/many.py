@@ -28,6 +28,9 @@ from lstm97.extend import (
     choose_cpu,
     claimed,
     decode,
+    history_of,
+    history_parts,
+    interrupt,
     read_arrays,
     read_header,
     step_work,
@@ -36,7 +39,7 @@ from lstm97.extend import (
     to_bytes,
     usable_cpus,
 )
-from lstm97.history import COUNTS, WINDOW_NUMBERS, History, Stop, StopWindow
+from lstm97.history import History, Stop
 from lstm97.network import Network
 from lstm97.options import Options
 from lstm97.sequences import Sequences, as_sequences, as_targets, presented
@@ -395,7 +398,7 @@ def _train_here(jobs: list[_Job], options: dict[str, Any], threads: int, claims:
             done[futures[future]] = future.result()
     except BaseException:
         for history in histories:
-            history._is_given_up = True
+            interrupt(history)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -495,18 +498,15 @@ def train_elsewhere(jobs: bytes, data: bytes) -> bytes:
             )
         except FloatingPointError as raised:
             error = str(raised)
-        window = history._window
+        numbers, parts = history_parts(history)
         outcomes.append(
             {
                 "error": error,
-                "counts": {name: getattr(history, name) for name in (*COUNTS, "stopped", "seconds")},
-                "window": window and {name: getattr(window, name) for name in WINDOW_NUMBERS},
+                "history": numbers,
                 "generator": generator and generator.bit_generator.state,
             }
         )
-        results |= {f"parameters of {i}": net.parameters, f"errors of {i}": history.errors}
-        if window is not None:
-            results |= {f"window errors of {i}": window.errors, f"window wrong of {i}": window.wrong}
+        results |= {f"parameters of {i}": net.parameters} | {f"{name} of {i}": part for name, part in parts.items()}
     return _pack({"outcomes": outcomes}, results)
 
 
@@ -521,17 +521,9 @@ def _take_back(jobs: Iterable[_Job], stop: Stop | None, result: bytes) -> list[H
         if outcome["error"] is not None:
             done.append(FloatingPointError(outcome["error"]))
             continue
-        history = History()
-        history._errors = np.array(arrays[f"errors of {i}"])
-        for name, value in outcome["counts"].items():
-            setattr(history, f"_{name}", value)
-        if stop is not None:
-            history._window = window = StopWindow(stop)
-            window.errors[...] = arrays[f"window errors of {i}"]
-            window.wrong[...] = arrays[f"window wrong of {i}"]
-            for name, value in outcome["window"].items():
-                setattr(window, name, value)
-        done.append(history)
+        names = ("errors",) if stop is None else ("errors", "window_errors", "window_wrong")
+        parts = {name: arrays[f"{name} of {i}"] for name in names}
+        done.append(history_of(outcome["history"], parts, stop))
     return done
 
 

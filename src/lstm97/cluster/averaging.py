@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm97._extras import missing
-from lstm97.extend import integer, positive
+from lstm97.extend import check_rate, claimed, integer, positive
 from lstm97.network import Network, network_from_bytes, network_to_bytes
 from lstm97.options import Options
 from lstm97.sequences import as_sequences
@@ -165,15 +165,15 @@ def train_averaged(
     first_round = integer("first_round", first_round, at_least=0)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+    check_rate(net, learning_rate)
+    Options(update=update, batch_size=batch_size)  # refuses here what the tasks would refuse
     how = _How(
-        learning_rate=positive("learning_rate", learning_rate),
+        learning_rate=float(learning_rate),
         passes=positive("passes", passes),
         shuffle=None if shuffle is None else integer("shuffle", shuffle, at_least=0),
         update=update,
         batch_size=batch_size,
     )
-    Options(learning_rate, update, batch_size=batch_size)  # refuses here what the tasks would refuse
-    net._engine.check_rate(how.learning_rate)
     if not isinstance(partitions, (list, tuple)) or not partitions:
         raise TypeError(f"partitions must be a list of at least one part, got {partitions!r:.80}")
     for i, part in enumerate(partitions):
@@ -185,7 +185,7 @@ def train_averaged(
         if isinstance(part, distributed.Future) and part.client is not client:
             raise ValueError(f"partitions[{i}] belongs to another client")
     done: list[Round] = []
-    with net._engine.training():
+    with claimed(net):
         parts = [part if isinstance(part, distributed.Future) else client.compute(part) for part in partitions]
         for number in range(first_round, first_round + rounds):
             begin = perf_counter()
@@ -265,7 +265,7 @@ def _train_part(part: tuple[Any, Any], index: int, *, weights: bytes, number: in
             raise TypeError(f"expected a pair (inputs, targets), got {type(part).__name__}") from error
         if not len(inputs):
             return _Result(net.parameters, 0, 0.0, 0)
-        packed = as_sequences(inputs, net._layout)
+        packed = as_sequences(inputs, net)
         history = train(
             net,
             packed,

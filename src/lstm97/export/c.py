@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from lstm97.extend import __version__, write_whole
+from lstm97.extend import __version__, held, write_whole
 from lstm97.network import Network
 from lstm97.topology import Kind, Squash, Topology
 
@@ -90,7 +90,7 @@ def export_c(
         raise TypeError(f"learn must be True or False, got {learn!r}")
     _check_name(name)
     exported = Network(net.topology, net.dtype if dtype is None else dtype)
-    with net._engine.hold(weights=True, state=False):
+    with held(net):
         exported.parameters = net.parameters
     write_whole(path, _with_names(_source(exported, learn), name, exported.dtype).encode())
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lstm97._extras import missing
-from lstm97.extend import LANE_ORDER, __version__, float_dtype, write_whole
+from lstm97.extend import LANE_ORDER, __version__, float_dtype, held, write_whole
 from lstm97.network import Network
 from lstm97.topology import GATES, Kind, Squash, Topology
 
@@ -116,7 +116,7 @@ def export_onnx(
 
 def _weights(net: Network, dtype: np.dtype[Any]) -> dict[Kind, Array]:
     """Copies of the weights in the model's dtype."""
-    with net._engine.hold(weights=True, state=False), np.errstate(all="ignore"):
+    with held(net), np.errstate(all="ignore"):
         weights = {kind: view.astype(dtype) for kind, view in net.weights.items()}
     for kind, values in weights.items():
         if not np.isfinite(values).all():

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm97.extend import integer, not_negative, positive
+from lstm97.extend import add_counts, integer, not_negative, positive
 from lstm97.history import History, Stop
 from lstm97.methods._cascade import TrainingSet, enter, quickprop, run
 from lstm97.methods.learner import Learner, check_size
@@ -333,7 +333,7 @@ class RCC(Learner):
             if not np.isfinite(error):
                 raise FloatingPointError("error is not finite; try a smaller learning_rate")
         done: int = enter(history, training.passes.errors[order], training.passes.worst[order])
-        history._steps += int(inputs.lengths[order[:done]].sum())
+        add_counts(history, steps=int(inputs.lengths[order[:done]].sum()))
         if not history.stopped:
             if training.pool is not None:
                 self._train_candidates(training, training.pool, order)

@@ -21,7 +21,10 @@ from lstm97.extend import (
     CODES,
     Advice,
     Header,
+    add_counts,
+    begun,
     decode,
+    is_asked_to_end,
     open_regular,
     positive,
     read_arrays,
@@ -278,18 +281,17 @@ class Learner(ABC):
         options = Options(learning_rate, epochs=epochs, stop=stop, threads=1, callback=callback, history=history)
         data = Data.checked(inputs, targets, order, self, self._advice)
         done = History() if history is None else history
-        with done._training(), self._in_use():
-            done._begin(stop)
+        with self._in_use(), begun(done, stop):
             for _ in range(options.epochs):
-                if done._is_asked_to_end:
+                if is_asked_to_end(done):
                     break
                 presentation = data.next_presentation()
                 before, begin = done.sequences, perf_counter()
                 try:
                     self._train(*data[:3], presentation, options.learning_rate, update, done)
                 finally:
-                    done._seconds += perf_counter() - begin
-                done._epochs += done.sequences - before == len(presentation)
+                    add_counts(done, seconds=perf_counter() - begin)
+                add_counts(done, epochs=done.sequences - before == len(presentation))
                 if (callback is not None and callback(done)) or done.stopped:
                     break
         return done

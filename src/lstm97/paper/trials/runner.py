@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm97.extend import advice_of
 from lstm97.history import History, Stop
 from lstm97.methods import METHODS, RCC, CascadeTopology, Learner, train
 from lstm97.network import Network
@@ -221,7 +222,7 @@ class _Training:
             else problem_of(experiment, seed, **_how(self._test))
         )
         self.network = _initial_network(experiment, initial)
-        self.network._advice.accept_targets()  # no warning of targets out of range: task 3c has noise on its targets
+        advice_of(self.network).accept_targets()  # no warning of targets out of range: those of task 3c have noise
         self._to_add: tuple[int, ...] = ()
         if isinstance(self.network, Network):
             self._to_add = lstm_topology(experiment).blocks[self.network.topology.n_blocks :]
