@@ -300,7 +300,7 @@ def _generators(order: Any, n: int) -> Sequence[np.random.Generator | None]:
 
 
 def _check_executor(executor: Any, threads: int | None) -> None:
-    """Refuse what is no executor, and a number of threads beside one."""
+    """Refuse an executor of another type, and an executor together with a number of threads."""
     if not isinstance(executor, Executor):
         raise TypeError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}")
     if threads is not None:
@@ -314,7 +314,7 @@ def _check_executor(executor: Any, threads: int | None) -> None:
 def _claimed(nets: list[Network]) -> Iterator[dict[int, ExitStack]]:
     """A claim on each network, by its number: all of them, or none if another thread uses one.
 
-    The claims that are left in the dict when the context ends are ended then.
+    The end of the context ends the claims that are still in the dict.
     """
     claims: dict[int, ExitStack] = {}
     try:
@@ -469,16 +469,16 @@ def _tasks(jobs: list[_Job], groups: list[list[int]], options: dict[str, Any]) -
 
 def train_elsewhere(jobs: bytes, data: bytes) -> bytes:
     """What an executor is given to do: train the networks of a task, and return what has come of them."""
-    told, arrays = _unpack(jobs)
-    check_build(told["build"])
+    plain, arrays = _unpack(jobs)
+    check_build(plain["build"])
     _, sequences = _unpack(data)
     inputs = Sequences(sequences["inputs"], sequences["offsets"])
     per_sequence, targets = "per_sequence" in sequences, sequences["targets"]
-    options = told["options"]
+    options = plain["options"]
     if options["stop"] is not None:
         options["stop"] = Stop(**options["stop"])
     outcomes, results = [], dict[str, Array]()
-    for i, job in enumerate(told["jobs"]):
+    for i, job in enumerate(plain["jobs"]):
         parameters = arrays[f"parameters of {i}"]
         net = Network(Topology(**job["topology"]), parameters.dtype)
         advice_of(net).is_quiet = True
@@ -512,9 +512,9 @@ def train_elsewhere(jobs: bytes, data: bytes) -> bytes:
 
 def _take_back(jobs: Iterable[_Job], stop: Stop | None, result: bytes) -> list[History | FloatingPointError]:
     """Set networks and their generators to what has come of them; the history of each, or what ended it."""
-    told, arrays = _unpack(result)
+    plain, arrays = _unpack(result)
     done: list[History | FloatingPointError] = []
-    for i, (job, outcome) in enumerate(zip(jobs, told["outcomes"], strict=True)):
+    for i, (job, outcome) in enumerate(zip(jobs, plain["outcomes"], strict=True)):
         job.net.parameters = arrays[f"parameters of {i}"]
         if job.generator is not None:
             job.generator.bit_generator.state = outcome["generator"]
@@ -530,7 +530,7 @@ def _take_back(jobs: Iterable[_Job], stop: Stop | None, result: bytes) -> list[H
 def _jobs_to_bytes(jobs: Iterable[_Job], options: dict[str, Any]) -> bytes:
     """What `train_elsewhere` needs besides the data."""
     stop = options["stop"]
-    told = {
+    plain = {
         "build": this_build(),
         "options": options | {"stop": stop and asdict(stop)},
         "jobs": [
@@ -541,11 +541,11 @@ def _jobs_to_bytes(jobs: Iterable[_Job], options: dict[str, Any]) -> bytes:
             for job in jobs
         ],
     }
-    return _pack(told, {f"parameters of {i}": job.net.parameters for i, job in enumerate(jobs)})
+    return _pack(plain, {f"parameters of {i}": job.net.parameters for i, job in enumerate(jobs)})
 
 
 def _data_to_bytes(data: _Data) -> bytes:
-    """What a network is trained on; the presence of "per_sequence" tells what the targets belong to."""
+    """What a network is trained on; there is an array "per_sequence" if targets belong to sequences, not to steps."""
     inputs, targets, order = data[:3]
     arrays = {"inputs": inputs.values, "offsets": inputs.offsets}
     if isinstance(targets, Sequences):
@@ -570,13 +570,13 @@ def _generator(state: dict[str, Any]) -> np.random.Generator:
     return generator
 
 
-def _pack(told: dict[str, Any], arrays: Mapping[str, Array]) -> bytes:
+def _pack(plain: dict[str, Any], arrays: Mapping[str, Array]) -> bytes:
     """Plain values and arrays as bytes."""
-    return to_bytes(arrays, {"told": json.dumps(told, default=lambda array: array.tolist())})
+    return to_bytes(arrays, {"plain": json.dumps(plain, default=lambda array: array.tolist())})
 
 
 def _unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     """What `_pack` was given."""
     file = io.BytesIO(data)
     header = read_header(file, len(data), "the data", len(data))
-    return decode(header.metadata["told"]), read_arrays(file, header, "the data")
+    return decode(header.metadata["plain"]), read_arrays(file, header, "the data")

@@ -198,9 +198,9 @@ def _mpi() -> Iterator[Executor]:
     except ModuleNotFoundError:
         raise
     except (ImportError, RuntimeError) as error:  # one or the other, depending on how mpi4py was built
-        told = str(error).partition("\n")[0]
+        cause = str(error).partition("\n")[0]
         raise ImportError(
-            f"an executor 'mpi' needs an MPI library, which mpi4py does not bring ({told}); install one, as a package "
+            f"an executor 'mpi' needs an MPI library, which mpi4py does not bring ({cause}); install one, as a package "
             "of the system or by pip install mpich"
         ) from error
     if "mpi4py.futures" not in sys.orig_argv or n_processes < 2:

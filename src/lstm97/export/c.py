@@ -1,6 +1,6 @@
 """A network as one C file: weights, step and learning rule, for programs that have no Python.
 
-All C is in the template network.c, which compiles as it stands; its first lines tell how files are made of it.
+All C is in the template network.c, which compiles as it stands; its first lines say how files are made of it.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ def _sections(net: Network) -> dict[str, str]:
 
 
 def _head(topology: Topology) -> str:
-    """The first lines of the comment that tells how to use the file."""
+    """The first lines of the comment on how to use the file."""
     wrapped = textwrap.fill(repr(topology), 115, initial_indent=" *     ", subsequent_indent=" *         ")
     return f"/* An LSTM of {topology.n_weights} weights, written by lstm97 {__version__}:\n *\n{wrapped}"
 
@@ -282,7 +282,7 @@ def _weights(net: Network) -> str:
 
 
 def _initializer(matrix: Array) -> str:
-    """A matrix in C, each number with just the digits that tell it from its neighbours."""
+    """A matrix in C, each number with just as many digits as are needed to read the same number back."""
     suffix, per_line = ("f", 6) if matrix.dtype == np.float32 else ("", 4)
     rows = (_list([f"{value!s}{suffix}" for value in row], per_line) for row in matrix)
     return "\n".join(["    {", *(f"{row}," for row in rows), "    },"])

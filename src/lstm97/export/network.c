@@ -592,7 +592,7 @@ static void lstm97_changes_from(int m, const lstm97_state *s, lstm97_real *LSTM9
 
 #if LEARNS
 
-/* Whether a bound on all changes rules out that a finite weight overflows. If it does not, would_be_finite tells. */
+/* Whether a bound on all changes rules out that a finite weight overflows. If not, call would_be_finite. */
 static int lstm97_is_harmless(const lstm97_state *s)
 {
     lstm97_real errors = lstm97_magnitude(s->e_k, LSTM97_N_OUTPUTS);
