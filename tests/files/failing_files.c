@@ -1,4 +1,4 @@
-/* Has the n-th call on a file of one folder fail: preloaded, it stands in front of the C library's calls on files. */
+/* Makes the n-th system call on a file of one folder fail. It is preloaded, and replaces the C library's functions. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -11,11 +11,12 @@
 
 enum { MOST = 1024 };
 
-char folder[4096];     /* the folder's path; empty: nothing counts */
-long due, n_calls;     /* which call fails, how many there were */
-int error;             /* as this, or if 0 by writing a part only, where it writes */
-char failed[16];       /* what the one that failed is called */
-static char counts[MOST]; /* whether a descriptor is of a file there */
+char folder[4096];        /* the folder's path; if it is empty, no call is counted */
+long due;                 /* the number of the call that is to fail, from 1 on */
+long n_calls;             /* the calls counted so far */
+int error;                /* the errno of the call that fails; 0: `read` and `write` succeed with half of the data */
+char failed[16];          /* the name of the call that failed */
+static char counts[MOST]; /* for each descriptor, whether its file is in the folder */
 
 static int is_there(const char *path) { return *folder && !strncmp(path, folder, strlen(folder)); }
 static int is_open_there(int file) { return *folder && file >= 0 && file < MOST && counts[file]; }
@@ -76,9 +77,10 @@ int close(int file)
 {
     int counted = is_open_there(file), done = NEXT(close)(file);
     if (counted) counts[file] = 0;
-    return FAILS(close, counted) ? -1 : done; /* closed all the same, as on Linux */
+    return FAILS(close, counted) ? -1 : done; /* a file is closed even if this fails, as on Linux */
 }
-int fsync(int file) { return FAILS(fsync, is_open_there(file)) ? -1 : 0; } /* which takes long, and is not the matter here */
+/* It does not write to the disk, which would take long and is not tested here. */
+int fsync(int file) { return FAILS(fsync, is_open_there(file)) ? -1 : 0; }
 int flock(int file, int how) { return FAILS(flock, is_open_there(file)) ? -1 : NEXT(flock)(file, how); }
 int fchmod(int file, mode_t mode) { return FAILS(fchmod, is_open_there(file)) ? -1 : NEXT(fchmod)(file, mode); }
 int ftruncate64(int file, off64_t size)
@@ -87,8 +89,11 @@ int ftruncate64(int file, off64_t size)
 }
 int rename(const char *from, const char *to) { return FAILS(rename, is_there(to)) ? -1 : NEXT(rename)(from, to); }
 int unlink(const char *path) { return FAILS(unlink, is_there(path)) ? -1 : NEXT(unlink)(path); }
-int stat64(const char *path, struct stat64 *told)
+int stat64(const char *path, struct stat64 *status)
 {
-    return FAILS(stat64, is_there(path)) ? -1 : NEXT(stat64)(path, told);
+    return FAILS(stat64, is_there(path)) ? -1 : NEXT(stat64)(path, status);
 }
-int fstat64(int file, struct stat64 *told) { return FAILS(fstat64, is_open_there(file)) ? -1 : NEXT(fstat64)(file, told); }
+int fstat64(int file, struct stat64 *status)
+{
+    return FAILS(fstat64, is_open_there(file)) ? -1 : NEXT(fstat64)(file, status);
+}

@@ -23,7 +23,7 @@ _TYPES = {
 
 
 def c_function(name):
-    """The address of one of them, and what its C type is called."""
+    """The address of a function of lstm97.cython_api, and the name of its C type."""
     capsule = ctypes.py_object(cython_api.__pyx_capi__[name])
     get_name = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", ctypes.pythonapi))
     get_pointer = ctypes.PYFUNCTYPE(_POINTER, ctypes.py_object, ctypes.c_char_p)(

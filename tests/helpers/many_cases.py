@@ -1,4 +1,4 @@
-"""Ways to call `train_many`, and what it must come to: what `train` comes to, network by network."""
+"""Ways to call `train_many`, and its expected results: those of `train`, called for one network after the other."""
 
 from __future__ import annotations
 

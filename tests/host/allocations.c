@@ -1,4 +1,4 @@
-/* Counts what a process asks of glibc's allocator and of mmap: preloaded, it stands in front of both. */
+/* Counts a process's calls of glibc's allocator and of mmap. It is preloaded, and replaces their functions. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stddef.h>
@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-_Atomic long taken, given; /* calls so far that took memory, and that gave some back */
+_Atomic long taken, given; /* the calls so far that took memory; those that returned some */
 
 static void take(void) { taken++; }
 static void give(void) { given++; }

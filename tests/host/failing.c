@@ -1,9 +1,9 @@
-/* Has the n-th allocation fail, or all from there on, of those of a chosen kind: an extension module for tests.
+/* An extension module for tests: it makes the n-th allocation of a chosen kind fail, or the n-th and all later ones.
  *
- * Two kinds: the data of NumPy's arrays, and what the package's compiled modules ask Python for: objects, memory, locks.
- * Nothing else ever fails, since neither NumPy nor CPython survives that everywhere (3.11 crashes where the iterator of
- * a dict's items finds no memory). Which code asks is told by the stack: by the nearest frame that is not of the
- * interpreter's own functions, where the interpreter does not run Python code in between. */
+ * There are two kinds: the data of NumPy's arrays, and what the package's compiled modules ask Python for (objects,
+ * memory, locks). No other allocation fails, since neither NumPy nor CPython survives that everywhere (3.11 crashes
+ * where the iterator of a dict's items finds no memory). An allocation belongs to the package's compiled modules if, on
+ * the stack, the nearest frame outside the interpreter is in one of them and no frame in between runs Python code. */
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
 #define NPY_NO_DEPRECATED_API NPY_1_22_API_VERSION
@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum { ARRAYS = 1, MODULES = 2 }; /* kinds, as bits */
-enum { OTHERS, INTERPRETER = 4 }; /* whose code else a range has */
+enum { OTHERS, INTERPRETER = 4 }; /* other owners of a range of code */
 enum { MOST_RANGES = 256, DEPTH = 12, OWN_FRAMES = 2 };
 
 static struct {
@@ -25,9 +25,11 @@ static struct {
     int owner; /* MODULES, INTERPRETER or OTHERS */
 } ranges[MOST_RANGES];
 static int n_ranges;
-static int kinds, is_lasting;     /* which count; whether all that come after one that fails fail too */
-static long due, n_asked;         /* which one fails; how many have asked until then */
-static __thread int is_looking;   /* at the stack, which may ask for memory too */
+static int kinds;               /* the kinds of allocations that are counted, as bits */
+static int is_lasting;          /* whether all allocations after the first that fails fail too */
+static long due;                /* the number of the allocation that is to fail first, from 1 on */
+static long n_asked;            /* the allocations counted so far; once it is `due`, counting ends */
+static __thread int is_looking; /* this thread reads its stack: allocations made for that are not counted */
 
 static int begins(const char *text, const char *with) { return !strncmp(text, with, strlen(with)); }
 
@@ -52,21 +54,21 @@ static int note(struct dl_phdr_info *object, size_t size, void *unused)
     return 0;
 }
 
-static int owner_of(void *place)
+static int owner_of(void *address)
 {
     for (int i = 0; i < n_ranges; i++)
-        if ((uintptr_t) place >= ranges[i].begin && (uintptr_t) place < ranges[i].end) return ranges[i].owner;
+        if ((uintptr_t) address >= ranges[i].begin && (uintptr_t) address < ranges[i].end) return ranges[i].owner;
     return OTHERS;
 }
 
-/* Whether the interpreter runs Python code there. */
-static int runs_code(void *place)
+/* Whether this address is in the function with which the interpreter runs Python code. */
+static int runs_code(void *address)
 {
-    Dl_info told;
-    return dladdr(place, &told) && told.dli_sname && begins(told.dli_sname, "_PyEval_EvalFrame");
+    Dl_info symbol;
+    return dladdr(address, &symbol) && symbol.dli_sname && begins(symbol.dli_sname, "_PyEval_EvalFrame");
 }
 
-/* Whether a module of the package asks. */
+/* Whether a compiled module of the package asks for the memory. */
 static int modules_ask(void)
 {
     void *frames[DEPTH];
@@ -90,7 +92,7 @@ static int fails(int kind)
     return is_over || __atomic_add_fetch(&n_asked, 1, __ATOMIC_SEQ_CST) == due;
 }
 
-/* ---- what Python asks for ---- */
+/* ---- Python's own allocators ---- */
 
 static PyMemAllocatorEx before[3];
 
@@ -150,8 +152,9 @@ static PyObject *disarm(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
-    {"arm", arm, METH_VARARGS, "arm(kinds, n, lasting): have the n-th of these kinds fail, and those after it if that is lasting."},
-    {"disarm", disarm, METH_NOARGS, "From now on none fails; whether the n-th did."},
+    {"arm", arm, METH_VARARGS,
+     "arm(kinds, n, lasting): make the n-th allocation of these kinds fail; if lasting, all later ones too."},
+    {"disarm", disarm, METH_NOARGS, "Let no allocation fail from now on; returns whether the n-th one failed."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -162,7 +165,7 @@ PyMODINIT_FUNC PyInit_failing(void)
     void *frames[DEPTH];
     PyObject *capsule;
     import_array();
-    backtrace(frames, DEPTH); /* the first time it loads a library */
+    backtrace(frames, DEPTH); /* the first call of backtrace loads a library */
     dl_iterate_phdr(note, NULL);
     if (!(capsule = PyCapsule_New(&handler, "mem_handler", NULL)) || !PyDataMem_SetHandler(capsule)) return NULL;
     for (int domain = 0; domain < 3; domain++) {

@@ -1,10 +1,11 @@
-/* The control bits of the floating-point unit: read, and set as a host process might. */
+/* Functions that read the control bits of the floating-point unit, and set them as a host process might. */
 #include <fenv.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-/* Subnormals that are flushed: results, operands. What operations leave behind. Exceptions that do not trap. */
+/* Bits of MXCSR: subnormal results and operands become zero; the flags that operations set. */
 enum { FLUSH_RESULTS = 1 << 15, FLUSH_OPERANDS = 1 << 6, FLAGS = 0x3f };
+/* Bits of MXCSR: while they are set, these exceptions do not trap. */
 enum { INVALID = 1 << 7, BY_ZERO = 1 << 9, OVERFLOWED = 1 << 10, TRAPS = INVALID | BY_ZERO | OVERFLOWED };
 
 int flushing(void) { return _mm_getcsr() & (FLUSH_RESULTS | FLUSH_OPERANDS); }
