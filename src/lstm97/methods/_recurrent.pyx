@@ -253,12 +253,12 @@ cdef void advance_sensitivities(const Net* net, State* st) noexcept nogil:
 
 cdef void remember(const Net* net, State* st) noexcept nogil:
     """Store this step in the rings, for errors that go back to it later."""
-    cdef int64_t place = st.n_steps % st.capacity
-    st.past_symbol[place] = st.symbol
+    cdef int64_t slot = st.n_steps % st.capacity
+    st.past_symbol[slot] = st.symbol
     if st.symbol < 0:
-        memcpy(st.past_x + place * net.n_inputs, st.x, net.n_inputs * sizeof(double))
-    memcpy(st.past_y + place * net.n_units, st.y, net.n_units * sizeof(double))
-    memset(st.past_injected + place * net.n_units, 0, net.n_units * sizeof(double))
+        memcpy(st.past_x + slot * net.n_inputs, st.x, net.n_inputs * sizeof(double))
+    memcpy(st.past_y + slot * net.n_units, st.y, net.n_units * sizeof(double))
+    memset(st.past_injected + slot * net.n_units, 0, net.n_units * sizeof(double))
 
 
 cdef void go_back(const Net* net, State* st, int64_t depth, bint collect) noexcept nogil:
@@ -271,21 +271,21 @@ cdef void go_back(const Net* net, State* st, int64_t depth, bint collect) noexce
     cdef int64_t t = st.n_steps
     cdef int64_t last = max(<int64_t> 0, t - depth + 1)
     cdef Py_ssize_t u, m
-    cdef int64_t place
+    cdef int64_t slot
     cdef const double* y
     cdef const double* y_before
     cdef const double* x
     cdef double* row
     cdef double* swap
     while t >= last:
-        place = t % st.capacity
-        y = st.past_y + place * n
+        slot = t % st.capacity
+        y = st.past_y + slot * n
         for u in range(n):
             st.delta[u] *= slope(y[u], net.squash)
-        if st.past_symbol[place] >= 0:
-            add_row(net.w_change + st.past_symbol[place] * n, st.delta, 1, n)
+        if st.past_symbol[slot] >= 0:
+            add_row(net.w_change + st.past_symbol[slot] * n, st.delta, 1, n)
         else:
-            x = st.past_x + place * net.n_inputs
+            x = st.past_x + slot * net.n_inputs
             for m in range(net.n_inputs):
                 if x[m] != 0:
                     add_row(net.w_change + m * n, st.delta, x[m], n)
@@ -595,15 +595,15 @@ cdef void reset_pair(const Net* low, State* lo, const Net* high, State* hi, Pair
 
 # ---- sequences -------------------------------------------------------------------------------------------------------
 
-cdef const double* target_at(const Chunk* chunk, Py_ssize_t place, double* row, Py_ssize_t n) noexcept nogil:
-    """The targets at a place in the chunk, as a row; NaN where there are none."""
+cdef const double* target_at(const Chunk* chunk, Py_ssize_t index, double* row, Py_ssize_t n) noexcept nogil:
+    """The targets at an index of the chunk, as a row; NaN where there are none."""
     cdef Py_ssize_t k
     if chunk.targets != NULL:
-        return chunk.targets + place * n
+        return chunk.targets + index * n
     for k in range(n):
-        row[k] = NAN if chunk.classes == NULL or chunk.classes[place] < 0 else 0
-    if chunk.classes != NULL and chunk.classes[place] >= 0:
-        row[chunk.classes[place]] = 1
+        row[k] = NAN if chunk.classes == NULL or chunk.classes[index] < 0 else 0
+    if chunk.classes != NULL and chunk.classes[index] >= 0:
+        row[chunk.classes[index]] = 1
     return row
 
 
@@ -640,10 +640,10 @@ cdef class Loops:
         net.depth = 0 if depth is None else min(depth, 2**62)
         self.w = np.zeros((net.n_sources, net.n_units))
         self.v = np.zeros((net.n_out_sources, net.n_outputs))
-        net.w, net.v = address(self.w, self.arrays), address(self.v, self.arrays)
+        net.w, net.v = kept_address(self.w, self.arrays), kept_address(self.v, self.arrays)
         net.w_sum, net.v_sum = zeros(self.w.size, self.arrays), zeros(self.v.size, self.arrays)
         seen = topology.sees
-        net.sees = NULL if seen.all() else address(np.ascontiguousarray(seen.T, np.float64), self.arrays)
+        net.sees = NULL if seen.all() else kept_address(np.ascontiguousarray(seen.T, np.float64), self.arrays)
         self.row = zeros(net.n_outputs, self.arrays)
         self.make_state(&self.stream, self.stream_past)
         self.make_state(&self.sequence, self.sequence_past)
@@ -708,7 +708,7 @@ cdef class Loops:
         cdef State* st = &self.stream
         cdef Py_ssize_t t = 0, n = len(inputs)
         cdef Py_ssize_t cost
-        point_at_arrays(&chunk, inputs, None)
+        bind_chunk(&chunk, inputs, None)
         self.ensure_capacity(st, self.stream_past, st.n_steps + n)
         while t < n:
             with nogil:
@@ -729,7 +729,7 @@ cdef class Loops:
         cdef State* st = &self.sequence
         cdef Py_ssize_t t = 0, i = 0, n = len(inputs)
         cdef Py_ssize_t cost
-        point_at_arrays(&chunk, inputs, None)
+        bind_chunk(&chunk, inputs, None)
         while t < n:
             with nogil:
                 cost = 0
@@ -753,7 +753,7 @@ cdef class Loops:
         cdef State* st = &self.stream
         cdef Py_ssize_t t = 0, n = len(inputs)
         cdef Py_ssize_t cost
-        point_at_arrays(&chunk, inputs, targets)
+        bind_chunk(&chunk, inputs, targets)
         self.ensure_capacity(st, self.stream_past, st.n_steps + n)
         set_change_targets(net, True)
         while t < n:
@@ -778,19 +778,19 @@ cdef class Loops:
         cdef Tally tally
         cdef Net* net = &self.net
         cdef State* st = &self.sequence
-        cdef Py_ssize_t i = 0, t = 0, end = 0, place = -1, n_steps = 0
+        cdef Py_ssize_t i = 0, t = 0, end = 0, position = -1, n_steps = 0
         cdef Py_ssize_t cost
         cdef bint stopped = False, finite = True
         cdef const double* target
         cdef Py_ssize_t n = order.shape[0]
         cdef double[::1] errors = history._room(n)
-        point_at_arrays(&chunk, inputs, targets)
+        bind_chunk(&chunk, inputs, targets)
         take_rule(&rule, history)
         reset(net, st)
         self.ensure_capacity(st, self.sequence_past, np.diff(offsets).max(initial=0))
         set_change_targets(net, at_once)
         try:
-            while place < n and not stopped and finite:
+            while position < n and not stopped and finite:
                 with nogil:
                     cost = 0
                     while cost < SLICE:
@@ -804,18 +804,18 @@ cdef class Loops:
                             t += 1
                             n_steps += 1
                             continue
-                        if place >= 0:
+                        if position >= 0:
                             if not at_once:
                                 collect(net, st)
                                 apply_sums(net)
                             finite = weights_finite(net)
                             if not finite:
                                 break
-                            stopped = end_of_sequence(&tally, net.n_outputs, &errors[place], &rule)
-                        place += 1
-                        if place == n or stopped:
+                            stopped = end_of_sequence(&tally, net.n_outputs, &errors[position], &rule)
+                        position += 1
+                        if position == n or stopped:
                             break
-                        i = order[place]
+                        i = order[position]
                         t, end = offsets[i], offsets[i + 1]
                         memset(&tally, 0, sizeof(Tally))
                         reset(net, st)
@@ -823,7 +823,7 @@ cdef class Loops:
                 PyErr_CheckSignals()
         finally:
             forget_sums(net)
-            give_back(&rule, max(place, 0), n_steps, stopped, history)
+            give_back(&rule, max(position, 0), n_steps, stopped, history)
         if not finite:
             raise_not_finite(i)
 
@@ -868,7 +868,7 @@ cdef class PairLoops:
         cdef Py_ssize_t t = 0, n = len(inputs)
         cdef Py_ssize_t cost
         cdef int64_t[::1] passed = np.zeros(2 * n + 1, np.int64)
-        point_at_arrays(&chunk, inputs, targets)
+        bind_chunk(&chunk, inputs, targets)
         set_change_targets(low, True)
         set_change_targets(&self.high.net, True)
         self.stream.passed, self.stream.n_passed = &passed[0], 0
@@ -903,19 +903,19 @@ cdef class PairLoops:
         cdef Net* low = &self.low.net
         cdef Net* high = &self.high.net
         cdef Pair* pair = &self.sequence
-        cdef Py_ssize_t i = 0, t = 0, end = 0, place = -1, n_steps = 0
+        cdef Py_ssize_t i = 0, t = 0, end = 0, position = -1, n_steps = 0
         cdef Py_ssize_t cost
         cdef bint stopped = False, finite = True
         cdef const double* target
         cdef Py_ssize_t n = order.shape[0]
         cdef double[::1] errors = history._room(n)
         cdef double[::1] none = np.full(self.n_task, np.nan)
-        point_at_arrays(&chunk, inputs, targets)
+        bind_chunk(&chunk, inputs, targets)
         take_rule(&rule, history)
         set_change_targets(low, True)
         set_change_targets(high, True)
         try:
-            while place < n and not stopped and finite:
+            while position < n and not stopped and finite:
                 with nogil:
                     cost = 0
                     while cost < SLICE:
@@ -931,29 +931,29 @@ cdef class PairLoops:
                             t += 1
                             n_steps += 1
                             continue
-                        if place >= 0:
+                        if position >= 0:
                             finite = weights_finite(low) and weights_finite(high)
                             if not finite:
                                 break
-                            stopped = end_of_sequence(&tally, self.n_task, &errors[place], &rule)
-                        place += 1
-                        if place == n or stopped:
+                            stopped = end_of_sequence(&tally, self.n_task, &errors[position], &rule)
+                        position += 1
+                        if position == n or stopped:
                             break
-                        i = order[place]
+                        i = order[position]
                         t, end = offsets[i], offsets[i + 1]
                         memset(&tally, 0, sizeof(Tally))
                         reset_pair(low, &self.low.sequence, high, &self.high.sequence, pair)
                         cost += low.n_sources
                 PyErr_CheckSignals()
         finally:
-            give_back(&rule, max(place, 0), n_steps, stopped, history)
+            give_back(&rule, max(position, 0), n_steps, stopped, history)
         if not finite:
             raise_not_finite(i)
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------
 
-cdef double* address(array, list arrays) except NULL:
+cdef double* kept_address(array, list arrays) except NULL:
     """The address of an array's numbers, valid for as long as the list holds the array."""
     cdef double[::1] flat = array.reshape(-1) if array.size else np.zeros(1)
     arrays.append(flat)
@@ -962,10 +962,10 @@ cdef double* address(array, list arrays) except NULL:
 
 cdef double* zeros(Py_ssize_t n, list arrays) except NULL:
     """New memory for n numbers."""
-    return address(np.zeros(max(n, 1)), arrays)
+    return kept_address(np.zeros(max(n, 1)), arrays)
 
 
-cdef int point_at_arrays(Chunk* chunk, inputs, targets) except -1:
+cdef int bind_chunk(Chunk* chunk, inputs, targets) except -1:
     """Point a chunk at packed arrays, which the caller keeps alive: 1-D int32 symbols or classes, or rows."""
     cdef const double[:, ::1] rows
     cdef const int32_t[::1] numbers
