@@ -1,5 +1,6 @@
-# Every inner loop of lstm97: the network and the learning rule of Hochreiter & Schmidhuber (1997). No Python objects,
-# no allocation, no exceptions: a failure is a returned Status, which the caller turns into an exception.
+# The inner loops of LSTM networks: the network and the learning rule of Hochreiter & Schmidhuber (1997). No Python
+# objects, no allocation, no exceptions: a failure is a returned Status, which the caller turns into an exception. The
+# loops of other kinds of networks are in lstm97/methods.
 #
 # paper          here         shape                        meaning
 # -------------  -----------  ---------------------------  ------------------------------------------------------------
@@ -11,7 +12,12 @@
 # ds/dw          ds_dw        (n_sources, n_partials)      row m: partials by w_cm, w_in_m, w_f_m; a lane per cell
 # w_km           w_out        (n_out_sources, n_out_lanes) row m: the weights from source m to every output
 # y_k            y            (n_out_lanes,)               outputs
+# t_k            target       (n_out_lanes,)               targets of the outputs
 # alpha e_l      e_k e e_s    lanes of their units         error signals (19)-(23), times the learning rate
+# sum w_ku ...   eps          (n_hidden + n_cells,)        sum_k w_ku alpha e_k: what the outputs' errors add up to
+# partials'      coef         (n_block, n_partials)        a step's part of the partials is coef z_m: ds/dw(t) =
+# recursion      decay        (n_block, n_partials)        decay(t) ds/dw(t-1) + coef(t) z_m(t); decay is y_f
+# for gates      sums         (rows_together, n_cells)     e_s ds_dw, summed over the cells of each block
 # alpha sum ...  dw, dw_out   rows as w, w_out             a batch's sums of changes (22)(26)(28)
 #                delta        (n_block, lanes of dw)       of a batch's sequence: dw_m = sum_t delta(t) z_m(t)
 #
@@ -468,42 +474,7 @@ cdef void settle(const Net* net, State* st) noexcept nogil:
         add_scaled(st.ds_dw + st.symbols[t] * n, st.coef_block + t * n, splat(1), n)
 
 
-cdef inline void scale(real* row, const real* factor, Py_ssize_t n) noexcept nogil:
-    """row = row factor, over the vectors that cover n lanes."""
-    cdef Py_ssize_t i
-    for i in range(vectors(n)):
-        store(row + i * LANES, load(row + i * LANES) * load(factor + i * LANES))
-
-
 # ---- weight changes --------------------------------------------------------------------------------------------------
-
-cdef inline void add_by_lane(
-    real* w, const real* a, const real* b, Py_ssize_t n, bint only_check, lanes* bad
-) noexcept nogil:
-    """w += a b over the vectors that cover n lanes. If `only_check`, w stays; bad is NaN if a sum is not finite."""
-    cdef Py_ssize_t i
-    cdef lanes sum
-    for i in range(vectors(n)):
-        sum = load(w + i * LANES) + load(a + i * LANES) * load(b + i * LANES)
-        if only_check:
-            bad[0] = bad[0] + splat(0) * sum
-        else:
-            store(w + i * LANES, sum)
-
-
-cdef inline void add_multiple(
-    real* w, const real* a, real factor, Py_ssize_t n, bint only_check, lanes* bad
-) noexcept nogil:
-    """w += factor a over the vectors that cover n lanes, or only the check, as add_by_lane."""
-    cdef Py_ssize_t i
-    cdef lanes sum
-    for i in range(vectors(n)):
-        sum = load(w + i * LANES) + load(a + i * LANES) * splat(factor)
-        if only_check:
-            bad[0] = bad[0] + splat(0) * sum
-        else:
-            store(w + i * LANES, sum)
-
 
 cdef inline void change_output_row(
     const Net* net, const State* st, real* w_out, Py_ssize_t m, real y_m, bint only_check, lanes* bad

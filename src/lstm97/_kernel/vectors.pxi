@@ -123,6 +123,41 @@ cdef inline void add_scaled(real* to, const real* row, lanes factor, Py_ssize_t 
         store(to + i * LANES, load(to + i * LANES) + factor * load(row + i * LANES))
 
 
+cdef inline void scale(real* row, const real* factor, Py_ssize_t n) noexcept nogil:
+    """row = row factor, over the vectors that cover n lanes."""
+    cdef Py_ssize_t i
+    for i in range(vectors(n)):
+        store(row + i * LANES, load(row + i * LANES) * load(factor + i * LANES))
+
+
+cdef inline void add_by_lane(
+    real* w, const real* a, const real* b, Py_ssize_t n, bint only_check, lanes* bad
+) noexcept nogil:
+    """w += a b over the vectors that cover n lanes. If `only_check`, w stays; bad is NaN if a sum is not finite."""
+    cdef Py_ssize_t i
+    cdef lanes sum
+    for i in range(vectors(n)):
+        sum = load(w + i * LANES) + load(a + i * LANES) * load(b + i * LANES)
+        if only_check:
+            bad[0] = bad[0] + splat(0) * sum
+        else:
+            store(w + i * LANES, sum)
+
+
+cdef inline void add_multiple(
+    real* w, const real* a, real factor, Py_ssize_t n, bint only_check, lanes* bad
+) noexcept nogil:
+    """w += factor a over the vectors that cover n lanes, or only the check, as add_by_lane."""
+    cdef Py_ssize_t i
+    cdef lanes sum
+    for i in range(vectors(n)):
+        sum = load(w + i * LANES) + load(a + i * LANES) * splat(factor)
+        if only_check:
+            bad[0] = bad[0] + splat(0) * sum
+        else:
+            store(w + i * LANES, sum)
+
+
 cdef inline void put_product(real* to, const real* a, const real* b, Py_ssize_t n) noexcept nogil:
     """to = a b, over the vectors that cover n lanes."""
     cdef Py_ssize_t i
