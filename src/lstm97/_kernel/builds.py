@@ -1,4 +1,7 @@
-"""Picks the build of the loops for this CPU. No other file depends on there being several builds."""
+"""Picks the build of the loops for this CPU.
+
+Other files use its name only: `extend` gives it to others, and `cluster.executors` refuses workers with another build.
+"""
 
 from __future__ import annotations
 

@@ -1,18 +1,28 @@
 /* The rounds of a team of threads; needs no GIL.
  *
- *   job       one call of `train`, done by a team: a request (what is asked) and an outcome (how far it came)
+ *   job       one call of `lstm97.train`
+ *   portion   the part of a job that one call of `Trainer.train` does: a request (what is asked for) and an outcome
+ *             (how far it came)
+ *   chunk     packed arrays of steps, inputs and targets: of one stream, or of many sequences one after the other
+ *   signal    an error signal: a step with a target, whose errors change the weights
+ *   batch     sequences whose changes are summed, after which the weights change once
+ *   schedule  the order in which a portion's sequences are trained in batches, batch after batch, share after share
  *   team      the threads that do a job together
  *   worker    one thread of a team, with its arrays
- *   leader    worker 0, the thread that called `train`: it opens rounds, works like the others, and waits for their end
+ *   leader    worker 0, the thread that called `lstm97.train`: it opens rounds, claims tasks as the helpers do, and
+ *             waits for the end of each round
  *   helpers   the other workers; they wait for rounds until the leader ends the team
  *   round     numbered tasks of one kind, from 0 on; the next round begins when all tasks are done
  *   task      a number of a round, for the worker that claims it first: a share, a part of the weights' rows, or,
  *             in Hogwild training, a worker's part of all sequences
  *   share     some sequences of a batch, trained by one worker; a batch's shares do not depend on the team
+ *   member    one of the sequences of a share that step together, with its state
+ *   sums      the summed changes of the weights by a share, or by a batch
  *   waiter    what a worker waits on until another worker wakes it
  *
- * A helper may come late to a round or lose its processor: nobody waits for a worker that has claimed no task. A worker
- * without work looks at a number for some microseconds, then sleeps until another one wakes it. */
+ * A helper may come late to a round or lose its processor: the leader waits until all tasks are done, and never for a
+ * worker that has claimed none. A worker without work polls a number for some microseconds, then sleeps until another
+ * worker wakes it. */
 #ifndef LSTM97_TEAM_H
 #define LSTM97_TEAM_H
 
@@ -27,7 +37,7 @@
 
 enum {
     MOST_TASKS = 0xffff,
-    SPIN_TIME = 50000, /* nanoseconds for which a worker looks at a number before it sleeps */
+    SPIN_TIME = 50000, /* nanoseconds for which a worker polls a number before it sleeps */
     CACHE_GAP = 128    /* bytes that keep numbers in different cache lines, and in different pairs of them */
 };
 

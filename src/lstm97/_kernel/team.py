@@ -18,7 +18,7 @@ SUMS_BYTES = 4_000_000
 """Memory for sums of changes is free up to this; beyond it, there is one sum per thread."""
 
 WORTH_THREADS = 10_000_000
-"""A whole call of less work, in weights times steps of a fraction of a nanosecond each, is not worth threads."""
+"""A job of less work is not worth threads. Work is in weights times steps, up to about a nanosecond each."""
 
 WORTH_SHARING = 60_000
 """A batch of less work is not worth sharing."""
