@@ -37,8 +37,9 @@ from cpython.pycapsule cimport PyCapsule_New
 from cpython.pyport cimport PY_SSIZE_T_MAX
 
 from lstm97._kernel.abi cimport (
-    AWAITING, C0, C1, C2, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, CORRECTED, LOGISTIC, MINUS, NOT_LEARNING, OK,
-    ONE_BY_SCALE, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Chunk, Job, Kernel, Member, Net, Outcome,
+    AWAITING, C0, C1, C2, CELL_RECORD, CELL_STATE_NOT_FINITE, CELL_STATE_RECORD, CHANGE_NOT_FINITE, CORRECTED,
+    FORGET_GATE_RECORD, HIDDEN_RECORD, INPUT_GATE_RECORD, LOGISTIC, MINUS, NOT_LEARNING, OK, ONE_BY_SCALE,
+    OUTPUT_GATE_RECORD, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Chunk, Job, Kernel, Member, Net, Outcome,
     Portion, Report, Request, State, Sums, Tally, Team, Waiter, Worker, word,
 )
 from lstm97._kernel.stop_rule cimport rule_holds

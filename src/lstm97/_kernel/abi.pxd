@@ -17,9 +17,6 @@ cdef extern from "_kernel/team.h" nogil:
         int64_t n_tasks, n_threads
         Waiter *waiters
 
-cdef enum:
-    MAX_RECORDS = 6
-
 cdef enum Status:       # cython_api.pxd gives these numbers to others
     OK = 0
     CELL_STATE_NOT_FINITE = 1
@@ -40,6 +37,16 @@ cdef enum SquashConstant:   # rows of the constants of squashing functions; what
     C0
     C1
     C2
+    N_SQUASH_CONSTANTS
+
+cdef enum:                  # what inference may record of each step; the order of `layout.RECORDS`
+    CELL_STATE_RECORD
+    CELL_RECORD
+    INPUT_GATE_RECORD
+    OUTPUT_GATE_RECORD
+    FORGET_GATE_RECORD
+    HIDDEN_RECORD
+    N_RECORDS
 
 cdef enum Phase:        # what the state's last step was
     NOT_LEARNING = 0    # none since reset, or one of inference: the partials are zero
@@ -63,7 +70,7 @@ cdef struct Shape:              # the sizes of a network, by the names of `Layou
     # where a kind's lanes begin; -1: the topology lacks it
     Py_ssize_t lane_cell, lane_in, lane_out, lane_forget
     Py_ssize_t bias_source      # the bias row of w, or -1
-    Py_ssize_t rows_together    # rows of w that an error signal changes kind by kind
+    Py_ssize_t rows_together    # rows of w that an error signal changes as a group, one kind of unit after the other
     Py_ssize_t largest_block    # cells of the largest block, for small networks
     # flags
     bint recurrent, gate_sources, input_to_output, output_bias
@@ -73,13 +80,13 @@ cdef struct Shape:              # the sizes of a network, by the names of `Layou
 
 cdef struct Net:
     Shape shape
-    # constants
+    # constants; lane_of to is_summed are used for small networks only
     const int32_t *block_of     # (n_cells,) each cell's block
-    const word *lane_of         # (4, lanes of a row) where each cell finds itself and its gates, for small networks
-    const word *cell_of         # (n_partials,) the cell of each partial, and
-    const real *is_partial      # (3, n_partials) whether it is of w_c, w_in, w_f; for small networks
-    const word *sum_of          # (largest_block, n_lanes) the partials whose products are summed for each unit,
-    const real *is_summed       # and whether there is one; for small networks
+    const word *lane_of         # (4, ROW_LANES) lanes of each cell and of its gates: input, output, forget
+    const word *cell_of         # (n_partials,) the cell of each partial
+    const real *is_partial      # (3, n_partials) 1 for partials by w_c, by w_in, by w_f, else 0
+    const word *sum_of          # (largest_block, n_lanes) lanes of the partials whose products are summed for a unit
+    const real *is_summed       # (largest_block, n_lanes) 1 where `sum_of` names a partial, else 0
     const real *is_continued    # (n_cells,) 0 for the first cell of a block, 1 for the others
     const real *squash          # (8, n_lanes) squashing constants of the hidden layer's units
     const real *squash_h        # (8, ROW_LANES) those of h
@@ -119,7 +126,7 @@ cdef struct State:
     real *e_k                   # (n_out_lanes,) alpha e_k
     real *eps                   # (n_hidden + n_cells padded,) sum_k w_ku alpha e_k
     real *e                     # (n_lanes,) alpha e_i and alpha e_out in their units' lanes, else 0
-    real *sums                  # (rows_together, n_cells padded) of errors times partials over a block's cells, zeros
+    real *sums                  # (rows_together, n_cells padded) alpha e_s ds_dw summed over each block's cells; then 0
     real *e_s                   # (n_cells padded,) alpha e_s
     # rows of ds_dw that may be nonzero: those of the recurrent sources and the bias, then every input seen
     int32_t *rows               # (n_sources,)
@@ -129,15 +136,15 @@ cdef struct State:
     int phase                   # a Phase
 
 cdef struct Chunk:              # consecutive steps of a stream, or many sequences one after the other
-    const real *values          # (n_steps, n_inputs), or NULL and
-    const int32_t *symbols      # (n_steps,)
+    const real *values          # (n_steps, n_inputs) inputs; NULL if they are symbols
+    const int32_t *symbols      # (n_steps,) inputs as symbols; NULL if they are values
     const real *targets         # (n_steps, n_outputs), a row starting with NaN: none; or NULL
-    const int32_t *classes      # (n_steps,), -1: none; or NULL
+    const int32_t *classes      # (n_steps,) targets as class numbers, -1: none; or NULL
     bint target_per_sequence    # targets and classes have one row per sequence, for its last step
 
 cdef struct Report:             # how a call over steps ended
     int status
-    Py_ssize_t step             # the last one: if status is not OK, the one that failed
+    Py_ssize_t step             # the last step; if status is not OK, the step that failed
 
 cdef struct StopRule:
     Py_ssize_t window, max_wrong
@@ -146,8 +153,8 @@ cdef struct StopRule:
     uint8_t *wrong              # (window,) ring
     Py_ssize_t n_seen           # sequences with an error signal so far
     Py_ssize_t n_wrong          # ones in `wrong`
-    double error_sum            # of `errors` in the window, and
-    double error_rest           # what rounding dropped from it
+    double error_sum            # the sum of `errors` in the window
+    double error_rest           # what rounding has dropped from error_sum
 
 cdef struct Tally:              # the error signals of a sequence
     Py_ssize_t n_signals
@@ -155,7 +162,7 @@ cdef struct Tally:              # the error signals of a sequence
     double error_sum            # of |t - y| over signals and outputs
     double error_max
 
-cdef struct Request:            # what a call of train asks for
+cdef struct Request:            # what is asked for in a portion of a job (see team.h)
     const int64_t *offsets      # (n_sequences + 1,)
     const int64_t *order        # (n_order,) sequence numbers
     Py_ssize_t n_order
@@ -163,16 +170,17 @@ cdef struct Request:            # what a call of train asks for
     double *errors              # (n_order,) mean |t - y| over a sequence's error signals and outputs, NaN without any
     StopRule *rule              # or NULL
 
-cdef struct Outcome:            # how far a call of train came
+cdef struct Outcome:            # how far a portion came
     Py_ssize_t position         # in the order: sequences done
     Py_ssize_t n_steps          # steps done in all
     bint stopped                # the stop rule held
-    int status                  # if not OK, training ended by it at
-    Py_ssize_t sequence         # this sequence's
-    Py_ssize_t step             # step; where weights change by the step, steps done of the sequence at `position`
-    Tally tally                 # where weights change by the step, of the sequence at `position`
+    int status                  # OK, or the Status with which training failed
+    Py_ssize_t sequence         # if training failed: the sequence in which it did
+    Py_ssize_t step             # if training failed: the step of that sequence
+    # Where weights change by the step, `step` also counts the steps done of the sequence at `position`.
+    Tally tally                 # where weights change by the step: of the sequence at `position`
 
-cdef struct Portion:            # one call of train; a whole training may take several
+cdef struct Portion:            # the part of a job that one call of `Trainer.train` does
     Request request
     Outcome outcome
 
@@ -194,7 +202,7 @@ cdef struct Sums:               # sums of changes of the weights
     int32_t *symbols            # (n_inputs,)
     uint8_t *is_listed          # (n_inputs,)
     Py_ssize_t n_symbols
-    # of a share that is done: how it went
+    # how the share went, once it is done
     Report report
     Py_ssize_t sequence
     Py_ssize_t n_steps
@@ -202,7 +210,7 @@ cdef struct Sums:               # sums of changes of the weights
 
 cdef struct Worker:             # what a thread of a team works with, and how far it came
     Waiter *waiter
-    bint is_busy                # with a task that it has claimed
+    bint is_busy                # the worker has claimed a task and not finished it
     int64_t task                # the number of that task in the round
     bint has_failed             # a weight would not be finite, in the rows summed up
     # a share of a batch
@@ -214,16 +222,17 @@ cdef struct Worker:             # what a thread of a team works with, and how fa
     real *delta                 # (n_block, n_change_lanes) what each step adds to row m of dw, divided by z_m
     Sums *sums                  # the share's
     Report report
-    Py_ssize_t sequence         # where the report is not OK, this sequence's
+    Py_ssize_t sequence         # if the report's status is not OK: the sequence that failed
     Py_ssize_t n_steps          # done of the share
     Py_ssize_t n_steps_in_round  # of shares done in this round
-    Py_ssize_t begin, end       # in the schedule: of those that step together, and of the share
-    Py_ssize_t n_members        # how many step together, or 0: none yet
-    Py_ssize_t step             # steps they have done
-    Py_ssize_t n_active         # those that have further steps
+    Py_ssize_t begin            # where in the schedule the members begin
+    Py_ssize_t end              # where in the schedule the share ends
+    Py_ssize_t n_members        # sequences that step together now; 0: none yet
+    Py_ssize_t step             # steps that the members have done
+    Py_ssize_t n_active         # members that have further steps
     Py_ssize_t n_pending        # steps of the present block
-    Py_ssize_t n_open           # those that took part in it
-    Py_ssize_t n_closed         # those of them whose errors are carried back
+    Py_ssize_t n_open           # members that took part in the present block
+    Py_ssize_t n_closed         # members whose errors have been carried back through the present block
     # Hogwild: a sequence
     State *st
     Py_ssize_t position         # in the order, or -1: none yet
@@ -234,13 +243,13 @@ cdef struct Batch:              # training in batches: each is cut into shares, 
     Py_ssize_t size             # sequences whose changes are summed; the last batch may have fewer
     const int64_t *schedule     # (n_order,) positions in the order, batch after batch, share after share
     const int64_t *bounds       # (shares of all batches + 1,) where shares begin in the schedule
-    Tally *tallies              # (size,) of the batch's sequences in the order's order
+    Tally *tallies              # (size,) one for each sequence of the batch, by its position in the order
     Py_ssize_t n_sums           # shares of a round, at the most
     Sums *sums                  # (n_sums,) of each share of the round
     Sums total                  # of the batch so far; also of the share, where a batch has only one
     Py_ssize_t n_sequences      # of the present batch; 0: none yet
     Py_ssize_t n_shares         # of the present batch
-    Py_ssize_t bound            # in bounds: the present batch's first share
+    Py_ssize_t bounds_index     # index in `bounds` of the present batch's first share
     Py_ssize_t first_share      # of the latest round of shares
     Py_ssize_t n_in_round       # shares of that round
     Py_ssize_t step_work        # weights that a step reads
@@ -249,14 +258,14 @@ cdef struct Batch:              # training in batches: each is cut into shares, 
     bint is_shared              # the latest round of shares is for all workers, not for the leader alone
 
 cdef struct Sharing:            # whether sharing saves time; times in nanoseconds
-    double began                # when the latest round of shares did
-    double own_time             # of the leader on its processor, in that round
-    bint leader_waits           # it has found no task left to claim
+    double began                # when the latest round of shares began
+    double own_time             # the leader's time on its processor in that round
+    bint leader_waits           # the leader has found no task left to claim
     double cost                 # time lost by sharing, the latest rounds counting most; negative: saved
     double alone_time           # how long the leader last went on alone
-    double alone_until
+    double alone_until          # until then the leader goes on alone
 
-cdef struct Job:                # what a team does, and how far it came; the words are those of team.h
+cdef struct Job:                # one call of `lstm97.train`, and how far it came; the words are those of team.h
     Team team
     Worker *workers             # (n_threads,), the leader's first
     int leader_cpu              # where the leader was when the team was formed

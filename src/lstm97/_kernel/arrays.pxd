@@ -22,7 +22,7 @@ cdef inline void* checked_address(object array, Py_ssize_t n_bytes) except? NULL
 
 
 cdef inline int point_at_arrays(
-    void*** fields, tuple names, Py_ssize_t stride, Py_ssize_t n, dict arrays
+    void*** fields, Py_ssize_t n_fields, tuple names, Py_ssize_t stride, Py_ssize_t n, dict arrays
 ) except -1:
     """Point fields of n structs, `stride` bytes from each to the next, at the n rows of arrays.
 
@@ -30,8 +30,13 @@ cdef inline int point_at_arrays(
     """
     cdef Py_buffer view
     cdef Py_ssize_t i, k
-    for k in range(len(names)):
+    if len(names) != n_fields:
+        raise SystemError(f"{n_fields} fields of a struct are to point at {len(names)} arrays: {names}")
+    for k in range(n_fields):
         PyObject_GetBuffer(arrays[names[k]], &view, PyBUF_STRIDED)
+        if view.ndim == 0 or view.shape[0] < n:
+            PyBuffer_Release(&view)
+            raise SystemError(f"{names[k]} has shape {arrays[names[k]].shape} where the loops need {n} rows")
         for i in range(n):
             (<void**> (<char*> fields[k] + i * stride))[0] = <char*> view.buf + i * view.strides[0]
         PyBuffer_Release(&view)

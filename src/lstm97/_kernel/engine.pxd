@@ -12,19 +12,20 @@ cdef class Engine:
     cdef Net net
     cdef State st
     cdef int64_t* lock              # the network's
-    cdef int64_t lock_before        # what `lock` said before this engine's call that learns
+    cdef int64_t lock_before        # the value of `lock` before this engine's call that learns
     cdef int64_t busy               # CHANGING: a call on this state is under way; BOUND: compiled code has bound it
     cdef Binding binding            # for compiled code
     cdef bint is_own
-    cdef char format                # of the network's reals, as buffers tell it
+    cdef char format                # of the network's reals, as in the format of a Py_buffer
+    cdef Py_ssize_t work[2]         # weights that a step reads, with padding: of inputs as values, as symbols
     cdef readonly object layout
     cdef object dtype               # the layout's
     cdef object advice              # the network's
     cdef bint watches_targets       # whether targets are to be compared with the outputs' reach
-    cdef double lowest_target, highest_target   # that reach
-    cdef list saturated             # how many cells were so at each check; None: there will be no further check
-    cdef Py_ssize_t steps_to_check  # learning steps until the next one
-    cdef object kept                # alive, for their memory
+    cdef double lowest_target, highest_target   # the outputs' reach
+    cdef list saturated             # the number of saturated cells at each check; None: there is no further check
+    cdef Py_ssize_t steps_to_check  # learning steps until the next check of saturation
+    cdef object kept                # the objects whose memory this engine uses, which must stay alive
     cdef State preview              # the state in which `peek` steps, once it has arrays
     cdef object preview_arrays
 

@@ -16,13 +16,20 @@ from libc.string cimport memcpy, memset
 from numpy import asarray, empty, ndarray
 
 from lstm97._kernel.abi cimport (
-    AWAITING, CELL_STATE_NOT_FINITE, CHANGE_NOT_FINITE, MAX_RECORDS, MINUS, NOT_LEARNING, OK, OUTPUT_NOT_FINITE, PLUS,
-    Binding, Chunk, Kernel, Net, Report, State, real, word,
+    AWAITING, C0, C1, C2, CELL_RECORD, CELL_STATE_NOT_FINITE, CELL_STATE_RECORD, CHANGE_NOT_FINITE, FORGET_GATE_RECORD,
+    HIDDEN_RECORD, IDENTITY, INPUT_GATE_RECORD, LOGISTIC, MINUS, N_RECORDS, N_SQUASH_CONSTANTS, NOT_LEARNING, OK,
+    ONE_BY_SCALE, OUTPUT_GATE_RECORD, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Binding, Chunk, Kernel,
+    Net, Report, State, Tally, real, word,
 )
 from lstm97._kernel.arrays cimport address, checked_address, point_at_arrays
 
 from lstm97 import sequences
 from lstm97._checks import positive
+from lstm97._kernel.layout import stated
+
+cdef extern from "_kernel/lanes.h":
+    enum:
+        ROW_BYTES
 
 cdef extern from "_kernel/cpu.h":
     int x86_64_level()
@@ -48,7 +55,7 @@ cdef enum:
     READING = 3     # the weights are being read as a whole: saved, copied
     BOUND = 4       # compiled code has bound one state to learn; 5: two states, and so on
 
-# Work is counted in weights times steps, a nanosecond or two each. A call over many steps checks for signals after
+# Work is counted in weights times steps, up to about a nanosecond each. A call over many steps checks for signals after
 # every SLICE of work. A single step releases the GIL only if its work takes longer than releasing it.
 cdef enum:
     SLICE = 100_000_000
@@ -95,6 +102,35 @@ cdef inline void release(Py_buffer* view) noexcept:
         view.buf = NULL
 
 
+# The values in abi.pxd and lanes.h of what `layout.stated` has by the same names.
+cdef dict _STATED = {
+    "ROW_BYTES": ROW_BYTES,
+    "TALLY_NUMBERS": <int> (sizeof(Tally) // 8),
+    "OUTPUT_KINDS": {"logistic": LOGISTIC, "identity": IDENTITY, "softmax": SOFTMAX},
+    "RECORDS": {
+        "cell_state": CELL_STATE_RECORD, "cell": CELL_RECORD, "input_gate": INPUT_GATE_RECORD,
+        "output_gate": OUTPUT_GATE_RECORD, "forget_gate": FORGET_GATE_RECORD, "hidden": HIDDEN_RECORD,
+    },
+    "SQUASH_CONSTANTS": {
+        "scale": SCALE, "scale_by_ln2": SCALE_BY_LN2, "one_by_scale": ONE_BY_SCALE, "plus": PLUS, "minus": MINUS,
+        "c0": C0, "c1": C1, "c2": C2,
+    },
+}
+
+
+def check_stated(dict by_layout):
+    """ImportError unless these are the sizes and orders that the loops have: `layout.stated()`."""
+    for name, stated_here in _STATED.items():
+        found = by_layout[name]
+        if (found if isinstance(stated_here, int) else {each: i for i, each in enumerate(found)}) != stated_here:
+            raise ImportError(f"{name} is {found} in layout.py, but {stated_here} in the loops: build lstm97 again")
+    if (len(by_layout["RECORDS"]), len(by_layout["SQUASH_CONSTANTS"])) != (N_RECORDS, N_SQUASH_CONSTANTS):
+        raise ImportError("RECORDS or SQUASH_CONSTANTS are of another number in layout.py than in abi.pxd")
+
+
+check_stated(stated())
+
+
 def choose_cpu(int n):
     """Move the calling thread to the n-th CPU that it may use, where the system offers that; it may leave it later."""
     move_to_cpu(n, 0)
@@ -126,6 +162,7 @@ cdef class Engine:
 
     def __init__(self, kernel, layout, dict network, dict state, lock, bint is_own, advice):
         cdef dict sizes = layout.sizes
+        cdef Py_ssize_t row_bytes   # of constants of squashing functions
         self.kernel = <const Kernel*> PyCapsule_GetPointer(kernel, "lstm97.kernel")
         self.layout = layout
         self.dtype = layout.dtype
@@ -138,6 +175,8 @@ cdef class Engine:
         self.lowest_target, self.highest_target = advice.reach
         self.saturated = []
         self.steps_to_check = STEPS_TO_A_CHECK
+        self.work[0] = layout.step_work(symbols=False)
+        self.work[1] = layout.step_work(symbols=True)
         memset(&self.net, 0, sizeof(Net))
         self.net.shape = sizes  # an error if any size is missing
         if len(sizes) != len(<object> self.net.shape):
@@ -149,9 +188,10 @@ cdef class Engine:
         self.net.sum_of = <const word*> address(network["sum_of"])
         self.net.is_summed = <const real*> address(network["is_summed"])
         self.net.is_continued = <const real*> address(network["is_continued"])
-        self.net.squash = <const real*> address(network["squash"])
-        self.net.squash_h = <const real*> address(network["squash_h"])
-        self.net.logistic = <const real*> address(network["logistic"])
+        row_bytes = self.net.shape.n_lanes * self.kernel.real_bytes
+        self.net.squash = <const real*> checked_address(network["squash"], N_SQUASH_CONSTANTS * row_bytes)
+        self.net.squash_h = <const real*> checked_address(network["squash_h"], N_SQUASH_CONSTANTS * ROW_BYTES)
+        self.net.logistic = <const real*> checked_address(network["logistic"], N_SQUASH_CONSTANTS * ROW_BYTES)
         self.net.is_g = <const real*> address(network["is_g"])
         self.net.is_cell = <const real*> address(network["is_cell"])
         self.net.is_output = <const real*> address(network["is_output"])
@@ -180,7 +220,7 @@ cdef class Engine:
         ]
         for i in range(n):
             memset(<char*> st + i * stride, 0, sizeof(State))
-        point_at_arrays(fields, STATE_ARRAYS, stride, n, arrays)
+        point_at_arrays(fields, sizeof(fields) // sizeof(void**), STATE_ARRAYS, stride, n, arrays)
         for i in range(n):
             each = <State*> (<char*> st + i * stride)
             each.symbol = -1
@@ -194,7 +234,7 @@ cdef class Engine:
     # ---- exclusive use ----
 
     cdef int64_t claim_weights(self, int64_t purpose) noexcept:
-        """Claim the weights. Returns what the lock said before; if that refuses the claim, minus it."""
+        """Claim the weights. Returns the value of the lock before; if that refuses the claim, minus this value."""
         cdef int64_t before
         while True:
             before = gil_load64(self.lock)
@@ -209,7 +249,7 @@ cdef class Engine:
                 return before
 
     cdef int64_t claim(self, int64_t state, int64_t weights) except -1:
-        """Claim the state and the weights, or neither; FREE means no claim on it. Returns what the lock said before."""
+        """Claim the state and the weights, or neither; FREE: no claim on it. Returns the value of the lock before."""
         cdef int64_t before
         if state != FREE and not gil_compare_exchange64(&self.busy, FREE, state):
             raise RuntimeError(STATE_BOUND if gil_load64(&self.busy) == BOUND else STATE_IN_USE)
@@ -284,12 +324,8 @@ cdef class Engine:
         return rate
 
     cdef Py_ssize_t step_work(self, const Chunk* chunk) noexcept:
-        """How many weights a step of a chunk reads, with padding; as `Layout.step_work`."""
-        cdef Py_ssize_t unread = self.net.shape.n_inputs if chunk.symbols != NULL else 0
-        return (
-            (self.net.shape.n_sources - unread) * self.net.shape.n_lanes
-            + (self.net.shape.n_out_sources - unread * self.net.shape.input_to_output) * self.net.shape.n_out_lanes
-        )
+        """How many weights a step of a chunk reads, with padding: `Layout.step_work`."""
+        return self.work[chunk.symbols != NULL]
 
     cdef Py_ssize_t slice_of(self, const Chunk* chunk) noexcept:
         """How many steps of a chunk make a slice."""
@@ -726,12 +762,12 @@ cdef class Engine:
     def run(self, inputs, out, records):
         """Inference over packed inputs; records: None, or an array or None for each of `layout.RECORDS`."""
         cdef Chunk chunk
-        cdef real* pointers[MAX_RECORDS]
+        cdef real* pointers[N_RECORDS]
         cdef Py_ssize_t i
         cdef Py_ssize_t n_steps = len(inputs)
         self.bind_chunk(&chunk, inputs, None, 0)
         if records is not None:
-            for i in range(MAX_RECORDS):
+            for i in range(N_RECORDS):
                 pointers[i] = NULL if records[i] is None else <real*> address(records[i])
         self.go_on(
             &chunk, n_steps, False, 0, self.outputs(out, n_steps), NULL if records is None else pointers, NTH_STEP

@@ -25,10 +25,10 @@ BLOCK = 16
 """Steps whose effect on the partials is carried out together."""
 
 BATCH_BLOCK = 128
-"""At most as many steps where sequences step together. A longer block is faster there, and takes more memory."""
+"""Where sequences step together, the longest block of steps, in place of BLOCK: it is faster, and takes more memory."""
 
 ROWS_TOGETHER = 8
-"""Rows of weights that an error signal changes part by part together."""
+"""Rows of weights that an error signal changes as a group, one kind of unit after the other."""
 
 TOGETHER = 16
 """The most sequences that step together."""
@@ -36,8 +36,13 @@ TOGETHER = 16
 LANE_ORDER: tuple[Kind, ...] = ("hidden", "cell", *GATES)
 Record = Literal["cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden"]
 
-OUTPUT_KINDS = ("logistic", "identity", "softmax")  # numbered as in abi.pxd
+# Three lists in the order of enums in abi.pxd.
+OUTPUT_KINDS = ("logistic", "identity", "softmax")
 RECORDS: tuple[Record, ...] = ("cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden")
+SQUASH_CONSTANTS = ("scale", "scale_by_ln2", "one_by_scale", "plus", "minus", "c0", "c1", "c2")
+
+TALLY_NUMBERS = 4
+"""Numbers of eight bytes in a ``Tally`` of abi.pxd."""
 
 # A squashing function is (plus + minus E) / (1 + E) with E = exp(scale a); its slope, in terms of its value y, is
 # c0 + c1 y + c2 y^2. The columns: scale, plus, minus, c0, c1, c2. ("identity" has no E; only its slope is used.)
@@ -51,7 +56,7 @@ _SQUASHING: dict[Squash, tuple[float, ...]] = {
 
 
 def _squash_constants(squash: Squash) -> Array:
-    """The constants of a squashing function in the order of ``SquashConstant`` in abi.pxd, shape (8, 1)."""
+    """The constants of a squashing function in the order of ``SQUASH_CONSTANTS``, shape (8, 1)."""
     scale, *others = _SQUASHING[squash]
     return np.array([scale, scale / math.log(2), 1 / abs(scale), *others])[:, np.newaxis]
 
@@ -221,7 +226,7 @@ class Layout:
 
     def batch_arrays(self, size: int) -> dict[str, Array]:
         """The arrays of a batch of `size` sequences, zero."""
-        return self.sums_arrays(1) | {"tallies": np.zeros((size, 4))}
+        return self.sums_arrays(1) | {"tallies": np.zeros((size, TALLY_NUMBERS))}
 
     def sums_arrays(self, n: int) -> dict[str, Array]:
         """The arrays of n sums of changes of the weights, zero, with one more axis in front."""
@@ -329,6 +334,17 @@ class Layout:
             else:
                 views[kind] = arrays["w"][: t.n_sources(kind), self.lanes[kind]].T
         return views
+
+
+def stated() -> dict[str, Any]:
+    """The sizes and orders that abi.pxd and lanes.h state too: `engine` compares them when it is imported."""
+    return {
+        "ROW_BYTES": ROW_BYTES,
+        "TALLY_NUMBERS": TALLY_NUMBERS,
+        "OUTPUT_KINDS": OUTPUT_KINDS,
+        "RECORDS": RECORDS,
+        "SQUASH_CONSTANTS": SQUASH_CONSTANTS,
+    }
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:

@@ -29,7 +29,7 @@ cdef enum:              # the kinds of rounds, by what a task is
     TRAIN_SEQUENCES     # Hogwild: sequences, until none is left
 
 cdef enum:
-    LONGEST_WAIT = 50_000       # microseconds that the leader waits for others before it returns to look for signals
+    LONGEST_WAIT = 50_000       # microseconds that the leader waits for helpers; then it returns, to check for Ctrl-C
     WORTH_A_ROUND = 16_384      # numbers in rows that are worth a task of their own: several microseconds of work
     MOST_PARTS = 64             # tasks of a round that goes through rows
     LEAST_ALONE = 4_000_000     # nanoseconds that the leader goes on alone after sharing has cost it time
@@ -43,7 +43,7 @@ cdef inline Sums* sums_of(Job* job, Py_ssize_t task) noexcept nogil:
 
 cdef void begin_task(const Net* net, Job* job, Worker* me) noexcept nogil:
     """Set a worker up for the task it has just claimed."""
-    cdef const int64_t* bounds = job.batch.bounds + job.batch.bound + job.batch.first_share
+    cdef const int64_t* bounds = job.batch.bounds + job.batch.bounds_index + job.batch.first_share
     if job.round_kind == TRAIN_SHARES:
         me.sums = sums_of(job, me.task)
         me.report.status = OK
@@ -119,7 +119,7 @@ cdef void judge_sharing(Job* job) noexcept nogil:
     cdef double cost     # of sharing, in this round
     for i in range(job.batch.n_in_round):
         n_steps += sums_of(job, i).n_steps
-    # The round tells nothing if no helper has done a task, or if the clock is too coarse to see the leader's time.
+    # Such a round is no evidence: no helper has done a task, or the clock is too coarse to measure the leader's time.
     if own_steps == 0 or own_steps == n_steps or job.sharing.own_time <= 0:
         return
     cost = (end - job.sharing.began) - job.sharing.own_time * n_steps / own_steps
@@ -193,9 +193,9 @@ cdef void begin_batch(const Net* net, Job* job) noexcept nogil:
     cdef const Request* request = &job.portion.request
     cdef const Outcome* outcome = &job.portion.outcome
     job.batch.n_sequences = min(job.batch.size, request.n_order - outcome.position)
-    job.batch.bound += job.batch.n_shares
+    job.batch.bounds_index += job.batch.n_shares
     job.batch.n_shares = 0
-    while job.batch.bounds[job.batch.bound + job.batch.n_shares] < outcome.position + job.batch.n_sequences:
+    while job.batch.bounds[job.batch.bounds_index + job.batch.n_shares] < outcome.position + job.batch.n_sequences:
         job.batch.n_shares += 1
     job.batch.first_share = 0
     job.last_wanted = MOST_TASKS
@@ -207,7 +207,7 @@ cdef void begin_batch(const Net* net, Job* job) noexcept nogil:
 
 
 cdef bint collect_shares(const Net* net, Job* job) noexcept nogil:
-    """Add the outcome of a round's shares to the job's; returns whether all shares went well."""
+    """Add the outcome of a round's shares to the portion's; returns whether all shares went well."""
     cdef Py_ssize_t i, k
     cdef Outcome* outcome = &job.portion.outcome
     cdef Sums* sums

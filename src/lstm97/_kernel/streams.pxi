@@ -77,21 +77,21 @@ cdef inline const real* find_target(
 
 
 cdef void record_step(const Net* net, const State* st, real** records, Py_ssize_t t) noexcept nogil:
-    """Copy step t into the records that are not NULL, in the order of `layout.RECORDS`."""
+    """Copy step t into the records that are not NULL."""
     cdef Py_ssize_t n_cells = net.shape.n_cells
     cdef Py_ssize_t n_blocks = net.shape.n_blocks
-    if records[0] != NULL:
-        memcpy(records[0] + t * n_cells, st.s_c, n_cells * sizeof(real))
-    if records[1] != NULL:
-        memcpy(records[1] + t * n_cells, st.y_c, n_cells * sizeof(real))
-    if records[2] != NULL:
-        memcpy(records[2] + t * n_blocks, st.act + net.shape.lane_in, n_blocks * sizeof(real))
-    if records[3] != NULL:
-        memcpy(records[3] + t * n_blocks, st.act + net.shape.lane_out, n_blocks * sizeof(real))
-    if records[4] != NULL:
-        memcpy(records[4] + t * n_blocks, st.act + net.shape.lane_forget, n_blocks * sizeof(real))
-    if records[5] != NULL:
-        memcpy(records[5] + t * net.shape.n_hidden, st.act, net.shape.n_hidden * sizeof(real))
+    if records[CELL_STATE_RECORD] != NULL:
+        memcpy(records[CELL_STATE_RECORD] + t * n_cells, st.s_c, n_cells * sizeof(real))
+    if records[CELL_RECORD] != NULL:
+        memcpy(records[CELL_RECORD] + t * n_cells, st.y_c, n_cells * sizeof(real))
+    if records[INPUT_GATE_RECORD] != NULL:
+        memcpy(records[INPUT_GATE_RECORD] + t * n_blocks, st.act + net.shape.lane_in, n_blocks * sizeof(real))
+    if records[OUTPUT_GATE_RECORD] != NULL:
+        memcpy(records[OUTPUT_GATE_RECORD] + t * n_blocks, st.act + net.shape.lane_out, n_blocks * sizeof(real))
+    if records[FORGET_GATE_RECORD] != NULL:
+        memcpy(records[FORGET_GATE_RECORD] + t * n_blocks, st.act + net.shape.lane_forget, n_blocks * sizeof(real))
+    if records[HIDDEN_RECORD] != NULL:
+        memcpy(records[HIDDEN_RECORD] + t * net.shape.n_hidden, st.act, net.shape.n_hidden * sizeof(real))
 
 
 cdef void run(

@@ -1,6 +1,6 @@
 """Trains one network on packed sequences: alone, or as the leader of a team of threads.
 
-The words of sharing (job, team, worker, round, task, share ...) are those of `team.h`.
+The words of sharing (job, portion, team, worker, round, task, share ...) are those of `team.h`.
 """
 
 cimport cython
@@ -37,7 +37,9 @@ cdef int bind_sums(Sums* sums, Py_ssize_t n, dict arrays) except -1:
     """Point n sums at their arrays."""
     cdef void** fields[4]
     fields[:] = [<void**> &sums.dw, <void**> &sums.dw_out, <void**> &sums.symbols, <void**> &sums.is_listed]
-    point_at_arrays(fields, ("dw", "dw_out", "seen", "is_seen"), sizeof(Sums), n, arrays)
+    point_at_arrays(
+        fields, sizeof(fields) // sizeof(void**), ("dw", "dw_out", "seen", "is_seen"), sizeof(Sums), n, arrays
+    )
     return 0
 
 
@@ -50,7 +52,10 @@ cdef object bind_members(Engine engine, Worker* worker, dict arrays):
     worker.members = <Member*> address(members)
     engine.bind_states(&worker.members.st, sizeof(Member), worker.n_together, arrays)
     fields[:] = [<void**> &worker.members.signals, <void**> &worker.members.e_s, <void**> &worker.members.e]
-    point_at_arrays(fields, ("signals", "signals_e_s", "signals_e"), sizeof(Member), worker.n_together, arrays)
+    point_at_arrays(
+        fields, sizeof(fields) // sizeof(void**), ("signals", "signals_e_s", "signals_e"), sizeof(Member),
+        worker.n_together, arrays,
+    )
     worker.stride = arrays["act"].strides[0] // arrays["act"].itemsize
     worker.e_s = <real*> address(arrays["carried_e_s"])
     worker.delta = <real*> address(arrays["delta"])
@@ -59,7 +64,7 @@ cdef object bind_members(Engine engine, Worker* worker, dict arrays):
 
 @cython.final
 cdef class Trainer:
-    """Does the calls of one training, with or without a team.
+    """Does one job, that is one call of `lstm97.train`, portion after portion, with or without a team.
 
     Without `begin_batches` or `begin_hogwild`, weights change at each error signal and there is no team.
 
@@ -71,7 +76,7 @@ cdef class Trainer:
 
     cdef Engine engine
     cdef Job* job       # in memory of its own: helpers may use it when the interpreter ends
-    cdef object kept    # alive, for their memory
+    cdef object kept    # the arrays and engines whose memory the job uses, which must stay alive
 
     def __cinit__(self, Engine engine):
         self.engine = engine
@@ -124,7 +129,7 @@ cdef class Trainer:
         self.form_team(len(workers))
         job.batch.worth_sharing = worth_sharing
         job.batch.size = len(batch["tallies"])
-        job.batch.tallies = <Tally*> address(batch["tallies"])
+        job.batch.tallies = <Tally*> checked_address(batch["tallies"], job.batch.size * sizeof(Tally))
         bind_sums(&job.batch.total, 1, batch)
         job.batch.n_sums = len(sums["seen"])
         all_sums = zeros(job.batch.n_sums * sizeof(Sums), "uint8")
@@ -161,7 +166,9 @@ cdef class Trainer:
     # ---- training ----
 
     def train(self, inputs, offsets, targets, bint target_per_sequence, order, schedule, learning_rate, history):
-        """Train on packed sequences in the given order; the History is up to date however this ends.
+        """Do a portion of the job: train on packed sequences in the given order.
+
+        The History is up to date however this ends.
 
         The weights change at every error signal if `schedule` is None, else once per batch. A schedule is a pair of
         arrays: positions in the order, batch after batch and share after share, the longest sequence of a share first;
@@ -183,7 +190,7 @@ cdef class Trainer:
         request.offsets = <const int64_t*> checked_address(offsets, (n_sequences + 1) * sizeof(int64_t))
         request.n_order = len(order)
         request.order = <const int64_t*> checked_address(order, request.n_order * sizeof(int64_t))
-        job.batch.n_sequences = job.batch.n_shares = job.batch.bound = 0
+        job.batch.n_sequences = job.batch.n_shares = job.batch.bounds_index = 0
         job.batch.step_work = engine.step_work(chunk)
         if schedule is not None:
             job.batch.schedule = <const int64_t*> checked_address(schedule[0], request.n_order * sizeof(int64_t))

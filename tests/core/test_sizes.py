@@ -1,0 +1,97 @@
+"""Sizes and orders that both layout.py and the compiled loops state: a mismatch is refused, never used."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import lstm97
+from lstm97._kernel import builds
+from lstm97._kernel.engine import Engine, check_stated
+from lstm97._kernel.layout import stated
+from lstm97._kernel.trainer import Trainer
+
+LISTS = ("OUTPUT_KINDS", "RECORDS", "SQUASH_CONSTANTS")
+
+
+@pytest.fixture
+def net():
+    """A network that uses every list."""
+    return lstm97.Network(lstm97.Topology(3, 2, blocks=(1, 2), n_hidden=1, forget_gates=True), seed=1)
+
+
+def test_layout_states_what_the_loops_state():
+    check_stated(stated())
+
+
+@pytest.mark.parametrize("name", ["ROW_BYTES", "TALLY_NUMBERS"])
+def test_another_size_is_refused(name):
+    with pytest.raises(ImportError, match=f"{name} is .* in layout.py, but .* in the loops"):
+        check_stated(stated() | {name: 2 * stated()[name]})
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("change", [lambda a: a[:-1], lambda a: (*a, "more"), lambda a: a[::-1]])
+def test_another_list_or_order_is_refused(name, change):
+    with pytest.raises(ImportError, match=f"{name} is .* in layout.py, but .* in the loops"):
+        check_stated(stated() | {name: change(stated()[name])})
+
+
+def engine_of(net, *, sizes=None, **network):
+    """An engine for a network's layout, with some sizes or arrays changed."""
+    plan = net._layout
+    if sizes is not None:
+        plan = SimpleNamespace(sizes=plan.sizes | sizes, dtype=plan.dtype, step_work=plan.step_work)
+    arrays = net._layout.network_arrays() | network
+    lock = np.zeros(2, np.int64)
+    kernel = builds.kernel(plan.dtype)
+    return Engine(kernel, plan, arrays, net._layout.state_arrays(), lock, True, net._advice)
+
+
+def test_a_size_that_the_loops_lack_is_refused(net):
+    engine_of(net)
+    with pytest.raises(ValueError, match="the layout's sizes are"):
+        engine_of(net, sizes={"another": 1})
+
+
+@pytest.mark.parametrize("name", ["squash", "squash_h", "logistic"])
+def test_too_few_constants_are_refused(net, name):
+    with pytest.raises(SystemError, match=r"an array has .* bytes where the loops need"):
+        engine_of(net, **{name: net._layout.network_arrays()[name][:-1]})
+
+
+def begin_batches(net, *, batch=None, sums=None, worker=None):
+    """Give a trainer the arrays for batches of four sequences, some of them changed."""
+    plan = net._layout
+    Trainer(net.new_state()._engine).begin_batches(
+        batch=plan.batch_arrays(4) | (batch or {}),
+        sums=plan.sums_arrays(2) | (sums or {}),
+        workers=[plan.worker_arrays(2, 5, symbols=False) | (worker or {})],
+        worth_sharing=0,
+    )
+
+
+def test_too_small_tallies_are_refused(net):
+    begin_batches(net)
+    with pytest.raises(SystemError, match="an array has 96 bytes where the loops need 128"):
+        begin_batches(net, batch={"tallies": np.zeros((4, 3))})
+
+
+def test_too_few_rows_are_refused(net):
+    with pytest.raises(SystemError, match=r"dw has shape .* where the loops need 2 rows"):
+        begin_batches(net, sums={"dw": net._layout.sums_arrays(1)["dw"]})
+    with pytest.raises(SystemError, match=r"signals has shape .* where the loops need 2 rows"):
+        begin_batches(net, worker={"signals": np.zeros((1, 5), np.int32)})
+
+
+@pytest.mark.parametrize("symbols", [False, True])
+def test_phases_have_the_names_that_files_use(net, symbols):
+    state = net.new_state()
+    x = 1 if symbols else [0.0, 1.0, 0.0]
+    assert "not learning" in repr(state)
+    net.learn(x, None, learning_rate=0.1, state=state)
+    assert "awaiting" in repr(state)
+    net.correct([0.0, 1.0], learning_rate=0.1, state=state)
+    assert "corrected" in repr(state)
