@@ -223,8 +223,8 @@ cdef struct Worker:             # what a thread of a team works with, and how fa
     Sums *sums                  # the share's
     Report report
     Py_ssize_t sequence         # if the report's status is not OK: the sequence that failed
-    Py_ssize_t n_steps          # done of the share
-    Py_ssize_t n_steps_in_round  # of shares done in this round
+    Py_ssize_t n_steps          # steps done of the share
+    Py_ssize_t n_steps_in_round  # steps of the shares that this worker has done in this round
     Py_ssize_t begin            # where in the schedule the members begin
     Py_ssize_t end              # where in the schedule the share ends
     Py_ssize_t n_members        # sequences that step together now; 0: none yet

@@ -72,7 +72,7 @@ def kernel(dtype: np.dtype[Any]) -> object:
 
 @dataclass(frozen=True, repr=False)
 class Config:
-    """What `show_config` tells.
+    """What `show_config` returns.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Config:
     builds : tuple of str
         The builds this installation has.
     threads : int
-        Threads that `train` computes with where it is not told.
+        Threads that `train` uses unless an argument says otherwise.
     cpus : int
         CPUs this process may use.
     """

@@ -175,12 +175,12 @@ cdef class Engine:
         self.lowest_target, self.highest_target = advice.reach
         self.saturated = []
         self.steps_to_check = STEPS_TO_A_CHECK
-        self.work[0] = layout.step_work(symbols=False)
-        self.work[1] = layout.step_work(symbols=True)
         memset(&self.net, 0, sizeof(Net))
         self.net.shape = sizes  # an error if any size is missing
         if len(sizes) != len(<object> self.net.shape):
             raise ValueError(f"the layout's sizes are {sizes}, the loops' {<object> self.net.shape}")
+        self.work[0] = layout.step_work(symbols=False)
+        self.work[1] = layout.step_work(symbols=True)
         self.net.block_of = <const int32_t*> address(network["block_of"])
         self.net.lane_of = <const word*> address(network["lane_of"])
         self.net.cell_of = <const word*> address(network["cell_of"])
