@@ -175,7 +175,7 @@ def about():
     describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     commit = os.environ.get("COMMIT") or subprocess.run(describe, capture_output=True, text=True).stdout.strip()
     return {
-        "command": shlex.join(["python", f"tests/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"tests/fuzz/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "commit": commit,
         "date": datetime.date.today().isoformat(),
         "machine": names[0].partition(":")[2].strip() if names else platform.machine(),
