@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from interrupts import assert_usable_after_ctrl_c
 from learners import LEARNERS, N_INPUTS, N_OUTPUTS, PER_SEQUENCE, stream, symbols
-from waiting import SOON
 
 import lstm97
 from lstm97 import History, Stop
@@ -622,17 +618,7 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_learner(call):
             net.train([X[:3]], [X[:3]])
             print("usable" if np.isfinite(net.parameters).all() and np.isfinite(y).all() else "broken")
     """
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout.readline() == "ready\n"
-        with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(0.5)  # until the child is in the call
-        child.send_signal(signal.SIGINT)
-        try:
-            said, _ = child.communicate(timeout=SOON)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            raise
-    assert said == "usable\n"
+    assert_usable_after_ctrl_c(program)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import warnings
@@ -14,6 +11,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 
 import numpy as np
 import pytest
+from interrupts import assert_usable_after_ctrl_c
 from joblib.externals import loky
 from many_cases import (
     CASES,
@@ -24,7 +22,7 @@ from many_cases import (
     reals,
     standing,
 )
-from waiting import HANGS, SOON, until
+from waiting import HANGS, until
 
 from lstm97 import Network, Sequences, Stop, Topology, executors, many, train, train_many
 from lstm97.sequences import as_sequences
@@ -568,17 +566,7 @@ def test_ctrl_c_ends_threads_in_the_middle_of_an_epoch_and_leaves_usable_network
             lstm97.train_many(nets, ([X[:3]], [T[:3]]), threads=2)
             print("usable" if all(np.isfinite(net.parameters).all() for net in nets) else "broken")
     """
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout.readline() == "ready\n"
-        with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(0.5)  # until the child is in the call
-        child.send_signal(signal.SIGINT)
-        try:
-            said, _ = child.communicate(timeout=SOON)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            raise
-    assert said == "usable\n"
+    assert_usable_after_ctrl_c(program)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +11,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from interrupts import assert_usable_after_ctrl_c
 from topologies import may_lack_targets
-from waiting import SOON
 
 import lstm97
 from lstm97 import Network, Topology
@@ -287,17 +283,7 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_network(call):
             lstm97.train(net, [X[:3]], [T[:3]])
             print("usable" if np.isfinite(net.parameters).all() and np.isfinite(y).all() else "broken")
     """
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout.readline() == "ready\n"
-        with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(0.5)  # until the child is in the call
-        child.send_signal(signal.SIGINT)
-        try:
-            said, _ = child.communicate(timeout=SOON)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            raise
-    assert said == "usable\n"
+    assert_usable_after_ctrl_c(program)
 
 
 def at_once(n_threads, n_calls, call):
