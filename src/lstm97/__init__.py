@@ -1,9 +1,9 @@
 """An LSTM that learns while it runs: the network and the online learning rule of Hochreiter & Schmidhuber (1997)."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lstm97._kernel.builds import Config, show_config
+from lstm97._lazy import lazily
 from lstm97._version import __version__ as __version__
 from lstm97.checkpoints import Checkpoint
 from lstm97.history import History, Stop
@@ -41,19 +41,6 @@ if TYPE_CHECKING:
     from lstm97.export.onnx import export_onnx
     from lstm97.many import train_many
 else:
-    # These are imported at first use, so that `import lstm97` stays quick.
-    _FUNCTIONS = {"export_c": "export.c", "export_onnx": "export.onnx", "train_many": "many"}
-    _MODULES = {name: name for name in ("cluster", "demos", "export", "methods", "paper")}
-    _MODULES["executors"] = "cluster.executors"
-
-    def __getattr__(name):
-        if name in _MODULES:
-            return import_module(f"lstm97.{_MODULES[name]}")
-        if name in _FUNCTIONS:
-            found = getattr(import_module(f"lstm97.{_FUNCTIONS[name]}"), name)
-            globals()[name] = found
-            return found
-        raise AttributeError(f"module 'lstm97' has no attribute {name!r}", name=name)
-
-    def __dir__():
-        return sorted({*globals(), *_FUNCTIONS, *_MODULES})
+    _NAMES = {"export_c": "lstm97.export.c", "export_onnx": "lstm97.export.onnx", "train_many": "lstm97.many"}
+    _MODULES = {name: f"lstm97.{name}" for name in ("cluster", "demos", "export", "methods", "paper")}
+    __getattr__, __dir__ = lazily(globals(), _MODULES | {"executors": "lstm97.cluster.executors"}, _NAMES)

@@ -5,8 +5,9 @@ The names of `lstm97.demos.text` are here too.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from lstm97._lazy import lazily
 
 __all__ = [
     "CLOSEST",
@@ -96,7 +97,6 @@ if TYPE_CHECKING:
     from lstm97.paper.trials.summary import Summary, summaries, summarise
 else:
     # These are imported at first use, so that a command loads only the parts of the paper that it needs.
-    _PARTS = ("report", "tables", "tasks", "trials")
     _NAMES = {
         "demos.text": ("ByteModel", "TextRecord", "TextSettings", "default_text", "learn_text"),
         "paper.tables.comparisons": (
@@ -135,16 +135,6 @@ else:
         "paper.trials.runner": ("Progress", "Trial", "initial_network", "run_trial"),
         "paper.trials.summary": ("Summary", "summaries", "summarise"),
     }
-    _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
-
-    def __getattr__(name):
-        if name in _PARTS:
-            return import_module(f"lstm97.paper.{name}")
-        if name in _MODULE_OF:
-            found = getattr(import_module(f"lstm97.{_MODULE_OF[name]}"), name)
-            globals()[name] = found
-            return found
-        raise AttributeError(f"module 'lstm97.paper' has no attribute {name!r}", name=name)
-
-    def __dir__():
-        return sorted({*globals(), *_MODULE_OF, *_PARTS})
+    _MODULE_OF = {name: f"lstm97.{module}" for module, names in _NAMES.items() for name in names}
+    _MODULES = {name: f"lstm97.paper.{name}" for name in ("report", "tables", "tasks", "trials")}
+    __getattr__, __dir__ = lazily(globals(), _MODULES, _MODULE_OF)
