@@ -8,15 +8,21 @@ from lstm97._version import __version__ as __version__
 from lstm97.checkpoints import Checkpoint
 from lstm97.history import History, Stop
 from lstm97.network import Network, State, load
+from lstm97.optimizers import RLS, SGD, Adam, RMSprop, Scaling
 from lstm97.sequences import Sequences
 from lstm97.topology import Topology
 from lstm97.training import predict, train
 
 __all__ = [
+    "RLS",
+    "SGD",
+    "Adam",
     "Checkpoint",
     "Config",
     "History",
     "Network",
+    "RMSprop",
+    "Scaling",
     "Sequences",
     "State",
     "Stop",

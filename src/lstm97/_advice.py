@@ -47,10 +47,9 @@ def extent(rows: Array) -> tuple[float, float]:
 
 
 def has_target(rows: Array) -> bool:
-    """Whether any class is not -1, or any row is not NaN."""
-    first = rows if rows.ndim == 1 else rows[:, 0]
-    for begin in range(0, len(first), AT_ONCE):
-        part = first[begin : begin + AT_ONCE]
+    """Whether any class is not -1, or any number of a row not NaN."""
+    for begin in range(0, len(rows), AT_ONCE):
+        part = rows[begin : begin + AT_ONCE]
         if (part >= 0 if rows.ndim == 1 else ~np.isnan(part)).any():
             return True
     return False
@@ -72,11 +71,13 @@ class Advice:
     outputs : str
         The kind of outputs.
     n_cells : int
-    forget_gates : bool
+    forget_gates, is_scaled : bool
+        Whether the network has forget gates, and whether it scales its inputs itself.
     """
 
-    def __init__(self, outputs: str, n_cells: int = 0, forget_gates: bool = False) -> None:
+    def __init__(self, outputs: str, n_cells: int = 0, forget_gates: bool = False, is_scaled: bool = False) -> None:
         self._outputs, self._n_cells, self._forget_gates = outputs, n_cells, forget_gates
+        self._is_scaled = is_scaled
         self._said: set[str] = set() if outputs in tuple(REACH) else {"targets"}
         self.has_seen_training = False
         self.is_quiet = False  # `train_many` sets it while it trains: it has looked at the data before
@@ -112,7 +113,7 @@ class Advice:
 
     def are_most_cells(self, n: int) -> bool:
         """Whether n cells are more than half of them."""
-        return 2 * n > self._n_cells
+        return 2 * n > self._n_cells and not self._is_scaled
 
     def judge_cells(self, saturated: list[int], largest_input: float, largest_target: float) -> None:
         """Warn if, at three quarters of some steps or more, most cells are saturated, and if data are large.
@@ -133,7 +134,8 @@ class Advice:
         if of_a_stream and not self._forget_gates:
             ways.append("forget_gates=True for streams without reset")
         tries = f"try {', or '.join(ways)}"
-        return f"{tries}; {remedy}" if (remedy := scaling(largest_input, largest_target)) else tries
+        remedy = "" if self._is_scaled else scaling(largest_input, largest_target)
+        return f"{tries}; {remedy}" if remedy else tries
 
     def no_targets(self, given: set[str] | None = None) -> None:
         """Warn that no sequence has a target; `given` as for `look_at_targets`."""

@@ -41,6 +41,14 @@ def not_negative(name: str, value: Any) -> float:
     return number
 
 
+def fraction(name: str, value: Any) -> float:
+    """``value`` as a float from 0 to below 1."""
+    number = _real(name, value)
+    if not 0 <= number < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return number
+
+
 def _real(name: str, value: Any) -> float:
     """A real scalar or 0-D array as a float; infinite if it is too large for a float."""
     if isinstance(value, np.ndarray) and value.ndim == 0:

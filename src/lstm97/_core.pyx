@@ -20,6 +20,7 @@
 # for gates      sums         (rows_together, n_cells)     e_s ds_dw, summed over the cells of each block
 # alpha sum ...  dw, dw_out   rows as w, w_out             a batch's sums of changes (22)(26)(28)
 #                delta        (n_block, lanes of dw)       of a batch's sequence: dw_m = sum_t delta(t) z_m(t)
+# -dE/dw         g, g_out     rows as w, w_out             gradients, for the rules of _kernel/rules.pxi
 #
 # Matrices are source-major: a net input is a sum of rows scaled by z_m and the partials change row by row, so a vector
 # instruction works on neighbouring units and nothing is summed across a vector. In a row, the lanes of one kind of unit
@@ -29,7 +30,7 @@
 #
 # Indices: k outputs, j blocks, v cells, u units, m sources, i vectors of LANES lanes, t steps.
 
-from libc.math cimport INFINITY, NAN
+from libc.math cimport INFINITY, NAN, pow, sqrt
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
@@ -37,14 +38,16 @@ from cpython.pycapsule cimport PyCapsule_New
 from cpython.pyport cimport PY_SSIZE_T_MAX
 
 from lstm97._kernel.abi cimport (
-    AWAITING, C0, C1, C2, CELL_RECORD, CELL_STATE_NOT_FINITE, CELL_STATE_RECORD, CHANGE_NOT_FINITE, CORRECTED,
-    FORGET_GATE_RECORD, HIDDEN_RECORD, INPUT_GATE_RECORD, LOGISTIC, MINUS, NOT_LEARNING, OK, ONE_BY_SCALE,
-    OUTPUT_GATE_RECORD, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Chunk, Job, Kernel, Member, Net, Outcome,
-    Portion, Report, Request, State, Sums, Tally, Team, Waiter, Worker, word,
+    ADAM, AWAITING, BOUNDED, C0, C1, C2, CELL_RECORD, CELL_STATE_NOT_FINITE, CELL_STATE_RECORD, CHANGE_NOT_FINITE,
+    CORRECTED, COUNT, DEVIATION, FORGET_GATE_RECORD, HIDDEN_RECORD, HUBER, INPUT_GATE_RECORD, LOGISTIC, MEAN, MINUS,
+    MOMENTUM, N_STATISTICS, NOT_LEARNING, OK, ONE_BY_SCALE, OUTPUT_GATE_RECORD, OUTPUT_NOT_FINITE, PLAIN, PLUS,
+    RMSPROP, SCALE, SCALE_BY_LN2, SOFTMAX, SQUARED, SQUARES, Chunk, Job, Kernel, Member, Net, Outcome, Portion, Report,
+    Request, State, Sums, Tally, Team, Update, Waiter, Worker, word,
 )
 from lstm97._kernel.stop_rule cimport rule_holds
 
 include "_kernel/vectors.pxi"
+include "_kernel/scaling.pxi"
 
 
 # ---- forward ---------------------------------------------------------------------------------------------------------
@@ -84,8 +87,12 @@ cdef inline void set_sources(const Net* net, State* st, const real* x, Py_ssize_
         if not st.dense:
             spell_out(net, st)
             st.dense = True
-        for m in range(n_inputs):
-            z[m] = x[m]
+        if net.standards.inputs == NULL:
+            for m in range(n_inputs):
+                z[m] = x[m]
+        else:
+            for m in range(n_inputs):
+                z[m] = <real> scaled(net.standards.inputs + m * N_STATISTICS, x[m])
         if st.n_rows < net.shape.n_sources:
             for m in range(n_inputs):
                 list_input(st, m)
@@ -283,16 +290,26 @@ cdef void softmax(const Net* net, State* st) noexcept nogil:
 # ---- error signals ---------------------------------------------------------------------------------------------------
 
 cdef void output_errors(const Net* net, State* st, double alpha) noexcept nogil:
-    """alpha e_k, with e_k = f'(net_k) (t_k - y_k) (19); f' is 1 for identity, and for softmax with cross-entropy."""
+    """alpha e_k, with e_k = f'(net_k) (t_k - y_k) (19); f' is 1 for identity outputs and with cross-entropy.
+
+    With the loss of Huber, t_k - y_k counts as 1 or -1 where it is beyond.
+    """
     cdef Py_ssize_t i, k
     cdef lanes y, e
     for i in range(vectors(net.shape.n_out_lanes)):
         k = i * LANES
         y = load(st.y + k)
-        e = (load(st.target + k) - y) * splat(<real> alpha)
-        if net.shape.output == LOGISTIC:
+        e = load(st.target + k) - y
+        if net.shape.loss == HUBER:
+            e = clamped(e, splat(1))
+        e = e * splat(<real> alpha)
+        if net.shape.output == LOGISTIC and net.shape.loss == SQUARED:
             e = e * y * (splat(1) - y)
         store(st.e_k + k, e * load(net.is_output + k))
+    if st.is_partial:
+        for k in range(net.shape.n_outputs):
+            if st.target[k] != st.target[k]:
+                st.e_k[k] = 0
 
 
 cdef void hidden_errors(const Net* net, State* st) noexcept nogil:
@@ -671,10 +688,10 @@ cdef inline void change_hidden_weights(
         scale(net.w + net.shape.bias_source * net.shape.n_lanes, net.has_bias, net.shape.n_lanes)
 
 
-cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:
-    """Whether it is certain that no finite weight plus its change overflows.
+cdef bint are_bounded(const Net* net, State* st, double limit) noexcept nogil:
+    """Whether it is certain that all changes of weights are below a limit; no finite weight plus a HARMLESS overflows.
 
-    A change is an error times a source or a partial, and both factors have to be finite. All are bounded by sums of
+    A change is an error times a source or a partial, and both factors have to be below it. All are bounded by sums of
     magnitudes, which are NaN if any is.
     """
     cdef Py_ssize_t i
@@ -696,7 +713,10 @@ cdef bint cannot_overflow(const Net* net, State* st) noexcept nogil:
     if st.n_pending:  # times 2, because a sum rounded to nearest is at most twice the exact sum
         st.partials_bound += 2 * source_bound * <double> sum_of(magnitudes(st.coef_block, net.shape.n_partials))
     bound = source_bound + st.partials_bound
-    return bound < HARMLESS and <double> sum_of(errors) * bound < HARMLESS
+    return bound < limit and <double> sum_of(errors) * bound < limit
+
+
+include "_kernel/rules.pxi"
 
 
 cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
@@ -707,11 +727,13 @@ cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
     """
     cdef lanes bad = splat(0)
     cdef bint pending
-    output_errors(net, st, alpha)
+    if net.rule.kind != PLAIN or net.readout.root != NULL:
+        return change_by_rule(net, st, alpha)
+    output_errors(net, st, alpha * st.weight)
     hidden_errors(net, st)
     if st.n_pending > 1:
         settle(net, st)
-    if not cannot_overflow(net, st):
+    if not are_bounded(net, st, HARMLESS):
         settle(net, st)
         change_output_weights(net, st, net.w_out, True, &bad)
         change_hidden_weights(net, st, False, True, &bad)
@@ -742,19 +764,28 @@ include "_kernel/registers.pxi"
 
 # ---- one step --------------------------------------------------------------------------------------------------------
 
-cdef inline bint set_target(const Net* net, State* st, const real* target, Py_ssize_t klass) noexcept nogil:
-    """Take the target from a row or a class number; returns whether there is one."""
+cdef inline bint set_target(
+    const Net* net, State* st, const real* target, Py_ssize_t klass, double weight
+) noexcept nogil:
+    """Take the target from a row or a class number; returns whether there is an error signal."""
     cdef Py_ssize_t k
+    cdef Py_ssize_t n_missing = 0
+    if weight == 0:
+        return False
+    st.weight = weight
+    st.is_partial = False
     if klass >= 0:
         for k in range(net.shape.n_outputs):
             st.target[k] = 0
         st.target[klass] = 1
         return True
-    if target == NULL or target[0] != target[0]:
+    if target == NULL:
         return False
     for k in range(net.shape.n_outputs):
         st.target[k] = target[k]
-    return True
+        n_missing += target[k] != target[k]
+    st.is_partial = n_missing > 0
+    return n_missing < net.shape.n_outputs
 
 
 cdef inline bint advance(const Net* net, State* st) noexcept nogil:
@@ -775,20 +806,21 @@ cdef inline void take_input(const Net* net, State* st, const Chunk* chunk, Py_ss
 
 
 cdef int learn_step(
-    Net* net, State* st, const Chunk* chunk, Py_ssize_t t, const real* target, Py_ssize_t klass, double alpha,
-    real* y, Tally* tally,
+    Net* net, State* st, const Chunk* chunk, Py_ssize_t t, const real* target, Py_ssize_t klass, double weight,
+    double alpha, real* y, Tally* tally,
 ) noexcept nogil:
     """One step of learning: everything in the order of the paper's section 5 and appendix A.1."""
-    cdef bint has_target = set_target(net, st, target, klass)
+    cdef bint has_target = set_target(net, st, target, klass, weight)
     st.phase = CORRECTED  # changed below if the step succeeds without a target
+    take_in_inputs(net, chunk, t)
     take_input(net, st, chunk, t)
     if not advance(net, st):
         return CELL_STATE_NOT_FINITE
     if has_target or y != NULL:
         if not compute_outputs(net, st):
             return OUTPUT_NOT_FINITE
-        if y != NULL:
-            memcpy(y, st.y, net.shape.n_outputs * sizeof(real))
+        if y != NULL and not give_outputs(net, st, y):
+            return OUTPUT_NOT_FINITE
     remember_step(net, st)
     if not has_target:
         if st.n_pending == net.shape.n_block:
@@ -797,6 +829,8 @@ cdef int learn_step(
         return OK
     if tally != NULL:
         measure(net, st, tally)
+    take_in_targets(net, target, klass)
+    scale_target(net, st)
     return change_weights(net, st, alpha)
 
 

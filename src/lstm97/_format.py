@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from os import PathLike
 from typing import Any, BinaryIO, NamedTuple
 
@@ -20,6 +21,7 @@ from lstm97._checks import COUNTABLE, integer
 from lstm97._files import CODES, decode, open_regular, read_arrays, read_header
 from lstm97._kernel.layout import BLOCK, Layout
 from lstm97.history import COUNTS, WINDOW_NUMBERS
+from lstm97.optimizers import PLAIN, RLS, SGD, Adam, Learning, RMSprop, Scaling
 from lstm97.topology import Topology
 
 Array = NDArray[Any]
@@ -64,6 +66,7 @@ class Contents(NamedTuple):
 
     topology: Topology
     dtype: str
+    learning: Learning
     metadata: dict[str, str]
     tensors: dict[str, Array]
 
@@ -89,16 +92,16 @@ def parse(file: BinaryIO, size: int, what: str) -> Contents:
         raise ValueError(
             f"{what} has lstm97 format {version!r}; this version reads {' and '.join(map(repr, READABLE))}"
         )
-    topology, dtype, parts = _parts(metadata, what)
+    topology, dtype, learning, parts = _parts(metadata, what)
     n_bytes = _bytes_needed(header.entries, parts, what)
     if n_bytes != size - header.size:
         raise ValueError(f"{what} has {size - header.size} bytes of data, but its header describes {n_bytes}")
-    if Layout(topology, np.dtype(dtype)).n_bytes > FREE_MEMORY + MEMORY_PER_BYTE * n_bytes:
+    if Layout(topology, np.dtype(dtype), learning).n_bytes > FREE_MEMORY + MEMORY_PER_BYTE * n_bytes:
         raise ValueError(f"{what} has a topology that needs far more memory than its weights")
-    return Contents(topology, dtype, metadata, read_arrays(file, header, what))
+    return Contents(topology, dtype, learning, metadata, read_arrays(file, header, what))
 
 
-def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str, Part]]:
+def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, Learning, dict[str, Part]]:
     """The network that the metadata describe, and the tensors that the file must have."""
     try:
         topology = Topology(**decode(metadata["topology"]))
@@ -107,6 +110,8 @@ def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str
             raise ValueError(f"dtype {dtype!r}")
         parts = {kind: Part(dtype, (n, topology.n_sources(kind))) for kind, n in topology.units.items()}
         named = {str(kind): part for kind, part in parts.items()}
+        learning = _learning_of(metadata.get("learning"))
+        named |= memory_parts(Layout(topology, np.dtype(dtype), learning))
         if "state" in metadata:
             check_numbers(decode(metadata["state"]), topology)
             layout = Layout(topology, np.dtype(dtype))
@@ -115,7 +120,7 @@ def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, dict[str
             named |= training_parts(decode(metadata["training"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{what} has no usable header: {error}") from error
-    return topology, dtype, named
+    return topology, dtype, learning, named
 
 
 def _bytes_needed(found: Mapping[str, tuple[Any, Any]], parts: dict[str, Part], what: str) -> int:
@@ -133,6 +138,60 @@ def _bytes_needed(found: Mapping[str, tuple[Any, Any]], parts: dict[str, Part], 
             )
         total += math.prod(shape) * np.dtype(part.dtype).itemsize
     return total
+
+
+# ---- learning ----
+
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "optimizer": {"SGD": SGD, "RMSprop": RMSprop, "Adam": Adam},
+    "readout": {"RLS": RLS},
+    "scaling": {"Scaling": Scaling},
+}
+"""The settings of how a network learns, and the classes that each may be of."""
+
+
+def learning_text(learning: Learning) -> str:
+    """How a network learns, as a file has it: for each setting that is given its class and fields."""
+    given = {name: getattr(learning, name) for name in _SETTINGS}
+    return as_text({name: [type(each).__name__, asdict(each)] for name, each in given.items() if each is not None})
+
+
+def _learning_of(text: str | None) -> Learning:
+    """What `learning_text` has written; LookupError, TypeError or ValueError if it is something else."""
+    if text is None:
+        return PLAIN
+    found = decode(text)
+    if not isinstance(found, dict) or not found.keys() <= _SETTINGS.keys() or "optimizer" not in found:
+        raise ValueError("learning must have an optimizer, and may have a readout and scaling")
+    settings = {}
+    for name, (kind, fields) in found.items():
+        settings[name] = _SETTINGS[name][kind](**fields)
+    return Learning(**settings)
+
+
+def memory_parts(layout: Layout) -> dict[str, Part]:
+    """The tensors of what learning keeps from update to update: those of `Layout.memory_views`."""
+    topology = layout.topology
+    weights = {kind: (n, topology.n_sources(kind)) for kind, n in topology.units.items()}
+    parts = {} if layout.learning.is_plain else {"memory.updates": Part("int64", (1,))}
+    for name in layout.memory_names():
+        parts |= {f"memory.{name}.{kind}": Part(layout.dtype.name, shape) for kind, shape in weights.items()}
+    if layout.learning.readout:
+        n = topology.n_sources("output")
+        parts["readout.root"] = Part(layout.dtype.name, (n, n))
+    for name, n in layout.scaled().items():
+        parts[f"scaling.{name}"] = Part("float64", (n, 3))
+    return parts
+
+
+def check_memory(tensors: Mapping[str, Array]) -> None:
+    """ValueError if the tensors of `memory_parts` have numbers that learning cannot have left."""
+    for name, array in tensors.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} is not finite")
+        squares = array if name.startswith("memory.v.") else array[:, ::2] if name.startswith("scaling.") else array[:0]
+        if (squares < 0).any() or (name == "memory.updates" and not 0 <= int(array[0]) <= COUNTABLE):
+            raise ValueError(f"{name} is negative, or too large")
 
 
 # ---- states ----

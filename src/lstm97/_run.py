@@ -88,6 +88,7 @@ class Run:
                 data.inputs.offsets,
                 data.targets,
                 data.per_sequence,
+                data.weights,
                 portion,
                 None if options.update == "step" else schedule(data.inputs.lengths[portion], self._batch_size),
                 options.learning_rate,

@@ -107,7 +107,7 @@ cdef int lstm97_correct(lstm97_stream* stream, const void* target, double learni
         return status
     if to.st.phase != AWAITING:
         return LSTM97_NOT_AWAITING
-    return to.kernel.correct(to.net, to.st, <const real*> target, -1, learning_rate)
+    return to.kernel.correct(to.net, to.st, <const real*> target, -1, 1, learning_rate)
 
 
 cdef void lstm97_reset(lstm97_stream* stream) noexcept nogil:

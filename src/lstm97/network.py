@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lstm97._advice import Advice
-from lstm97._checks import integer, not_negative
+from lstm97._checks import integer, not_negative, positive
 from lstm97._files import decode, to_bytes, write_whole
 from lstm97._format import (
     FORMAT,
@@ -24,6 +24,8 @@ from lstm97._format import (
     STATE,
     Contents,
     as_text,
+    check_memory,
+    learning_text,
     parse,
     read,
     restore_state,
@@ -32,11 +34,13 @@ from lstm97._format import (
 from lstm97._kernel import builds
 from lstm97._kernel.engine import Engine
 from lstm97._kernel.layout import RECORDS, Layout, Record, float_dtype
+from lstm97.optimizers import PLAIN, RLS, SGD, Learning, Optimizer, Scaling
 from lstm97.sequences import (
     UNREADABLE,
     as_numbers,
     as_stream,
     as_stream_targets,
+    as_weights,
     checked_out,
     copied_if_shared,
     unmasked,
@@ -237,6 +241,14 @@ class Network:
         Initial biases of the gates instead of random ones, one for all blocks or one per block. Negative ones for input
         gates counter the drift of cell states, for output gates the abuse of cells; positive ones for forget gates let
         cells remember at first.
+    optimizer : SGD, RMSprop or Adam, default SGD()
+        How gradients change the weights.
+    readout : RLS, optional
+        The output weights change by recursive least squares instead, the others by the optimizer. For
+        ``output="identity"``.
+    scaling : Scaling, optional
+        Inputs and targets are standardised inside the network, by their running means and deviations: data may come in
+        any units.
 
     Raises
     ------
@@ -288,17 +300,23 @@ class Network:
         input_gate_bias: ArrayLike | None = None,
         output_gate_bias: ArrayLike | None = None,
         forget_gate_bias: ArrayLike | None = None,
+        *,
+        optimizer: Optimizer = SGD(),  # noqa: B008 - frozen
+        readout: RLS | None = None,
+        scaling: Scaling | None = None,
     ) -> None:
         if not isinstance(topology, Topology):
             raise TypeError(f"topology must be a Topology, got {type(topology).__name__}")
         self._topology = topology
         self._dtype = float_dtype(dtype)
-        self._advice = Advice(topology.output, topology.n_cells, topology.forget_gates)
+        self._learning = _checked_learning(Learning(optimizer, readout, scaling), topology, self.dtype)
+        is_scaled = scaling is not None and scaling.inputs
+        self._advice = Advice(topology.output, topology.n_cells, topology.forget_gates, is_scaled)
         init_range = self._checked_range("init_range", init_range)
         given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)
         n = topology.n_blocks
         biases = {kind: _gate_biases(kind, bias, topology, self.dtype, n) for kind, bias in given if bias is not None}
-        self._layout = Layout(topology, self.dtype)
+        self._layout = Layout(topology, self.dtype, self._learning)
         self._arrays = self._layout.network_arrays()
         self._lock = np.zeros(2, np.int64)
         self._kernel = builds.kernel(self.dtype)
@@ -319,6 +337,26 @@ class Network:
     def dtype(self) -> np.dtype[Any]:
         """Of weights, states and outputs: float64 or float32."""
         return self._dtype
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """How gradients change the weights; `with_optimizer` makes a network with another."""
+        return self._learning.optimizer
+
+    @property
+    def readout(self) -> RLS | None:
+        """How the output weights change, if not by the optimizer."""
+        return self._learning.readout
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """How inputs and targets are scaled inside the network, if they are."""
+        return self._learning.scaling
+
+    @property
+    def takes_partial_targets(self) -> bool:
+        """Whether a step may have targets for some outputs only: softmax outputs, which depend on one another, may not."""
+        return self._layout.takes_partial_targets
 
     def _checked_range(self, name: str, value: float) -> float:
         """``value`` as a float, if weights can be drawn from [-value, value]."""
@@ -416,6 +454,7 @@ class Network:
         target: ArrayLike | None,
         learning_rate: float = 0.1,
         *,
+        weight: float = 1.0,
         state: State | None = None,
         out: Array | None = None,
     ) -> Array:
@@ -427,9 +466,12 @@ class Network:
             The inputs, or a symbol's number instead of its one-hot row (if there is more than one input).
         target : array_like, shape (n_outputs,), or int, or None
             What the outputs should be, or a class number instead of its one-hot row (if there is more than one output);
-            None, a row of NaN or of masked values, and class -1 mean no error signal.
+            None, a row of NaN or of masked values, and class -1 mean no error signal; a row partly NaN means none for
+            those outputs (softmax outputs need all).
         learning_rate : float, default 0.1
             The paper's alpha, positive.
+        weight : float, default 1.0
+            Of the error signal, at least 0: errors count that many times. 0 means no error signal.
         state : State, optional
             Of the stream, by default the network's own.
         out : ndarray, shape (n_outputs,), optional
@@ -450,16 +492,18 @@ class Network:
             If another thread trains, saves or copies this network, or uses this state.
         """
         engine = self._engine if state is None else self._engine_of(state)
-        return engine.learn(x, target, learning_rate, out)
+        return engine.learn(x, target, learning_rate, weight, out)
 
-    def correct(self, target: ArrayLike, learning_rate: float = 0.1, *, state: State | None = None) -> None:
+    def correct(
+        self, target: ArrayLike, learning_rate: float = 0.1, *, weight: float = 1.0, state: State | None = None
+    ) -> None:
         """Deliver the error signal of the last step, a `learn` without target, when its target comes late.
 
         ``learn(x, None)`` and ``correct(target)`` do to the bit what ``learn(x, target)`` does.
 
         Parameters
         ----------
-        target, learning_rate, state
+        target, learning_rate, weight, state
             As for `learn`.
 
         Raises
@@ -469,7 +513,7 @@ class Network:
         RuntimeError
             If the last step was not one of `learn` or `learn_run` without target.
         """
-        self._engine_of(state).correct(target, learning_rate)
+        self._engine_of(state).correct(target, learning_rate, weight)
 
     def learn_run(
         self,
@@ -477,6 +521,7 @@ class Network:
         targets: ArrayLike | None,
         learning_rate: float = 0.1,
         *,
+        weight: ArrayLike | None = None,
         state: State | None = None,
         out: Array | None = None,
     ) -> Array:
@@ -491,6 +536,8 @@ class Network:
             rows of NaN or of masked values, and class -1, mean no error signal at that step.
         learning_rate, state
             As for `learn`.
+        weight : array_like, shape (n_steps,), optional
+            Of the error signals, as for `learn`.
         out : ndarray, shape (n_steps, n_outputs), optional
             Where to write the outputs; may be over the inputs.
 
@@ -511,7 +558,8 @@ class Network:
         Y = self._output(out, len(inputs))
         if out is not None:
             inputs, packed = copied_if_shared(inputs, Y), None if packed is None else copied_if_shared(packed, Y)
-        self._engine_of(state).learn_run(inputs, packed, learning_rate, Y)
+        weights = None if weight is None else as_weights("weight", weight, len(inputs))
+        self._engine_of(state).learn_run(inputs, packed, learning_rate, weights, Y)
         return Y
 
     # ---- inference ----
@@ -733,7 +781,7 @@ class Network:
         given = zip(GATES, (input_gate_bias, output_gate_bias, forget_gate_bias), strict=True)
         biases = {kind: _gate_biases(kind, bias, topology, self.dtype, 1) for kind, bias in given if bias is not None}
         rng = np.random.default_rng(seed)
-        grown = Network(topology, self.dtype, rng, init_range)
+        grown = Network(topology, self.dtype, rng, init_range, **self._settings())
         for kind, (bias,) in biases.items():
             grown.weights[kind][-1, -1] = bias
         with self._engine.hold(weights=True, state=False):
@@ -743,7 +791,49 @@ class Network:
                     with np.errstate(all="ignore"):
                         units[...] = rng.uniform(-outgoing_range, outgoing_range, units.shape)
                 units[:, _kept(self.topology.sources(kind), topology.sources(kind))] = weights
+            _move_memory(self, grown)
         return grown
+
+    def with_optimizer(self, optimizer: Optimizer) -> Network:
+        """A network with the same weights that learns by another optimizer, without memory yet; this one stays.
+
+        Parameters
+        ----------
+        optimizer : SGD, RMSprop or Adam
+
+        Returns
+        -------
+        Network
+            Of the same topology and dtype, its state zero; a readout and scaling go on from where they are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no optimizer, or its epsilon is 0 in the network's dtype.
+        RuntimeError
+            If another thread trains this network.
+
+        Examples
+        --------
+        >>> from lstm97 import RMSprop
+        >>> net = Network(Topology(3, 2)).with_optimizer(RMSprop(bound=1))
+        >>> net.optimizer.decay
+        0.999
+        """
+        other = Network(self.topology, self.dtype, 0, 0.0, **(self._settings() | {"optimizer": optimizer}))
+        with self._engine.hold(weights=True, state=False):
+            for kind, weights in self._weights.items():
+                other.weights[kind][...] = weights
+            _move_memory(self, other, "readout.", "scaling.")
+        return other
+
+    def _settings(self) -> dict[str, Any]:
+        """The arguments that tell how the network learns."""
+        return {name: getattr(self._learning, name) for name in ("optimizer", "readout", "scaling")}
+
+    def _memory(self) -> dict[str, Array]:
+        """What learning keeps from update to update, by the names in files: views."""
+        return self._layout.memory_views(self._arrays)
 
 
 # ---- files ----
@@ -780,16 +870,20 @@ def network_to_bytes(
 ) -> bytes:
     """A network, and one of its states if asked for, as a file has it; `more` tensors and metadata beside them."""
     header = {"lstm97_format": FORMAT, "topology": as_text(asdict(net.topology)), "dtype": net.dtype.name}
+    if net._learning != PLAIN:
+        header["learning"] = learning_text(net._learning)
     chosen = net.state if state is True else state
     with net._engine_of(chosen or None).hold(weights=True, state=bool(chosen)):
-        tensors = {str(kind): np.array(view, order="C") for kind, view in net.weights.items()}
+        views: dict[Any, Array] = {**net.weights, **net._memory()}
+        tensors = {str(name): np.array(view, order="C") for name, view in views.items()}
         if chosen:
             numbers, arrays = _parts_of(chosen)
             header["state"] = as_text(numbers)
             tensors |= {STATE + name: array for name, array in arrays.items()}
-    for kind in net.weights:
-        if not np.isfinite(tensors[kind]).all():
-            raise ValueError(f"weights[{kind!r}] are not all finite, and no file with such weights could be loaded")
+    for name in views:
+        if not np.isfinite(tensors[name]).all():
+            what = f"weights[{name!r}]" if name in net.weights else f"the optimizer's {name}"
+            raise ValueError(f"{what} are not all finite, and no file with such weights could be loaded")
     data = to_bytes(tensors | dict(more or {}), header | metadata)
     if int.from_bytes(data[:8], "little") > HEADER_LIMIT:
         raise ValueError(f"a topology of {net.topology.n_blocks} blocks does not fit the header of a file")
@@ -803,11 +897,26 @@ def network_from_bytes(data: bytes) -> Network:
 
 def network_of(contents: Contents, what: str) -> Network:
     """The network in the contents of a file."""
-    net = Network(contents.topology, contents.dtype)
+    learning = contents.learning
+    net = Network(
+        contents.topology,
+        contents.dtype,
+        optimizer=learning.optimizer,
+        readout=learning.readout,
+        scaling=learning.scaling,
+    )
     try:
         net.parameters = np.concatenate([contents.tensors[kind].ravel() for kind in net.weights])
     except ValueError as error:
         raise ValueError(f"{what} has weights that are not finite") from error
+    memory = net._memory()
+    try:
+        check_memory({name: contents.tensors[name] for name in memory})
+    except ValueError as error:
+        raise ValueError(f"{what} is damaged: {error}") from error
+    for name, view in memory.items():
+        view[...] = contents.tensors[name]
+    net._layout.complete(net._arrays)
     if "state" in contents.metadata:
         try:
             _put_state(net.state, decode(contents.metadata["state"]), contents.group(STATE))
@@ -817,6 +926,36 @@ def network_of(contents: Contents, what: str) -> Network:
 
 
 # ---- parts ----
+
+
+def _checked_learning(learning: Learning, topology: Topology, dtype: np.dtype[Any]) -> Learning:
+    """The settings, if a network of this topology and dtype can learn by them."""
+    if learning.readout is not None:
+        if topology.output != "identity":
+            raise ValueError(
+                f"readout={learning.readout} needs output='identity', but the outputs are {topology.output}"
+            )
+        positive("prior in the network's dtype", dtype.type(learning.readout.prior))
+    epsilon = getattr(learning.optimizer, "epsilon", None)
+    if epsilon is not None and not dtype.type(epsilon) > 0:
+        raise ValueError(f"epsilon is {epsilon!r}, which is 0 in {dtype}")
+    return learning
+
+
+def _move_memory(before: Network, now: Network, *prefixes: str) -> None:
+    """Write what learning has kept into a network that has all units of the one before, and those in their order."""
+    new = now._memory()
+    for name, view in before._memory().items():
+        if prefixes and not name.startswith(prefixes):
+            continue
+        kind: Any = name.rpartition(".")[2] if name.startswith("memory.") else "output"
+        if name.startswith("scaling.") or name == "memory.updates":
+            new[name][...] = view
+            continue
+        kept = _kept(before.topology.sources(kind), now.topology.sources(kind))
+        rows = kept if name == "readout.root" else range(len(view))
+        new[name][np.ix_(rows, kept)] = view
+    now._layout.complete(now._arrays)
 
 
 def _gate_biases(kind: Kind, bias: ArrayLike, topology: Topology, dtype: np.dtype[Any], n: int) -> Array:

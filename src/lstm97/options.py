@@ -13,7 +13,7 @@ from lstm97._advice import Advice, any_presented
 from lstm97._checks import integer, positive
 from lstm97._threads import available_cpus, thread_count
 from lstm97.history import History, Stop
-from lstm97.sequences import Sequences, Shaped, as_sequences, as_targets, presented
+from lstm97.sequences import Learns, Sequences, as_sequences, as_targets, presented
 
 Array = NDArray[Any]
 
@@ -79,6 +79,8 @@ class Data(NamedTuple):
     """Numbers of the sequences of one epoch; 0, 1, 2, ... if a generator draws their order."""
     order: NDArray[np.int64] | np.random.Generator | None
     """The order as passed to `train`; an array as a checked copy."""
+    weights: NDArray[np.float64] | None = None
+    """Of the error signals, one for each of the targets; None: 1."""
 
     @property
     def generator(self) -> np.random.Generator | None:
@@ -91,7 +93,7 @@ class Data(NamedTuple):
         inputs: object,
         targets: object,
         order: ArrayLike | np.random.Generator | None,
-        layout: Shaped,
+        layout: Learns,
         advice: Advice,
     ) -> Data:
         """Data from the arguments of `train`; warns of targets that cannot be learned."""

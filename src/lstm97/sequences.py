@@ -37,6 +37,14 @@ class Shaped(Protocol):
         """The dtype that reals are cast to."""
 
 
+class Learns(Shaped, Protocol):
+    """What targets are checked against."""
+
+    @property
+    def takes_partial_targets(self) -> bool:
+        """Whether some outputs may have a target at a step and others none."""
+
+
 class Sequences:
     """Sequences of different lengths, one after the other in one array.
 
@@ -236,7 +244,7 @@ def as_input(x: object, layout: Shaped) -> int | Array:
     return symbol
 
 
-def as_target(target: object, layout: Shaped) -> int | Array | None:
+def as_target(target: object, layout: Learns) -> int | Array | None:
     """One step's target: a class number, or a row of the network's dtype, or None for no error signal."""
     n_outputs = layout.topology.n_outputs
     number = _as_integer(target)
@@ -244,7 +252,10 @@ def as_target(target: object, layout: Shaped) -> int | Array | None:
         if target is not None and target is getattr(sys.modules.get("numpy.ma"), "masked", None):
             return None
         row = _as_row("target", target, n_outputs, layout, nan_allowed=True)
-        return None if np.isnan(row).all() else row
+        missing = np.isnan(row)
+        if missing.any() and not missing.all() and not layout.takes_partial_targets:
+            raise ValueError("target is partly NaN; here a step has targets for all outputs, or none: NaN or None")
+        return None if missing.all() else row
     _refuse_classes(
         n_outputs, f"target is the integer {number}", f"for the value pass [{number}.0], for no target None"
     )
@@ -271,8 +282,6 @@ def _as_row(name: str, x: object, n: int, layout: Shaped, nan_allowed: bool = Fa
     nan = np.isnan(row)
     if nan.any() and not nan_allowed:
         raise ValueError(f"{name} contains NaN")
-    if nan.any() and not nan.all():
-        raise ValueError(f"{name} is partly NaN; a step without error signal is NaN as a whole, or None")
     return row
 
 
@@ -295,7 +304,7 @@ def as_stream(name: str, inputs: object, layout: Shaped) -> Array:
     )
 
 
-def as_stream_targets(targets: object, n_steps: int, layout: Shaped) -> Array | None:
+def as_stream_targets(targets: object, n_steps: int, layout: Learns) -> Array | None:
     """A stream's targets: (n_steps, n_outputs) of the network's dtype, or (n_steps,) int32 classes, or None."""
     if targets is None:
         return None
@@ -307,10 +316,10 @@ def as_stream_targets(targets: object, n_steps: int, layout: Shaped) -> Array | 
         _check_numbers("targets", packed, -1, n_outputs)
     elif array.ndim == n_outputs == 1:
         packed = _cast(array[:, np.newaxis], layout.dtype)
-        _check_rows("targets", packed)
+        _check_rows("targets", packed, layout)
     elif array.ndim == 2 and array.shape[1] == n_outputs:
         packed = _cast(array, layout.dtype)
-        _check_rows("targets", packed)
+        _check_rows("targets", packed, layout)
     else:
         raise ValueError(
             f"targets has shape {array.shape}, expected ({n_steps}, {n_outputs}), or ({n_steps},) integers as classes"
@@ -349,7 +358,7 @@ def is_array(value: object) -> bool:
     return isinstance(value, (np.ndarray, memoryview)) or hasattr(value, "__array__")
 
 
-def as_targets(targets: object, inputs: Sequences, layout: Shaped) -> tuple[Array, bool]:
+def as_targets(targets: object, inputs: Sequences, layout: Learns) -> tuple[Array, bool]:
     """Targets for sequences, and whether they are one per sequence: reals of the network's dtype or int32 classes."""
     n_outputs = layout.topology.n_outputs
     per_sequence = None if isinstance(targets, Sequences) else _one_per_sequence(targets, n_outputs)
@@ -378,13 +387,14 @@ def as_targets(targets: object, inputs: Sequences, layout: Shaped) -> tuple[Arra
         if rows.ndim == 1:
             _refuse_classes(n_outputs)
             rows = _as_int32("targets", rows)
+    given: Any
     if rows.ndim == 1:
         _check_numbers("targets", rows, -1, n_outputs)
         given = rows >= 0
     else:
         rows = _cast(rows, layout.dtype)
-        _check_rows("targets", rows, steps if per_sequence is None else None)
-        given = ~np.isnan(rows[:, 0])
+        _check_rows("targets", rows, layout, steps if per_sequence is None else None)
+        given = ~np.isnan(rows).all(axis=1)
     if per_sequence is not None:
         for i in np.flatnonzero(given & (inputs.lengths == 0))[:1]:
             raise ValueError(f"inputs[{i}] is empty: it has no last step for targets[{i}]")
@@ -466,6 +476,17 @@ def checked_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Ar
 def copied_if_shared(array: Array, out: Array) -> Array:
     """``array``, or a copy if results written to ``out`` could change it while it is still being read."""
     return array.copy() if np.may_share_memory(array, out) else array
+
+
+def as_weights(name: str, weights: object, n: int) -> NDArray[np.float64]:
+    """The weights of n error signals: finite numbers, at least 0."""
+    array = as_numbers(name, weights)
+    if array.shape != (n,):
+        raise ValueError(f"{name} has shape {array.shape}, expected ({n},)")
+    array = _cast(array, np.dtype(np.float64))
+    if not (_all_finite(array) and (array >= 0).all()):
+        raise ValueError(f"{name} must be finite numbers, at least 0")
+    return array
 
 
 # ---- arrays ----
@@ -618,8 +639,8 @@ def _finite(name: str, rows: Array, sequences: Sequences | None = None) -> Array
     return rows
 
 
-def _check_rows(name: str, rows: Array, sequences: Sequences | None = None) -> None:
-    """Refuse target rows that contain infinity, or NaN in some columns only."""
+def _check_rows(name: str, rows: Array, layout: Learns, sequences: Sequences | None = None) -> None:
+    """Refuse target rows that contain infinity, or NaN in some columns only where none or all must have targets."""
 
     def where(found: Any) -> str:
         row = int(np.flatnonzero(found)[0])
@@ -632,5 +653,5 @@ def _check_rows(name: str, rows: Array, sequences: Sequences | None = None) -> N
         raise ValueError(f"{name} contains infinity {where(infinite)}")
     nan = np.isnan(rows)
     partly = nan.any(axis=1) & ~nan.all(axis=1)
-    if partly.any():
-        raise ValueError(f"{name} is partly NaN {where(partly)}; a row without error signal is all NaN")
+    if partly.any() and not layout.takes_partial_targets:
+        raise ValueError(f"{name} is partly NaN {where(partly)}; here a row without error signal is all NaN")

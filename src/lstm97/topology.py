@@ -11,9 +11,17 @@ from lstm97._checks import integer
 Bias = Literal["all", "hidden", "gates", "gates_and_output", "none"]
 Squash = Literal["logistic", "centered", "centered2", "tanh", "identity"]
 Output = Literal["logistic", "identity", "softmax"]
+Loss = Literal["squared", "cross_entropy", "huber"]
 Kind = Literal["cell", "input_gate", "output_gate", "forget_gate", "hidden", "output"]
 
 GATES: tuple[Kind, ...] = ("input_gate", "output_gate", "forget_gate")
+
+LOSSES: dict[str, tuple[Loss, ...]] = {
+    "logistic": ("squared", "cross_entropy"),
+    "identity": ("squared", "huber"),
+    "softmax": ("cross_entropy",),
+}
+"""What outputs of each kind can learn by; the first is the default."""
 
 MOST_SOURCES = 2**31 - 1
 """The most sources that a unit can have: they are numbered with 32 bits."""
@@ -55,8 +63,11 @@ class Topology:
         The paper's g (on a cell's net input, default "centered2", eq. 5) and h (on its state, default "centered",
         eq. 4); their ranges: [0, 1], [-1, 1], [-2, 2], [-1, 1], unbounded.
     output : {"logistic", "identity", "softmax"}, default "logistic"
-        The output units. The first two learn by squared error ``E = 1/2 sum (t - y)**2``, softmax by cross-entropy.
-        Softmax needs two outputs or more.
+        The output units. Softmax needs two outputs or more.
+    loss : {"squared", "cross_entropy", "huber"}, optional
+        What learning makes small: "squared", ``E = 1/2 sum (t - y)**2``, the default of logistic and identity outputs;
+        "cross_entropy", that of softmax, and for logistic outputs of each by itself; "huber" for identity outputs,
+        squared up to an error of 1 and linear beyond.
 
     Raises
     ------
@@ -91,6 +102,7 @@ class Topology:
     input_squash: Squash = "centered2"
     output_squash: Squash = "centered"
     output: Output = "logistic"
+    loss: Loss | None = None
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen; fields are normalised once, here
@@ -110,6 +122,13 @@ class Topology:
             value = getattr(self, name)
             if not isinstance(value, str) or value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        losses = LOSSES[self.output]
+        if self.loss is None:
+            set_field(self, "loss", losses[0])
+        elif not isinstance(self.loss, str) or self.loss not in losses:
+            raise ValueError(
+                f"loss must be {' or '.join(map(repr, losses))} with output={self.output!r}, got {self.loss!r}"
+            )
         if self.n_inputs > MOST_SOURCES:
             raise ValueError(f"n_inputs is {self.n_inputs}, at most {MOST_SOURCES} are possible")
         for kind in self.units:

@@ -75,7 +75,7 @@ def begin_batches(net, *, batch=None, sums=None, worker=None):
 
 def test_too_small_tallies_are_refused(net):
     begin_batches(net)
-    with pytest.raises(SystemError, match="an array has 96 bytes where the loops need 128"):
+    with pytest.raises(SystemError, match="an array has 96 bytes where the loops need 160"):
         begin_batches(net, batch={"tallies": np.zeros((4, 3))})
 
 

@@ -28,6 +28,25 @@ cdef enum OutputKind:
     IDENTITY = 1
     SOFTMAX = 2
 
+cdef enum LossKind:
+    SQUARED = 0
+    CROSS_ENTROPY = 1
+    HUBER = 2
+
+cdef enum RuleKind:     # how gradients change the weights; the order of `layout.RULES`
+    PLAIN = 0           # SGD without momentum and bound: the paper's rule, in one pass over weights and partials
+    BOUNDED = 1         # SGD with a bound, without momentum
+    MOMENTUM = 2        # SGD with momentum
+    RMSPROP = 3
+    ADAM = 4
+
+cdef enum:               # what is kept of each input and target that is scaled; the order of `layout.STATISTICS`
+    COUNT = 0
+    MEAN = 1
+    SQUARES = 2         # the sum of squared differences from the mean
+    DEVIATION = 3       # the root of SQUARES / COUNT
+    N_STATISTICS = 4
+
 cdef enum SquashConstant:   # rows of the constants of squashing functions; what they mean: layout.py
     SCALE
     SCALE_BY_LN2
@@ -77,6 +96,37 @@ cdef struct Shape:              # the sizes of a network, by the names of `Layou
     bint single_cells           # every block has one cell
     bint g_is_identity, h_is_identity
     int output                  # an OutputKind
+    int loss                    # a LossKind
+
+cdef struct Rule:               # an optimizer: how the gradients of an update change the weights
+    int kind                    # a RuleKind
+    double momentum             # SGD's, or Adam's beta1
+    double decay                # RMSprop's, or Adam's beta2
+    double epsilon
+    double bound                # 0: none
+    int64_t *n_updates          # (1,) the network's updates so far
+    # a number for each weight; NULL if the rule has no such memory
+    real *m                     # (n_sources, n_lanes) mean of the gradients
+    real *m_out                 # (n_out_sources, n_out_lanes)
+    real *v                     # (n_sources, n_lanes) mean of their squares
+    real *v_out                 # (n_out_sources, n_out_lanes)
+
+cdef struct Readout:            # output weights by recursive least squares
+    real *root                  # (n_out_sources, n_root_lanes) S, of which P = S S'; NULL: the rule changes them
+    Py_ssize_t n_root_lanes     # row length
+    double forgetting
+    double most_trace           # the trace of P at first, and at most
+
+cdef struct Standards:          # running statistics, by which inputs and targets are scaled
+    double *inputs              # (n_inputs, N_STATISTICS); NULL: not scaled
+    double *targets             # (n_outputs, N_STATISTICS); NULL: not scaled
+    double decay                # of what came before, at each observation
+
+cdef struct Update:             # one change of the weights by a rule that is not PLAIN
+    double rate
+    double m_correction         # 1 / (1 - beta1^t)
+    double v_correction         # 1 / (1 - decay^t)
+    double scale                # 1 / M, or 1 where the bound allows more
 
 cdef struct Net:
     Shape shape
@@ -98,6 +148,10 @@ cdef struct Net:
     # weights
     real *w                     # (n_sources, n_lanes)
     real *w_out                 # (n_out_sources, n_out_lanes)
+    # how they change
+    Rule rule
+    Readout readout
+    Standards standards
 
 cdef struct State:
     # what goes on from step to step
@@ -122,12 +176,17 @@ cdef struct State:
     real *s_before              # (n_cells padded,) s_c(t-1)
     real *gates                 # (3, n_cells padded) y_in, y_out, y_f of each cell's block
     real *decay                 # (n_partials,) product of the pending steps' y_f
-    real *target                # (n_out_lanes,)
+    real *target                # (n_out_lanes,) as given, then scaled; NaN: not given
+    double weight               # of the error signal
+    bint is_partial             # the target is not given for some outputs
     real *e_k                   # (n_out_lanes,) alpha e_k
     real *eps                   # (n_hidden + n_cells padded,) sum_k w_ku alpha e_k
     real *e                     # (n_lanes,) alpha e_i and alpha e_out in their units' lanes, else 0
     real *sums                  # (rows_together, n_cells padded) alpha e_s ds_dw summed over each block's cells; then 0
     real *e_s                   # (n_cells padded,) alpha e_s
+    real *g                     # (n_sources or rows_together, n_lanes) gradients, then changes, for rules not PLAIN
+    real *g_out                 # (n_out_sources, n_out_lanes)
+    real *gain                  # (2, n_root_lanes) S'u and S S'u, for a Readout
     # rows of ds_dw that may be nonzero: those of the recurrent sources and the bias, then every input seen
     int32_t *rows               # (n_sources,)
     uint8_t *is_listed          # (n_sources,)
@@ -138,9 +197,10 @@ cdef struct State:
 cdef struct Chunk:              # consecutive steps of a stream, or many sequences one after the other
     const real *values          # (n_steps, n_inputs) inputs; NULL if they are symbols
     const int32_t *symbols      # (n_steps,) inputs as symbols; NULL if they are values
-    const real *targets         # (n_steps, n_outputs), a row starting with NaN: none; or NULL
+    const real *targets         # (n_steps, n_outputs), NaN: not given; or NULL
     const int32_t *classes      # (n_steps,) targets as class numbers, -1: none; or NULL
-    bint target_per_sequence    # targets and classes have one row per sequence, for its last step
+    const double *weights       # (n_steps,) of the error signals; or NULL: 1
+    bint target_per_sequence    # targets, classes and weights have one row per sequence, for its last step
 
 cdef struct Report:             # how a call over steps ended
     int status
@@ -159,6 +219,7 @@ cdef struct StopRule:
 cdef struct Tally:              # the error signals of a sequence
     Py_ssize_t n_signals
     Py_ssize_t last_step        # the last signal's, in batches
+    Py_ssize_t n_values         # outputs that had a target, over all signals
     double error_sum            # of |t - y| over signals and outputs
     double error_max
 
@@ -198,6 +259,7 @@ cdef struct Member:             # one of the sequences of a share that step toge
 cdef struct Sums:               # sums of changes of the weights
     real *dw                    # (n_sources, n_change_lanes)
     real *dw_out                # as w_out
+    double e_squares            # sum of e_k^2 over the error signals
     # inputs seen as symbols
     int32_t *symbols            # (n_inputs,)
     uint8_t *is_listed          # (n_inputs,)
@@ -247,6 +309,8 @@ cdef struct Batch:              # training in batches: each is cut into shares, 
     Py_ssize_t n_sums           # shares of a round, at the most
     Sums *sums                  # (n_sums,) of each share of the round
     Sums total                  # of the batch so far; also of the share, where a batch has only one
+    Update update               # of the weights by the batch, for rules not PLAIN
+    double *row_squares         # (rows of w and w_out,) each row's part of M, times bound and e_squares
     Py_ssize_t n_sequences      # of the present batch; 0: none yet
     Py_ssize_t n_shares         # of the present batch
     Py_ssize_t bounds_index     # index in `bounds` of the present batch's first share
@@ -290,7 +354,7 @@ cdef struct Kernel:             # one build of the loops
     Py_ssize_t (*first_not_finite)(const real*, Py_ssize_t) noexcept nogil
     void (*run)(const Net*, State*, const Chunk*, Py_ssize_t, Py_ssize_t, real*, real**, Report*) noexcept nogil
     void (*learn)(Net*, State*, const Chunk*, Py_ssize_t, Py_ssize_t, double, real*, Report*) noexcept nogil
-    int (*correct)(Net*, State*, const real*, Py_ssize_t, double) noexcept nogil
+    int (*correct)(Net*, State*, const real*, Py_ssize_t, double, double) noexcept nogil
     void (*train)(Net*, State*, const Chunk*, Portion*, Py_ssize_t) noexcept nogil
     void (*train_batches)(Net*, Job*, Py_ssize_t) noexcept nogil
     void (*train_hogwild)(Net*, Job*, Py_ssize_t) noexcept nogil

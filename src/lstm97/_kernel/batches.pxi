@@ -57,7 +57,8 @@ cdef void note_signal(const Net* net, Sums* sums, Member* member, double alpha) 
     cdef State* st = &member.st
     cdef real* e = member.e + member.n_signals * net.shape.n_direct
     cdef lanes unused
-    output_errors(net, st, alpha)
+    output_errors(net, st, alpha * st.weight if net.rule.kind == PLAIN else st.weight)
+    sums.e_squares += sum_of_e_squares(net, st)
     hidden_errors(net, st)
     change_output_weights(net, st, sums.dw_out, False, &unused)
     member.signals[member.n_signals] = <int32_t> (st.n_pending - 1)
@@ -119,18 +120,20 @@ cdef int step_member(
 ) noexcept nogil:
     """The rest of a member's step: from the sources on, or, if `squashed_already`, from the activations on."""
     cdef Py_ssize_t klass = -1
+    cdef double weight = 1
     cdef State* st = &member.st
     cdef const Request* request = &job.portion.request
     cdef const real* target = find_target(
-        net, &job.chunk, request, request.order[member.position], me.step, &klass
+        net, &job.chunk, request, request.order[member.position], me.step, &klass, &weight
     )
     if not (update_member(net, st) if squashed_already else advance(net, st)):
         return CELL_STATE_NOT_FINITE
     remember_step(net, st)
-    if set_target(net, st, target, klass):
+    if set_target(net, st, target, klass, weight):
         if not compute_outputs(net, st):
             return OUTPUT_NOT_FINITE
         measure(net, st, &member.tally)
+        scale_target(net, st)
         member.tally.last_step = me.step
         note_signal(net, me.sums, member, request.learning_rate)
     return OK
@@ -343,13 +346,20 @@ cdef bint sum_up_row(
 ) noexcept nogil:
     """A row of the outputs or the hidden layer, in a round SUM_ROWS or TAKE_ROWS; whether it is finite."""
     cdef Py_ssize_t i
+    cdef lanes squares = splat(0)
+    cdef lanes bad = splat(0)
+    cdef double total
     cdef Py_ssize_t n = net.shape.n_out_lanes if is_out else net.shape.n_change_lanes
     cdef Py_ssize_t n_lanes = net.shape.n_out_lanes if is_out else net.shape.n_lanes
     cdef real* w = (net.w_out if is_out else net.w) + m * n_lanes
     cdef real* row = (job.batch.total.dw_out if is_out else job.batch.total.dw) + m * n
     cdef Sums* sums
     if job.round_kind == TAKE_ROWS:
-        take_row(w, row, n_lanes, n)
+        if net.rule.kind == PLAIN:
+            take_row(w, row, n_lanes, n)
+        else:
+            use_row(net, &job.batch.update, is_out, m, row, True, True, &squares, &bad)
+            clear_row(row, n)
         return True
     for i in range(job.batch.n_in_round if job.batch.n_shares > 1 else 0):
         sums = job.batch.sums + i
@@ -359,7 +369,12 @@ cdef bint sum_up_row(
         return True
     if not is_out:
         arrange_row(net, row, me.delta, m)
-    return add_weights(row, w, n_lanes)
+    if net.rule.kind == PLAIN:
+        return add_weights(row, w, n_lanes)
+    use_row(net, &job.batch.update, is_out, m, row, False, False, &squares, &bad)
+    total = sum_of(squares)
+    job.batch.row_squares[is_out * net.shape.n_sources + m] = total
+    return is_zero(bad) and total - total == 0
 
 
 cdef inline Py_ssize_t n_input_rows(const Net* net, const Job* job) noexcept nogil:
@@ -367,22 +382,44 @@ cdef inline Py_ssize_t n_input_rows(const Net* net, const Job* job) noexcept nog
     return job.batch.total.n_symbols if job.chunk.symbols != NULL else net.shape.n_inputs
 
 
-cdef void sum_up_rows(const Net* net, Job* job, Worker* me) noexcept nogil:
-    """The rows of a worker's task, among all that may have changed: those of the hidden layer, then of the outputs."""
-    cdef Py_ssize_t m, r
-    cdef bint is_out, is_input, is_symbol
-    cdef bint symbols = job.chunk.symbols != NULL
+cdef inline Py_ssize_t find_row(
+    const Net* net, const Job* job, Py_ssize_t r, bint* is_out, bint* is_symbol
+) noexcept nogil:
+    """The r-th of the rows that may have changed, those of the hidden layer before those of the outputs."""
+    cdef bint is_input
     cdef Py_ssize_t n_inputs = n_input_rows(net, job)
     cdef Py_ssize_t n_hidden_rows = n_inputs + net.shape.n_sources - net.shape.n_inputs
+    cdef Py_ssize_t m
+    is_out[0] = r >= n_hidden_rows
+    m = r - is_out[0] * n_hidden_rows
+    is_input = m < n_inputs and (net.shape.input_to_output or not is_out[0])
+    is_symbol[0] = job.chunk.symbols != NULL and is_input
+    if is_symbol[0]:
+        return job.batch.total.symbols[m]
+    if not is_input and (net.shape.input_to_output or not is_out[0]):
+        return m + net.shape.n_inputs - n_inputs
+    return m
+
+
+cdef double sum_of_row_squares(const Net* net, const Job* job) noexcept nogil:
+    """sum a g^2 over the rows that may have changed, in an order that does not depend on who computed them."""
+    cdef Py_ssize_t m, r
+    cdef bint is_out = False
+    cdef bint is_symbol = False
+    cdef double total = 0
+    for r in range(job.n_rows):
+        m = find_row(net, job, r, &is_out, &is_symbol)
+        total += job.batch.row_squares[is_out * net.shape.n_sources + m]
+    return total
+
+
+cdef void sum_up_rows(const Net* net, Job* job, Worker* me) noexcept nogil:
+    """The rows of a worker's task, among all that may have changed."""
+    cdef Py_ssize_t m, r
+    cdef bint is_out = False
+    cdef bint is_symbol = False
     cdef Py_ssize_t n_tasks = job.team.n_tasks
     for r in range(me.task * job.n_rows // n_tasks, (me.task + 1) * job.n_rows // n_tasks):
-        is_out = r >= n_hidden_rows
-        m = r - is_out * n_hidden_rows
-        is_input = m < n_inputs and (net.shape.input_to_output or not is_out)
-        is_symbol = symbols and is_input
-        if is_symbol:
-            m = job.batch.total.symbols[m]
-        elif not is_input and (net.shape.input_to_output or not is_out):
-            m += net.shape.n_inputs - n_inputs
+        m = find_row(net, job, r, &is_out, &is_symbol)
         if not sum_up_row(net, job, me, m, is_out, is_symbol):
             me.has_failed = True

@@ -36,6 +36,7 @@ cdef class Engine:
     cdef void leave(self, bint learns) noexcept
     # learning rate, work, data
     cdef double rate(self, object learning_rate) except -1
+    cdef double weight(self, object weight) except -1
     cdef Py_ssize_t step_work(self, const Chunk* chunk) noexcept
     cdef Py_ssize_t slice_of(self, const Chunk* chunk) noexcept
     cdef double real_at(self, const real* a, Py_ssize_t i) noexcept
@@ -47,6 +48,7 @@ cdef class Engine:
     cdef object not_finite(self, int status, str where, str advice)
     cdef str after_overflow(self, const Chunk* chunk, Py_ssize_t n_steps, Py_ssize_t n_targets, bint of_a_stream)
     # arguments
+    cdef int bind_learning(self, object layout, dict network) except -1
     cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, dict arrays) except -1
     cdef bint get_reals(self, object x, Py_buffer* view, Py_ssize_t n, int flags) except -1
     cdef bint get_row(self, object x, Py_buffer* view, Py_ssize_t n) except -1

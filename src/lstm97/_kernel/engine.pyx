@@ -16,16 +16,17 @@ from libc.string cimport memcpy, memset
 from numpy import asarray, empty, ndarray
 
 from lstm97._kernel.abi cimport (
-    AWAITING, C0, C1, C2, CELL_RECORD, CELL_STATE_NOT_FINITE, CELL_STATE_RECORD, CHANGE_NOT_FINITE, FORGET_GATE_RECORD,
-    HIDDEN_RECORD, IDENTITY, INPUT_GATE_RECORD, LOGISTIC, MINUS, N_RECORDS, N_SQUASH_CONSTANTS, NOT_LEARNING, OK,
-    ONE_BY_SCALE, OUTPUT_GATE_RECORD, OUTPUT_NOT_FINITE, PLUS, SCALE, SCALE_BY_LN2, SOFTMAX, Binding, Chunk, Kernel,
-    Net, Report, State, Tally, real, word,
+    ADAM, AWAITING, BOUNDED, C0, C1, C2, CELL_RECORD, CELL_STATE_NOT_FINITE, CELL_STATE_RECORD, CHANGE_NOT_FINITE,
+    COUNT, CROSS_ENTROPY, DEVIATION, FORGET_GATE_RECORD, HIDDEN_RECORD, HUBER, IDENTITY, INPUT_GATE_RECORD, LOGISTIC,
+    MEAN, MINUS, MOMENTUM, N_RECORDS, N_SQUASH_CONSTANTS, N_STATISTICS, NOT_LEARNING, OK, ONE_BY_SCALE,
+    OUTPUT_GATE_RECORD, OUTPUT_NOT_FINITE, PLAIN, PLUS, RMSPROP, SCALE, SCALE_BY_LN2, SOFTMAX, SQUARED, SQUARES,
+    Binding, Chunk, Kernel, Net, Report, State, Tally, real, word,
 )
 from lstm97._kernel.arrays cimport address, checked_address, point_at_arrays
 
 from lstm97 import sequences
-from lstm97._checks import positive
-from lstm97._kernel.layout import stated
+from lstm97._checks import not_negative, positive
+from lstm97._kernel.layout import RULES, stated
 
 cdef extern from "_kernel/lanes.h":
     enum:
@@ -72,7 +73,7 @@ cdef str NTH_STEP = "step {}"
 
 cdef tuple STATE_ARRAYS = (     # of a State, in the order of `bind_states`
     "act", "y_c", "s_c", "ds_dw", "z_block", "coef_block", "decay_block", "symbols", "h", "y", "s_before", "gates",
-    "decay", "target", "e_k", "eps", "e", "e_s", "sums", "rows", "is_listed",
+    "decay", "target", "e_k", "eps", "e", "e_s", "sums", "g", "g_out", "gain", "rows", "is_listed",
 )
 
 cdef dict _NOT_FINITE = {
@@ -107,6 +108,9 @@ cdef dict _STATED = {
     "ROW_BYTES": ROW_BYTES,
     "TALLY_NUMBERS": <int> (sizeof(Tally) // 8),
     "OUTPUT_KINDS": {"logistic": LOGISTIC, "identity": IDENTITY, "softmax": SOFTMAX},
+    "LOSSES": {"squared": SQUARED, "cross_entropy": CROSS_ENTROPY, "huber": HUBER},
+    "RULES": {"plain": PLAIN, "bounded": BOUNDED, "momentum": MOMENTUM, "rmsprop": RMSPROP, "adam": ADAM},
+    "STATISTICS": {"count": COUNT, "mean": MEAN, "squares": SQUARES, "deviation": DEVIATION},
     "RECORDS": {
         "cell_state": CELL_STATE_RECORD, "cell": CELL_RECORD, "input_gate": INPUT_GATE_RECORD,
         "output_gate": OUTPUT_GATE_RECORD, "forget_gate": FORGET_GATE_RECORD, "hidden": HIDDEN_RECORD,
@@ -124,8 +128,10 @@ def check_stated(dict by_layout):
         found = by_layout[name]
         if (found if isinstance(stated_here, int) else {each: i for i, each in enumerate(found)}) != stated_here:
             raise ImportError(f"{name} is {found} in layout.py, but {stated_here} in the loops: build lstm97 again")
-    if (len(by_layout["RECORDS"]), len(by_layout["SQUASH_CONSTANTS"])) != (N_RECORDS, N_SQUASH_CONSTANTS):
-        raise ImportError("RECORDS or SQUASH_CONSTANTS are of another number in layout.py than in abi.pxd")
+    numbers = {"RECORDS": N_RECORDS, "SQUASH_CONSTANTS": N_SQUASH_CONSTANTS, "STATISTICS": N_STATISTICS}
+    for name, number in numbers.items():
+        if len(by_layout[name]) != number:
+            raise ImportError(f"{name} are of another number in layout.py than in abi.pxd")
 
 
 check_stated(stated())
@@ -198,8 +204,39 @@ cdef class Engine:
         self.net.has_bias = <const real*> address(network["has_bias"])
         self.net.w = <real*> address(network["w"])
         self.net.w_out = <real*> address(network["w_out"])
+        self.bind_learning(layout, network)
         self.bind_states(&self.st, sizeof(State), 1, state)
         self.binding = Binding(kernel=self.kernel, net=&self.net, st=&self.st)
+
+    cdef int bind_learning(self, object layout, dict network) except -1:
+        """Take over how the network learns, and point it at what it keeps from update to update."""
+        cdef object learning = layout.learning
+        cdef object optimizer = learning.optimizer
+        self.net.rule.kind = RULES.index(layout.rule)
+        self.net.rule.momentum = getattr(optimizer, "beta1", getattr(optimizer, "momentum", 0))
+        self.net.rule.decay = getattr(optimizer, "beta2", getattr(optimizer, "decay", 0))
+        self.net.rule.epsilon = getattr(optimizer, "epsilon", 0)
+        self.net.rule.bound = optimizer.bound or 0
+        self.net.rule.n_updates = <int64_t*> address(network["n_updates"])
+        if "m" in network:
+            self.net.rule.m = <real*> address(network["m"])
+            self.net.rule.m_out = <real*> address(network["m_out"])
+        if "v" in network:
+            self.net.rule.v = <real*> address(network["v"])
+            self.net.rule.v_out = <real*> address(network["v_out"])
+        if learning.readout is not None:
+            self.net.readout.root = <real*> address(network["root"])
+            self.net.readout.n_root_lanes = network["root"].shape[1]
+            self.net.readout.forgetting = learning.readout.forgetting
+            self.net.readout.most_trace = self.net.shape.n_out_sources * <double> learning.readout.prior
+        self.net.standards.decay = 1
+        if learning.scaling is not None and learning.scaling.decay is not None:
+            self.net.standards.decay = learning.scaling.decay
+        if "statistics_of_inputs" in network:
+            self.net.standards.inputs = <double*> address(network["statistics_of_inputs"])
+        if "statistics_of_targets" in network:
+            self.net.standards.targets = <double*> address(network["statistics_of_targets"])
+        return 0
 
     cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, dict arrays) except -1:
         """Point n states, `stride` bytes from each to the next, at their arrays; no state has seen an input yet."""
@@ -210,13 +247,13 @@ cdef class Engine:
         # States for symbols alone have no inputs in z: as the loops count them, z begins before its memory.
         cdef Py_ssize_t unread = n_inputs if n_z < self.net.shape.n_sources else 0
         cdef State* each
-        cdef void** fields[21]
+        cdef void** fields[24]
         fields[:] = [
             <void**> &st.act, <void**> &st.y_c, <void**> &st.s_c, <void**> &st.ds_dw, <void**> &st.z_block,
             <void**> &st.coef_block, <void**> &st.decay_block, <void**> &st.symbols, <void**> &st.h, <void**> &st.y,
             <void**> &st.s_before, <void**> &st.gates, <void**> &st.decay, <void**> &st.target, <void**> &st.e_k,
-            <void**> &st.eps, <void**> &st.e, <void**> &st.e_s, <void**> &st.sums, <void**> &st.rows,
-            <void**> &st.is_listed,
+            <void**> &st.eps, <void**> &st.e, <void**> &st.e_s, <void**> &st.sums, <void**> &st.g, <void**> &st.g_out,
+            <void**> &st.gain, <void**> &st.rows, <void**> &st.is_listed,
         ]
         for i in range(n):
             memset(<char*> st + i * stride, 0, sizeof(State))
@@ -467,7 +504,7 @@ cdef class Engine:
                 klass[0] = target
                 chunk.classes = klass
                 return 0
-            if not self.get_row(target, view, self.net.shape.n_outputs):
+            if not self.get_reals(target, view, self.net.shape.n_outputs, 0):  # finite, or partly NaN
                 raise SystemError("as_target returned a row that the loops cannot use")
         chunk.targets = <const real*> view.buf
         if self.watches_targets:
@@ -716,13 +753,25 @@ cdef class Engine:
         st.n_pending, st.n_rows, st.dense = other.n_pending, other.n_rows, other.dense
         st.partials_bound, st.symbol, st.phase = other.partials_bound, other.symbol, other.phase
 
-    def learn(self, x, target, learning_rate, out):
+    cdef double weight(self, object weight) except -1:
+        """The weight of an error signal: finite, at least 0."""
+        cdef double found = weight if isinstance(weight, float) else not_negative("weight", weight)
+        if not 0 <= found:
+            not_negative("weight", weight)
+        if found == INFINITY or (found > 0 and self.kernel.real_bytes == sizeof(float) and <float> found == INFINITY):
+            raise ValueError(f"weight must be finite in {self.dtype}, got {weight!r}")
+        return found
+
+    def learn(self, x, target, learning_rate, weight, out):
         """One step of learning."""
         cdef Py_buffer x_view, target_view
         cdef Chunk chunk
         cdef int32_t symbol, klass
         cdef double rate = self.rate(learning_rate)
+        cdef double weight_of_signal
         memset(&chunk, 0, sizeof(Chunk))
+        weight_of_signal = self.weight(weight)
+        chunk.weights = &weight_of_signal
         out = self.get_output(out)
         self.get_input(x, &x_view, &chunk, &symbol)
         try:
@@ -735,13 +784,14 @@ cdef class Engine:
             release(&x_view)
         return out
 
-    def correct(self, target, learning_rate):
+    def correct(self, target, learning_rate, weight):
         """The error signal of the last learning step."""
         cdef Py_buffer view
         cdef Chunk chunk
         cdef int32_t klass = -1
         cdef int status = OK
         cdef double rate = self.rate(learning_rate)
+        cdef double weight_of_signal = self.weight(weight)
         memset(&chunk, 0, sizeof(Chunk))
         self.get_target(target, &view, &chunk, &klass)
         try:
@@ -751,7 +801,7 @@ cdef class Engine:
             try:
                 if self.st.phase != AWAITING:
                     raise RuntimeError("correct() needs a learn step without a target right before it")
-                status = self.kernel.correct(&self.net, &self.st, chunk.targets, klass, rate)
+                status = self.kernel.correct(&self.net, &self.st, chunk.targets, klass, weight_of_signal, rate)
             finally:
                 self.leave(True)
         finally:
@@ -773,12 +823,14 @@ cdef class Engine:
             &chunk, n_steps, False, 0, self.outputs(out, n_steps), NULL if records is None else pointers, NTH_STEP
         )
 
-    def learn_run(self, inputs, targets, learning_rate, out):
-        """Learning steps over packed inputs and targets."""
+    def learn_run(self, inputs, targets, learning_rate, weights, out):
+        """Learning steps over packed inputs and targets; weights: float64 of shape (n_steps,), or None."""
         cdef Chunk chunk
         cdef Py_ssize_t n_steps = len(inputs)
         cdef double rate = self.rate(learning_rate)
         self.bind_chunk(&chunk, inputs, targets, n_steps)
+        if weights is not None:
+            chunk.weights = <const double*> checked_address(weights, n_steps * sizeof(double))
         self.go_on(&chunk, n_steps, True, rate, self.outputs(out, n_steps), NULL, NTH_STEP)
 
 

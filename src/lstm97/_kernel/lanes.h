@@ -10,6 +10,7 @@
 #ifndef LSTM97_LANES_H
 #define LSTM97_LANES_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -119,13 +120,27 @@ static inline lanes picked(const lanes *from, int width, const word *index)
 #define REGISTERS 0
 static inline lanes picked(const lanes *from, int width, const word *index) { return from[0]; }
 #endif
+/* The square root of each lane. */
+static inline lanes root_of(lanes x)
+{
+#if defined(__SSE2__)
+    return INTRINSIC(PREFIX, _sqrt_, SUFFIX)(x);
+#else
+    for (int i = 0; i < LANES; i++) x[i] = sizeof(real) == sizeof(double) ? sqrt(x[i]) : sqrtf(x[i]);
+    return x;
+#endif
+}
 static inline lanes magnitude(lanes x) { return choose(x < splat(0), -x, x); }
 /* Any finite number plus one of this size is finite: it is less than half a unit in the last place of the largest. */
 #if LSTM97_REAL_IS_DOUBLE
 #define HARMLESS 0x1p960
+#define MODERATE 0x1p400 /* a gradient whose square is finite, and harmless times MOST_RATE */
 #else
 #define HARMLESS 0x1p96
+#define MODERATE 0x1p40
 #endif
+#define MOST_RATE 65536.0
+
 /* Whether all lanes are 0, and none is NaN. */
 #if defined(__AVX512F__)
 static inline int is_zero(lanes x)

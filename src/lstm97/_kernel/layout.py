@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from lstm97.optimizers import PLAIN, SGD, Adam, Learning, RMSprop
 from lstm97.topology import GATES, Kind, Squash, Topology
 
 Array = NDArray[Any]
@@ -36,12 +37,16 @@ TOGETHER = 16
 LANE_ORDER: tuple[Kind, ...] = ("hidden", "cell", *GATES)
 Record = Literal["cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden"]
 
-# Three lists in the order of enums in abi.pxd.
+# Lists in the order of enums in abi.pxd.
 OUTPUT_KINDS = ("logistic", "identity", "softmax")
 RECORDS: tuple[Record, ...] = ("cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden")
 SQUASH_CONSTANTS = ("scale", "scale_by_ln2", "one_by_scale", "plus", "minus", "c0", "c1", "c2")
 
-TALLY_NUMBERS = 4
+LOSSES = ("squared", "cross_entropy", "huber")
+RULES = ("plain", "bounded", "momentum", "rmsprop", "adam")
+STATISTICS = ("count", "mean", "squares", "deviation")
+
+TALLY_NUMBERS = 5
 """Numbers of eight bytes in a ``Tally`` of abi.pxd."""
 
 # A squashing function is (plus + minus E) / (1 + E) with E = exp(scale a); its slope, in terms of its value y, is
@@ -63,10 +68,16 @@ def _squash_constants(squash: Squash) -> Array:
 
 @dataclass(frozen=True)
 class Layout:
-    """The sizes of a topology's arrays for one dtype."""
+    """The sizes of a topology's arrays for one dtype and one way to learn."""
 
     topology: Topology
     dtype: np.dtype[Any]
+    learning: Learning = PLAIN
+
+    @property
+    def takes_partial_targets(self) -> bool:
+        """Whether some outputs may have a target at a step and others none; softmax outputs depend on one another."""
+        return self.topology.output != "softmax"
 
     def padded(self, n: int) -> int:
         """The smallest row length that holds n lanes."""
@@ -94,7 +105,8 @@ class Layout:
         """About how much memory a network of this layout and its state take, before it is made."""
         sizes = self.sizes
         reals = sizes["n_sources"] * sizes["n_lanes"] + sizes["n_out_sources"] * sizes["n_out_lanes"]
-        reals += sum(map(math.prod, self._state_shapes(BLOCK, symbols=False).values()))
+        reals += sum(map(math.prod, self._state_shapes(BLOCK, symbols=False, learns=True).values()))
+        reals += sum(map(math.prod, self._memory_shapes().values()))
         return self.dtype.itemsize * reals
 
     @cached_property
@@ -138,10 +150,11 @@ class Layout:
             "g_is_identity": t.input_squash == "identity",
             "h_is_identity": t.output_squash == "identity",
             "output": OUTPUT_KINDS.index(t.output),
+            "loss": LOSSES.index(str(t.loss)),
         }
 
     def network_arrays(self) -> dict[str, Array]:
-        """The constants and weights (zero) of one network."""
+        """The constants, the weights (zero) and the memory of learning (as at the beginning) of one network."""
         t, sizes = self.topology, self.sizes
         n_lanes = sizes["n_lanes"]
         squash = np.repeat(_squash_constants("logistic"), n_lanes, axis=1)
@@ -167,6 +180,7 @@ class Layout:
         }
         shapes: dict[str, tuple[int, ...]] = {name: values.shape for name, values in constants.items()}
         shapes |= {"w": (sizes["n_sources"], n_lanes), "w_out": (sizes["n_out_sources"], sizes["n_out_lanes"])}
+        shapes |= self._memory_shapes()
         arrays = {name: array[0] for name, array in self._carve(1, shapes).items()}
         for name, values in constants.items():
             arrays[name][...] = values
@@ -174,7 +188,76 @@ class Layout:
         arrays["lane_of"] = self._lanes_of_cells(block_of)
         arrays["cell_of"] = np.arange(sizes["n_partials"]).astype(arrays["lane_of"].dtype) % max(1, t.n_cells)
         arrays["sum_of"] = sum_of
+        if readout := self.learning.readout:
+            np.fill_diagonal(arrays["root"], math.sqrt(readout.prior))
+        arrays["n_updates"] = np.zeros(1, np.int64)
+        for name, n in self.scaled().items():
+            arrays[f"statistics_of_{name}"] = np.zeros((n, len(STATISTICS)))
         return arrays
+
+    def complete(self, arrays: dict[str, Array]) -> None:
+        """Fill in what follows from the memory of learning, after `memory_views` were written."""
+        for name in self.scaled():
+            count, _, squares, deviation = arrays[f"statistics_of_{name}"].T
+            np.divide(squares, count, out=deviation, where=count > 0)
+            np.sqrt(deviation, out=deviation)
+
+    @property
+    def rule(self) -> str:
+        """The optimizer's name among `RULES`."""
+        match self.learning.optimizer:
+            case RMSprop():
+                return "rmsprop"
+            case Adam():
+                return "adam"
+            case SGD(momentum=0, bound=bound):
+                return "plain" if bound is None else "bounded"
+        return "momentum"
+
+    def _memory_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The arrays of reals that learning keeps from update to update."""
+        sizes = self.sizes
+        w = (sizes["n_sources"], sizes["n_lanes"])
+        w_out = (sizes["n_out_sources"], sizes["n_out_lanes"])
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name in self.memory_names():
+            shapes |= {name: w, f"{name}_out": w_out}
+        if self.learning.readout:
+            shapes["root"] = (w_out[0], self.padded(w_out[0]))
+        return shapes
+
+    def memory_names(self) -> tuple[str, ...]:
+        """Which numbers the optimizer keeps for each weight: the means m of gradients, v of their squares."""
+        return {"momentum": ("m",), "rmsprop": ("v",), "adam": ("m", "v")}.get(self.rule, ())
+
+    def scaled(self) -> dict[str, int]:
+        """How many inputs and targets are scaled, by the names of their statistics."""
+        t, scaling = self.topology, self.learning.scaling
+        found = {}
+        if scaling and scaling.inputs:
+            found["inputs"] = t.n_inputs
+        if scaling and scaling.targets and t.output == "identity":
+            found["targets"] = t.n_outputs
+        return found
+
+    def memory_views(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        """What learning keeps from update to update, by the names in files: views of a network's arrays.
+
+        `memory.m` and `memory.v` by kind of unit, shape (units, sources); `memory.updates`, (1,); `readout.root`,
+        (sources, sources) of the outputs; `scaling.inputs` and `scaling.targets`: count, mean and squared differences
+        from it of each column, (columns, 3).
+        """
+        found: dict[str, Array] = {}
+        if not self.learning.is_plain:
+            found["memory.updates"] = arrays["n_updates"]
+        for name in self.memory_names():
+            views = self.weight_views({"w": arrays[name], "w_out": arrays[f"{name}_out"]})
+            found |= {f"memory.{name}.{kind}": view for kind, view in views.items()}
+        if "root" in arrays:
+            found["readout.root"] = arrays["root"][:, : self.sizes["n_out_sources"]]
+        for name in self.scaled():
+            found[f"scaling.{name}"] = arrays[f"statistics_of_{name}"][:, : STATISTICS.index("deviation")]
+        return found
 
     def _block_sums(self, block_of: Array) -> tuple[Array, Array]:
         """Which products of errors and partials make the change of a unit's weight, for small networks.
@@ -211,7 +294,7 @@ class Layout:
 
     def state_arrays(self) -> dict[str, Array]:
         """The arrays of one state, zero, with one more axis in front."""
-        return self._state_arrays(1, BLOCK, self._state_shapes(BLOCK, symbols=False))
+        return self._state_arrays(1, BLOCK, self._state_shapes(BLOCK, symbols=False, learns=True))
 
     def preview_arrays(self) -> dict[str, Array]:
         """The arrays of the state in which `peek` makes its step of inference, zero, with one more axis in front."""
@@ -226,7 +309,8 @@ class Layout:
 
     def batch_arrays(self, size: int) -> dict[str, Array]:
         """The arrays of a batch of `size` sequences, zero."""
-        return self.sums_arrays(1) | {"tallies": np.zeros((size, TALLY_NUMBERS))}
+        n_rows = self.sizes["n_sources"] + self.sizes["n_out_sources"]
+        return self.sums_arrays(1) | {"tallies": np.zeros((size, TALLY_NUMBERS)), "row_squares": np.zeros(n_rows)}
 
     def sums_arrays(self, n: int) -> dict[str, Array]:
         """The arrays of n sums of changes of the weights, zero, with one more axis in front."""
@@ -258,12 +342,15 @@ class Layout:
         arrays["signals"] = np.zeros((n_together, n_block), np.int32)
         return arrays
 
-    def _state_shapes(self, n_block: int, *, symbols: bool) -> dict[str, tuple[int, ...]]:
+    def _state_shapes(self, n_block: int, *, symbols: bool, learns: bool = False) -> dict[str, tuple[int, ...]]:
         """The arrays of reals of a state that settles its partials every `n_block` steps.
 
-        A state for symbols alone has no inputs among its sources.
+        A state for symbols alone has no inputs among its sources. One that `learns` changes the weights itself, not by
+        the sums of a batch.
         """
         sizes = self.sizes
+        collects = learns and not self.learning.is_plain
+        n_rows = sizes["n_sources"] if self.learning.optimizer.bound else ROWS_TOGETHER
         n_sources = sizes["n_sources"] - symbols * sizes["n_inputs"]
         lanes, cells, out_lanes = sizes["n_lanes"], sizes["n_cell_lanes"], sizes["n_out_lanes"]
         n_partials = sizes["n_partials"]
@@ -286,6 +373,9 @@ class Layout:
             "e": (lanes,),
             "e_s": (cells,),
             "sums": (ROWS_TOGETHER, cells),
+            "g": (n_rows * collects, lanes),
+            "g_out": (sizes["n_out_sources"] * collects, out_lanes),
+            "gain": (2 * bool(learns and self.learning.readout), self.padded(sizes["n_out_sources"])),
         }
 
     def _state_arrays(self, n: int, n_block: int, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
@@ -342,6 +432,9 @@ def stated() -> dict[str, Any]:
         "ROW_BYTES": ROW_BYTES,
         "TALLY_NUMBERS": TALLY_NUMBERS,
         "OUTPUT_KINDS": OUTPUT_KINDS,
+        "LOSSES": LOSSES,
+        "RULES": RULES,
+        "STATISTICS": STATISTICS,
         "RECORDS": RECORDS,
         "SQUASH_CONSTANTS": SQUASH_CONSTANTS,
     }

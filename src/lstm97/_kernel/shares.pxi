@@ -46,6 +46,7 @@ cdef void begin_task(const Net* net, Job* job, Worker* me) noexcept nogil:
     cdef const int64_t* bounds = job.batch.bounds + job.batch.bounds_index + job.batch.first_share
     if job.round_kind == TRAIN_SHARES:
         me.sums = sums_of(job, me.task)
+        me.sums.e_squares = 0
         me.report.status = OK
         me.n_steps = 0
         me.begin = bounds[me.task]
@@ -186,6 +187,22 @@ cdef void give_up(Net* net, Job* job) noexcept nogil:
         job.portion.outcome.n_steps += sums_of(job, i).n_steps
 
 
+cdef void take_in_batch(const Net* net, const Job* job) noexcept nogil:
+    """Take all inputs and targets of a batch into their statistics, which then stay as they are until its end."""
+    cdef Py_ssize_t i, k, t
+    cdef Py_ssize_t klass = -1
+    cdef double weight = 1
+    cdef const real* target
+    cdef const Request* request = &job.portion.request
+    for k in range(job.batch.n_sequences):
+        i = request.order[job.portion.outcome.position + k]
+        for t in range(request.offsets[i + 1] - request.offsets[i]):
+            target = find_target(net, &job.chunk, request, i, t, &klass, &weight)
+            take_in_inputs(net, &job.chunk, request.offsets[i] + t)
+            if weight != 0:
+                take_in_targets(net, target, klass)
+
+
 cdef void begin_batch(const Net* net, Job* job) noexcept nogil:
     """Find the sequences and shares of the next batch, and whether it is worth sharing."""
     cdef Py_ssize_t i, k
@@ -204,6 +221,10 @@ cdef void begin_batch(const Net* net, Job* job) noexcept nogil:
             i = request.order[outcome.position + k]
             n_steps += request.offsets[i + 1] - request.offsets[i]
     job.batch.is_worth_sharing = n_steps * job.batch.step_work > job.batch.worth_sharing
+    if job.batch.n_shares > 1:
+        job.batch.total.e_squares = 0
+    if net.standards.inputs != NULL or net.standards.targets != NULL:
+        take_in_batch(net, job)
 
 
 cdef bint collect_shares(const Net* net, Job* job) noexcept nogil:
@@ -214,6 +235,8 @@ cdef bint collect_shares(const Net* net, Job* job) noexcept nogil:
     for i in range(job.batch.n_in_round):
         sums = sums_of(job, i)
         outcome.n_steps += sums.n_steps
+        if job.batch.n_shares > 1:
+            job.batch.total.e_squares += sums.e_squares
         if sums.report.status != OK:
             outcome.status = sums.report.status
             outcome.step = sums.report.step
@@ -266,6 +289,8 @@ cdef bint sum_up(Net* net, Job* job) noexcept nogil:
     cdef Outcome* outcome = &job.portion.outcome
     cdef bint is_last = job.batch.first_share + job.batch.n_in_round == job.batch.n_shares
     last = last_signal(job) if is_last else 0
+    if is_last:
+        begin_update(net, request.learning_rate, &job.batch.update)
     if last >= 0 and not lead_rows(net, job, SUM_ROWS):
         outcome.status = CHANGE_NOT_FINITE
         outcome.sequence = request.order[outcome.position + last]
@@ -275,6 +300,10 @@ cdef bint sum_up(Net* net, Job* job) noexcept nogil:
         unlist_symbols(job.batch.sums + i)
     if is_last:
         if last >= 0:
+            if net.rule.kind != PLAIN:
+                net.rule.n_updates[0] += 1
+            if net.rule.bound > 0:
+                limit_update(net, &job.batch.update, sum_of_row_squares(net, job), job.batch.total.e_squares)
             lead_rows(net, job, TAKE_ROWS)
         unlist_symbols(&job.batch.total)
     return True
@@ -328,6 +357,7 @@ cdef bint go_on_with_sequences(Net* net, Job* job, Worker* me, Py_ssize_t* budge
     """
     cdef Py_ssize_t i, length
     cdef Py_ssize_t klass = -1
+    cdef double weight = 1
     cdef int status = OK
     cdef const real* target
     cdef const Request* request = &job.portion.request
@@ -345,10 +375,10 @@ cdef bint go_on_with_sequences(Net* net, Job* job, Worker* me, Py_ssize_t* budge
             if budget[0] <= 0:
                 return False
             budget[0] -= 1
-            target = find_target(net, &job.chunk, request, i, me.step, &klass)
+            target = find_target(net, &job.chunk, request, i, me.step, &klass, &weight)
             status = learn_step(
-                net, me.st, &job.chunk, request.offsets[i] + me.step, target, klass, request.learning_rate, NULL,
-                &me.tally,
+                net, me.st, &job.chunk, request.offsets[i] + me.step, target, klass, weight, request.learning_rate,
+                NULL, &me.tally,
             )
             if status != OK:
                 break

@@ -35,11 +35,14 @@ cdef void reset(const Net* net, State* st) noexcept nogil:
 
 
 cdef void measure(const Net* net, const State* st, Tally* tally) noexcept nogil:
-    """Add this error signal's |t_k - y_k| to the sequence's sum and maximum."""
+    """Add this error signal's |t_k - y_k|, in the units of the targets, to the sequence's sum and maximum."""
     cdef Py_ssize_t k
     cdef double error
     for k in range(net.shape.n_outputs):
-        error = <double> st.target[k] - <double> st.y[k]
+        error = <double> st.target[k] - output_in_units(net, st, k)
+        if error != error:
+            continue
+        tally.n_values += 1
         if error < 0:
             error = -error
         tally.error_sum += error
@@ -54,7 +57,7 @@ cdef void end_sequence(const Net* net, Portion* portion, const Tally* tally) noe
     cdef const Request* request = &portion.request
     cdef Outcome* outcome = &portion.outcome
     if tally.n_signals:
-        error = tally.error_sum / (tally.n_signals * net.shape.n_outputs)
+        error = tally.error_sum / tally.n_values
         if request.rule != NULL and rule_holds(request.rule, error, tally.error_max > request.rule.tolerance):
             outcome.stopped = True
     request.errors[outcome.position] = error
@@ -62,15 +65,19 @@ cdef void end_sequence(const Net* net, Portion* portion, const Tally* tally) noe
 
 
 cdef inline const real* find_target(
-    const Net* net, const Chunk* chunk, const Request* request, Py_ssize_t i, Py_ssize_t t, Py_ssize_t* klass
+    const Net* net, const Chunk* chunk, const Request* request, Py_ssize_t i, Py_ssize_t t, Py_ssize_t* klass,
+    double* weight
 ) noexcept nogil:
-    """The target at step t of sequence i: a row, or NULL and a class number, or -1 for none."""
+    """The target at step t of sequence i: a row, or NULL and a class number, or -1 for none; and its weight."""
     cdef int64_t row = request.offsets[i] + t
     klass[0] = -1
+    weight[0] = 1
     if chunk.target_per_sequence:
         if row != request.offsets[i + 1] - 1:
             return NULL
         row = i
+    if chunk.weights != NULL:
+        weight[0] = chunk.weights[row]
     if chunk.classes != NULL:
         klass[0] = chunk.classes[row]
     return chunk.targets + row * net.shape.n_outputs if chunk.targets != NULL else NULL
@@ -114,7 +121,9 @@ cdef void run(
         if not compute_outputs(net, st):
             report.status = OUTPUT_NOT_FINITE
             return
-        memcpy(outputs + t * net.shape.n_outputs, st.y, net.shape.n_outputs * sizeof(real))
+        if not give_outputs(net, st, outputs + t * net.shape.n_outputs):
+            report.status = OUTPUT_NOT_FINITE
+            return
         if records != NULL:
             record_step(net, st, records, t)
     report.status = OK
@@ -132,15 +141,21 @@ cdef void learn(
         klass = chunk.classes[t] if chunk.classes != NULL else -1
         report.step = t
         report.status = learn_step(
-            net, st, chunk, t, target, klass, alpha, outputs + t * net.shape.n_outputs, NULL
+            net, st, chunk, t, target, klass, 1 if chunk.weights == NULL else chunk.weights[t], alpha,
+            outputs + t * net.shape.n_outputs, NULL
         )
         if report.status != OK:
             return
 
 
-cdef int correct(Net* net, State* st, const real* target, Py_ssize_t klass, double alpha) noexcept nogil:
+cdef int correct(
+    Net* net, State* st, const real* target, Py_ssize_t klass, double weight, double alpha
+) noexcept nogil:
     """The error signal of the last learning step, whose target comes after the step."""
-    set_target(net, st, target, klass)
+    if not set_target(net, st, target, klass, weight):
+        return OK
+    take_in_targets(net, target, klass)
+    scale_target(net, st)
     st.phase = CORRECTED
     return change_weights(net, st, alpha)
 
@@ -149,6 +164,7 @@ cdef void train(Net* net, State* st, const Chunk* chunk, Portion* portion, Py_ss
     """Go on with a portion for at most `budget` steps, each sequence from a zero state; weights change by the step."""
     cdef Py_ssize_t i, length
     cdef Py_ssize_t klass = -1
+    cdef double weight = 1
     cdef const real* target
     cdef const Request* request = &portion.request
     cdef Outcome* outcome = &portion.outcome
@@ -163,9 +179,9 @@ cdef void train(Net* net, State* st, const Chunk* chunk, Portion* portion, Py_ss
             if budget == 0:
                 return
             budget -= 1
-            target = find_target(net, chunk, request, i, outcome.step, &klass)
+            target = find_target(net, chunk, request, i, outcome.step, &klass, &weight)
             outcome.status = learn_step(
-                net, st, chunk, request.offsets[i] + outcome.step, target, klass, request.learning_rate, NULL,
+                net, st, chunk, request.offsets[i] + outcome.step, target, klass, weight, request.learning_rate, NULL,
                 &outcome.tally,
             )
             if outcome.status != OK:

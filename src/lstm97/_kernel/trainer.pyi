@@ -29,6 +29,7 @@ class Trainer:
         offsets: NDArray[np.int64],
         targets: _Array,
         target_per_sequence: bool,
+        weights: NDArray[np.float64] | None,
         order: NDArray[np.int64],
         schedule: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
         learning_rate: float,

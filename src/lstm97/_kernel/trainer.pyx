@@ -130,6 +130,7 @@ cdef class Trainer:
         job.batch.worth_sharing = worth_sharing
         job.batch.size = len(batch["tallies"])
         job.batch.tallies = <Tally*> checked_address(batch["tallies"], job.batch.size * sizeof(Tally))
+        job.batch.row_squares = <double*> address(batch["row_squares"])
         bind_sums(&job.batch.total, 1, batch)
         job.batch.n_sums = len(sums["seen"])
         all_sums = zeros(job.batch.n_sums * sizeof(Sums), "uint8")
@@ -165,7 +166,9 @@ cdef class Trainer:
 
     # ---- training ----
 
-    def train(self, inputs, offsets, targets, bint target_per_sequence, order, schedule, learning_rate, history):
+    def train(
+        self, inputs, offsets, targets, bint target_per_sequence, weights, order, schedule, learning_rate, history
+    ):
         """Do a portion of the job: train on packed sequences in the given order.
 
         The History is up to date however this ends.
@@ -187,6 +190,8 @@ cdef class Trainer:
         request.learning_rate = engine.rate(learning_rate)
         engine.bind_chunk(chunk, inputs, targets, n_sequences if target_per_sequence else len(inputs))
         chunk.target_per_sequence = target_per_sequence
+        if weights is not None:
+            chunk.weights = <const double*> checked_address(weights, n_targets * sizeof(double))
         request.offsets = <const int64_t*> checked_address(offsets, (n_sequences + 1) * sizeof(int64_t))
         request.n_order = len(order)
         request.order = <const int64_t*> checked_address(order, request.n_order * sizeof(int64_t))

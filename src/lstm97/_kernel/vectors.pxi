@@ -16,7 +16,9 @@ cdef extern from "_kernel/lanes.h" nogil:
     real largest_of(lanes)
     bint is_zero(lanes)
     lanes magnitude(lanes)
-    double HARMLESS
+    lanes root_of(lanes)
+    lanes clamped(lanes, lanes)
+    double HARMLESS, MODERATE, MOST_RATE
     lanes picked(const lanes*, int, const word*)
     lanes where_positive(lanes, lanes, lanes)
     exponential exp_parts(lanes, lanes, lanes, lanes)

@@ -85,6 +85,11 @@ class Learner(ABC):
         """float64."""
         return np.dtype(np.float64)
 
+    @property
+    def takes_partial_targets(self) -> bool:
+        """False: a step has targets for all outputs or for none."""
+        return False
+
     def __init__(self, outputs: str) -> None:
         self._busy = threading.RLock()
         self._advice = Advice(outputs)
