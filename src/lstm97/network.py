@@ -355,7 +355,7 @@ class Network:
 
     @property
     def takes_partial_targets(self) -> bool:
-        """Whether a step may have targets for some outputs only: softmax outputs, which depend on one another, may not."""
+        """Whether a step may have targets for some outputs only: not with softmax, where outputs depend on one another."""
         return self._layout.takes_partial_targets
 
     def _checked_range(self, name: str, value: float) -> float:

@@ -106,9 +106,9 @@ cdef struct Rule:               # an optimizer: how the gradients of an update c
     double bound                # 0: none
     int64_t *n_updates          # (1,) the network's updates so far
     # a number for each weight; NULL if the rule has no such memory
-    real *m                     # (n_sources, n_lanes) mean of the gradients
+    real *m                     # (n_sources, n_lanes) sum of the gradients, earlier ones counting less
     real *m_out                 # (n_out_sources, n_out_lanes)
-    real *v                     # (n_sources, n_lanes) mean of their squares
+    real *v                     # (n_sources, n_lanes) the same of their squares
     real *v_out                 # (n_out_sources, n_out_lanes)
 
 cdef struct Readout:            # output weights by recursive least squares

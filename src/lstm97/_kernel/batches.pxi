@@ -358,7 +358,7 @@ cdef bint sum_up_row(
         if net.rule.kind == PLAIN:
             take_row(w, row, n_lanes, n)
         else:
-            use_row(net, &job.batch.update, is_out, m, row, True, True, &squares, &bad)
+            use_rows(net, &job.batch.update, is_out, NULL, m, 1, row, False, True, True, &squares, &bad)
             clear_row(row, n)
         return True
     for i in range(job.batch.n_in_round if job.batch.n_shares > 1 else 0):
@@ -371,7 +371,7 @@ cdef bint sum_up_row(
         arrange_row(net, row, me.delta, m)
     if net.rule.kind == PLAIN:
         return add_weights(row, w, n_lanes)
-    use_row(net, &job.batch.update, is_out, m, row, False, False, &squares, &bad)
+    use_rows(net, &job.batch.update, is_out, NULL, m, 1, row, False, False, False, &squares, &bad)
     total = sum_of(squares)
     job.batch.row_squares[is_out * net.shape.n_sources + m] = total
     return is_zero(bad) and total - total == 0

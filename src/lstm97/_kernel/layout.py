@@ -227,7 +227,7 @@ class Layout:
         return shapes
 
     def memory_names(self) -> tuple[str, ...]:
-        """Which numbers the optimizer keeps for each weight: the means m of gradients, v of their squares."""
+        """Which numbers the optimizer keeps for each weight: m of gradients, v of their squares."""
         return {"momentum": ("m",), "rmsprop": ("v",), "adam": ("m", "v")}.get(self.rule, ())
 
     def scaled(self) -> dict[str, int]:
@@ -243,7 +243,9 @@ class Layout:
     def memory_views(self, arrays: dict[str, Array]) -> dict[str, Array]:
         """What learning keeps from update to update, by the names in files: views of a network's arrays.
 
-        `memory.m` and `memory.v` by kind of unit, shape (units, sources); `memory.updates`, (1,); `readout.root`,
+        `memory.m` and `memory.v` by kind of unit, shape (units, sources): sums in which each gradient, or its square,
+        counts `kept` times at each later update; Adam's means are these times 1 - beta1 and 1 - beta2, RMSprop's times
+        1 - decay, SGD's momentum is m itself. `memory.updates`, (1,): how many there were. `readout.root`,
         (sources, sources) of the outputs; `scaling.inputs` and `scaling.targets`: count, mean and squared differences
         from it of each column, (columns, 3).
         """

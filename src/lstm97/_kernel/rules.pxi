@@ -1,7 +1,9 @@
 # Rules of learning other than the paper's: the gradients of an update are collected in rows, and an optimizer or
 # recursive least squares changes the weights by them.
 #
-# Adam and RMSprop keep means m, v of the gradients g and of their squares; a is the step size of a weight. With a bound
+# Adam and RMSprop keep means of the gradients g and of their squares. Here m and v are these means divided by the share
+# that a new one has of them: sums in which what came before counts `kept` times, so that taking in a gradient is one
+# multiplication and one addition. a = rate / (sqrt(mean of squares) + epsilon) is the step size of a weight. With a bound
 # every change is divided by M = sum a g^2 / (bound sum e_k^2), if that is above 1; then M is found before any weight
 # changes, and the rows of g hold the changes meanwhile.
 
@@ -15,86 +17,108 @@ cdef inline bint keeps_mean(int kind) noexcept nogil:
     return kind == MOMENTUM or kind == ADAM
 
 
+cdef double correction(double kept, double t) noexcept nogil:
+    """1 / (1 - kept^t): what a mean that has begun at 0, of which `kept` is kept each time, is short of after t times."""
+    return 1 / (1 - pow(kept, t)) if (1 - kept) * t < 40 else 1  # e^-40 is lost in rounding
+
+
 cdef void begin_update(const Net* net, double rate, Update* update) noexcept nogil:
     """The numbers of the update that comes next."""
     cdef double t = net.rule.n_updates[0] + 1
     update.rate = rate
-    update.m_correction = 1 / (1 - pow(net.rule.momentum, t)) if net.rule.kind == ADAM else 1
-    update.v_correction = 1 / (1 - pow(net.rule.decay, t))
+    update.m_correction = correction(net.rule.momentum, t) if net.rule.kind == ADAM else 1
+    update.v_correction = correction(net.rule.decay, t) if keeps_squares(net.rule.kind) else 1
     update.scale = 1
 
 
-cdef inline void use_gradients(
-    int kind, const Net* net, const Update* update, real* w, real* m, real* v, real* g, Py_ssize_t n, bint keeps,
-    bint changes, lanes* squares, lanes* bad
-) noexcept nogil:
-    """A row of `n` gradients g, by a rule of this kind (a constant where this is inlined).
+cdef inline void set_factors(int kind, const Net* net, const Update* update, factors* by) noexcept nogil:
+    """What a rule of this kind multiplies with, in every lane."""
+    cdef double rate = update.rate * update.scale
+    by.rate = splat(<real> rate)
+    by.m_kept = splat(<real> net.rule.momentum)
+    by.m_part = splat(<real> ((1 - net.rule.momentum) * update.m_correction)) if kind == ADAM else splat(1)
+    by.v_kept = splat(<real> net.rule.decay)
+    by.root = splat(<real> (sqrt((1 - net.rule.decay) * update.v_correction) / rate))
+    by.epsilon = splat(<real> (net.rule.epsilon / rate))
 
-    `keeps`: the row's memory takes them in. `changes`: the weights w change, times scale; else, if `keeps`, g becomes
-    the changes, and if not, `bad` is NaN if a new weight is not finite. `squares` grows by a g^2.
+
+cdef inline void use_gradient(
+    int kind, const factors* by, lanes g, real* w, real* m, real* v, real* changes, bint keeps, lanes* squares,
+    lanes* bad
+) noexcept nogil:
+    """A vector of gradients, by a rule of this kind (a constant where this is inlined).
+
+    `keeps`: the memory m, v takes them in, and the weights w change; or, where `changes` is not NULL, what they are to
+    change by is stored there. Without `keeps`, `bad` is NaN if a new weight would not be finite. `squares` grows by
+    a g^2, unless the weights change.
     """
-    cdef Py_ssize_t i, u
-    cdef lanes one = splat(1)
-    cdef lanes rate = splat(<real> update.rate)
-    cdef lanes scale = splat(<real> update.scale)
-    cdef lanes m_kept = splat(<real> net.rule.momentum)
-    cdef lanes m_share = splat(<real> (1 - net.rule.momentum)) if kind == ADAM else one
-    cdef lanes v_kept = splat(<real> net.rule.decay)
-    cdef lanes v_share = splat(<real> (1 - net.rule.decay))
-    cdef lanes m_correction = splat(<real> update.m_correction)
-    cdef lanes v_correction = splat(<real> update.v_correction)
-    cdef lanes epsilon = splat(<real> net.rule.epsilon)
+    cdef lanes a = by.rate
+    cdef lanes m_u = g
+    cdef lanes v_u
+    if keeps_squares(kind):
+        v_u = load(v) * by.v_kept + (g * g + splat(SMALLEST))
+        a = one_by_root(v_u, by.root, by.epsilon)
+        if keeps:
+            store(v, v_u)
+    if keeps_mean(kind):
+        m_u = load(m) * by.m_kept + g
+        if keeps:
+            store(m, m_u)
+        if kind == ADAM:
+            m_u = m_u * by.m_part
+    m_u = a * m_u
+    if keeps and changes == NULL:
+        store(w, load(w) + m_u)
+        return
+    squares[0] = squares[0] + (a * g if keeps_mean(kind) else m_u) * g
+    if keeps:
+        store(changes, m_u)
+    else:
+        bad[0] = bad[0] + splat(0) * (load(w) + m_u)
+
+
+cdef inline void use_gradients(
+    int kind, const Net* net, const Update* update, bint is_out, const int32_t* rows, Py_ssize_t first,
+    Py_ssize_t count, real* g, bint by_row, bint keeps, bint applies, lanes* squares, lanes* bad
+) noexcept nogil:
+    """As use_rows, by a rule of this kind (a constant where this is inlined)."""
+    cdef Py_ssize_t i, r, row, u
+    cdef Py_ssize_t n = net.shape.n_out_lanes if is_out else net.shape.n_lanes
+    cdef real* w = net.w_out if is_out else net.w
+    cdef real* m = net.rule.m_out if is_out else net.rule.m
+    cdef real* v = net.rule.v_out if is_out else net.rule.v
+    cdef real* g_u
+    cdef factors by
     cdef lanes total = squares[0]
-    cdef lanes g_u, m_u, v_u, a, change
-    for i in range(vectors(n)):
-        u = i * LANES
-        g_u = load(g + u)
-        a = rate
-        m_u = g_u
-        if keeps_squares(kind):
-            v_u = load(v + u) * v_kept + g_u * g_u * v_share
-            a = rate / (root_of(v_u * v_correction) + epsilon)
-            if keeps:
-                store(v + u, v_u)
-        if keeps_mean(kind):
-            m_u = load(m + u) * m_kept + g_u * m_share
-            if keeps:
-                store(m + u, m_u)
-            if kind == ADAM:
-                m_u = m_u * m_correction
-        change = a * m_u
-        total = total + a * g_u * g_u
-        if changes:
-            store(w + u, load(w + u) + change * scale)
-        elif keeps:
-            store(g + u, change)
-        else:
-            bad[0] = bad[0] + splat(0) * (load(w + u) + change)
+    set_factors(kind, net, update, &by)
+    for r in range(count):
+        row = first + r if rows == NULL else rows[r]
+        for i in range(vectors(n)):
+            u = row * n + i * LANES
+            g_u = g + (u if by_row else r * n + i * LANES)
+            use_gradient(
+                kind, &by, load(g_u), w + u, m + u, v + u, NULL if applies or not keeps else g_u, keeps, &total, bad
+            )
     squares[0] = total
 
 
-cdef void use_row(
-    const Net* net, const Update* update, bint is_out, Py_ssize_t row, real* g, bint keeps, bint changes,
-    lanes* squares, lanes* bad
+cdef void use_rows(
+    const Net* net, const Update* update, bint is_out, const int32_t* rows, Py_ssize_t first, Py_ssize_t count,
+    real* g, bint by_row, bint keeps, bint applies, lanes* squares, lanes* bad
 ) noexcept nogil:
-    """As use_gradients, for a row of the output weights or of the others and its gradients."""
-    cdef Py_ssize_t n = net.shape.n_out_lanes if is_out else net.shape.n_lanes
-    cdef Py_ssize_t first = row * n
-    cdef real* w = (net.w_out if is_out else net.w) + first
-    cdef real* m = NULL
-    cdef real* v = NULL
-    if keeps_mean(net.rule.kind):
-        m = (net.rule.m_out if is_out else net.rule.m) + first
-    if keeps_squares(net.rule.kind):
-        v = (net.rule.v_out if is_out else net.rule.v) + first
+    """`count` rows of gradients, of the output weights or of the others: `rows`, or, if that is NULL, from `first` on.
+
+    `by_row`: their gradients are in the same rows of g; else they follow one another there. `keeps`: as for
+    use_gradient. `applies`: the weights change; else, if it `keeps`, g becomes what they are to change by.
+    """
     if net.rule.kind == RMSPROP:
-        use_gradients(RMSPROP, net, update, w, m, v, g, n, keeps, changes, squares, bad)
+        use_gradients(RMSPROP, net, update, is_out, rows, first, count, g, by_row, keeps, applies, squares, bad)
     elif net.rule.kind == ADAM:
-        use_gradients(ADAM, net, update, w, m, v, g, n, keeps, changes, squares, bad)
+        use_gradients(ADAM, net, update, is_out, rows, first, count, g, by_row, keeps, applies, squares, bad)
     elif net.rule.kind == MOMENTUM:
-        use_gradients(MOMENTUM, net, update, w, m, v, g, n, keeps, changes, squares, bad)
+        use_gradients(MOMENTUM, net, update, is_out, rows, first, count, g, by_row, keeps, applies, squares, bad)
     else:
-        use_gradients(BOUNDED, net, update, w, m, v, g, n, keeps, changes, squares, bad)
+        use_gradients(BOUNDED, net, update, is_out, rows, first, count, g, by_row, keeps, applies, squares, bad)
 
 
 cdef void limit_update(const Net* net, Update* update, double squares, double e_squares) noexcept nogil:
@@ -191,18 +215,119 @@ cdef void put_gradients(
             put_product(row, row, net.has_bias, n)
 
 
+cdef inline void use_lanes(
+    int kind, const factors* by, lanes g, real* w, real* m, real* v, real* changes, Py_ssize_t u, bint defers,
+    lanes* squares
+) noexcept nogil:
+    """As use_gradient, for the lanes from u on in rows of weights; if it `defers`, what they are to change by is kept."""
+    use_gradient(kind, by, g, w + u, m + u, v + u, changes + u if defers else NULL, True, squares, squares)
+
+
+cdef inline void use_single_cells(
+    int kind, const Net* net, State* st, const Update* update, const int32_t* rows, int count, bint pending,
+    lanes* squares
+) noexcept nogil:
+    """put_gradients and use_rows in one, where every block has one cell and there are no hidden units: a vector of
+    cells at a time, the weights of cells and gates together, by a rule of this kind (a constant where this is inlined).
+
+    In lanes over a kind's last one, the factors leave the memory as it is and the gradients are 0.
+    """
+    cdef Py_ssize_t i, r, u, v
+    cdef Py_ssize_t n = net.shape.n_lanes
+    cdef Py_ssize_t n_cells = net.shape.n_cells
+    cdef Py_ssize_t lane_out = net.shape.lane_out
+    cdef Py_ssize_t lane_forget = net.shape.lane_forget
+    cdef bint defers = net.rule.bound > 0
+    cdef real* w = net.w
+    cdef real* m = net.rule.m
+    cdef real* s = net.rule.v
+    cdef real* p
+    cdef factors by
+    cdef lanes one = splat(1)
+    cdef lanes total = squares[0]
+    cdef lanes coef_c = splat(0)
+    cdef lanes coef_in = splat(0)
+    cdef lanes coef_f = splat(0)
+    cdef lanes y_f = one
+    cdef lanes is_cell, e_s, e_out, z_m, p_c, p_in, p_f, b_c, b_in, b_out, b_f
+    for i in range(vectors(n_cells)):
+        v = i * LANES
+        set_factors(kind, net, update, &by)
+        is_cell = load(net.is_cell + v)
+        by.rate = by.rate * is_cell
+        by.m_part = by.m_part * is_cell
+        by.m_kept = by.m_kept * is_cell + (one - is_cell)
+        by.v_kept = by.v_kept * is_cell + (one - is_cell)
+        e_s = load(st.e_s + v)
+        e_out = load(st.e + lane_out + v) * is_cell if lane_out >= 0 else is_cell
+        if pending:
+            coef_c = load(st.coef_block + v) * is_cell
+            coef_in = load(st.coef_block + n_cells + v) * is_cell
+            if lane_forget >= 0:
+                coef_f = load(st.coef_block + 2 * n_cells + v) * is_cell
+                y_f = where_positive(is_cell, load(st.decay_block + v), one)
+        for r in range(count):
+            z_m = splat(source(net, st, rows[r]))
+            p = st.ds_dw + rows[r] * net.shape.n_partials + v
+            u = rows[r] * n + v
+            b_c = b_in = b_out = b_f = one
+            if rows[r] == net.shape.bias_source:
+                b_c = load(net.has_bias + net.shape.lane_cell + v)
+                b_in = load(net.has_bias + net.shape.lane_in + v)
+                if lane_out >= 0:
+                    b_out = load(net.has_bias + lane_out + v)
+                if lane_forget >= 0:
+                    b_f = load(net.has_bias + lane_forget + v)
+            p_c = load(p)
+            p_in = load(p + n_cells)
+            if lane_forget >= 0:
+                p_f = load(p + 2 * n_cells) * y_f + coef_f * z_m
+                p_c = p_c * y_f
+                p_in = p_in * y_f
+            p_c = p_c + coef_c * z_m
+            p_in = p_in + coef_in * z_m
+            if pending:
+                store(p, p_c)
+                store(p + n_cells, p_in)
+            use_lanes(kind, &by, e_s * p_c * b_c, w, m, s, st.g, u + net.shape.lane_cell, defers, &total)
+            use_lanes(kind, &by, e_s * p_in * b_in, w, m, s, st.g, u + net.shape.lane_in, defers, &total)
+            if lane_out >= 0:
+                use_lanes(kind, &by, e_out * z_m * b_out, w, m, s, st.g, u + lane_out, defers, &total)
+            if lane_forget >= 0:
+                if pending:
+                    store(p + 2 * n_cells, p_f)
+                use_lanes(kind, &by, e_s * p_f * b_f, w, m, s, st.g, u + lane_forget, defers, &total)
+    squares[0] = total
+
+
+cdef void use_rows_of_single_cells(
+    const Net* net, State* st, const Update* update, const int32_t* rows, int count, bint pending, lanes* squares
+) noexcept nogil:
+    """use_single_cells by the network's rule."""
+    if net.rule.kind == RMSPROP:
+        use_single_cells(RMSPROP, net, st, update, rows, count, pending, squares)
+    elif net.rule.kind == ADAM:
+        use_single_cells(ADAM, net, st, update, rows, count, pending, squares)
+    elif net.rule.kind == MOMENTUM:
+        use_single_cells(MOMENTUM, net, st, update, rows, count, pending, squares)
+    else:
+        use_single_cells(BOUNDED, net, st, update, rows, count, pending, squares)
+
+
 cdef double change_by_rows(
     const Net* net, State* st, const Update* update, bint pending, bint keeps, lanes* bad
 ) noexcept nogil:
-    """The rows of gradients of one error signal, used as by use_gradients; returns sum a g^2.
+    """The rows of gradients of one error signal, used as by use_gradient; returns sum a g^2.
 
     Without a bound, and if `keeps`, the weights change at once; with one, the rows of g hold the changes afterwards.
     """
     cdef Py_ssize_t begin = 0
-    cdef Py_ssize_t i, row
+    cdef Py_ssize_t n_inputs = net.shape.n_inputs if net.shape.input_to_output else 0
+    cdef Py_ssize_t i, n_fixed
     cdef int count
-    cdef bint changes = keeps and net.rule.bound == 0
+    cdef bint applies = keeps and net.rule.bound == 0
     cdef bint by_row = net.rule.bound > 0
+    cdef bint is_simple = keeps and net.shape.single_cells and net.shape.n_cells and not net.shape.n_hidden
     cdef const int32_t* rows
     cdef double total = 0
     cdef lanes squares
@@ -210,22 +335,26 @@ cdef double change_by_rows(
         rows = st.rows + begin
         count = <int> min(net.shape.rows_together, st.n_rows - begin)
         begin += count
-        put_gradients(net, st, rows, count, pending, st.g, by_row)
         squares = splat(0)
-        for i in range(count):
-            row = rows[i]
-            use_row(
-                net, update, False, row, st.g + (row if by_row else i) * net.shape.n_lanes, keeps, changes, &squares,
-                bad
-            )
+        if is_simple:
+            use_rows_of_single_cells(net, st, update, rows, count, pending, &squares)
+        else:
+            put_gradients(net, st, rows, count, pending, st.g, by_row)
+            use_rows(net, update, False, rows, 0, count, st.g, by_row, keeps, applies, &squares, bad)
         total += <double> sum_of(squares)
     if net.readout.root != NULL:
         return total
     squares = splat(0)
-    for i in range(n_out_rows(net, st)):
-        row = out_row(net, st, i)
-        put_out_gradients(net, st, st.g_out + row * net.shape.n_out_lanes, row)
-        use_row(net, update, True, row, st.g_out + row * net.shape.n_out_lanes, keeps, changes, &squares, bad)
+    n_fixed = net.shape.n_out_sources - n_inputs
+    for i in range(n_inputs, net.shape.n_out_sources):
+        put_out_gradients(net, st, st.g_out + i * net.shape.n_out_lanes, i)
+    use_rows(net, update, True, NULL, n_inputs, n_fixed, st.g_out, True, keeps, applies, &squares, bad)
+    if n_inputs:
+        rows = st.rows + net.shape.n_sources - net.shape.n_inputs
+        count = <int> (n_out_rows(net, st) - n_fixed)
+        for i in range(count):
+            put_out_gradients(net, st, st.g_out + rows[i] * net.shape.n_out_lanes, rows[i])
+        use_rows(net, update, True, rows, 0, count, st.g_out, True, keeps, applies, &squares, bad)
     return total + <double> sum_of(squares)
 
 

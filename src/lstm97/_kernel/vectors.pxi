@@ -5,6 +5,8 @@ cdef extern from "_kernel/lanes.h" nogil:
     ctypedef double lanes       # a vector of LANES reals; Cython passes the operators on to C
     ctypedef struct exponential:
         lanes q, p, power
+    ctypedef struct factors:    # what a rule of learning multiplies with; see rules.pxi
+        lanes rate, m_kept, m_part, v_kept, root, epsilon
     enum:
         LANES, VECTORS, WIDE, ROWS, ROW_LANES, REGISTERS, TILE_ROWS, TILE_WIDTH
     lanes load(const real*)
@@ -16,8 +18,9 @@ cdef extern from "_kernel/lanes.h" nogil:
     real largest_of(lanes)
     bint is_zero(lanes)
     lanes magnitude(lanes)
-    lanes root_of(lanes)
+    lanes one_by_root(lanes, lanes, lanes)
     lanes clamped(lanes, lanes)
+    real SMALLEST
     double HARMLESS, MODERATE, MOST_RATE
     lanes picked(const lanes*, int, const word*)
     lanes where_positive(lanes, lanes, lanes)
