@@ -38,6 +38,7 @@ from lstm97.optimizers import PLAIN, RLS, SGD, Learning, Optimizer, Scaling
 from lstm97.sequences import (
     UNREADABLE,
     as_numbers,
+    as_resets,
     as_stream,
     as_stream_targets,
     as_weights,
@@ -396,14 +397,7 @@ class Network:
 
     @parameters.setter
     def parameters(self, values: ArrayLike) -> None:
-        n_weights = self.topology.n_weights
-        array = as_numbers("parameters", values)
-        if array.shape != (n_weights,):
-            raise ValueError(f"parameters has shape {array.shape}, expected ({n_weights},)")
-        with np.errstate(all="ignore"):
-            array = array.astype(self.dtype)
-        if not np.isfinite(array).all():
-            raise ValueError(f"parameters must be finite in {self.dtype}")
+        array = self._finite("parameters", values, self.topology.n_weights)
         begin = 0
         with self._engine.hold(weights=True, state=False):
             for view in self._weights.values():
@@ -417,9 +411,65 @@ class Network:
         """The network's own state, which calls use that are not given another."""
         return self._state
 
-    def new_state(self) -> State:
-        """A zero state, for one more stream over the same weights."""
-        return State(self)
+    def new_state(
+        self, cell_state: ArrayLike | None = None, activations: Mapping[Kind, ArrayLike] | None = None
+    ) -> State:
+        """A state for one more stream over the same weights: zero, or with given cell states and activations.
+
+        Inference goes on from ``new_state(s.cell_state, s.activations)`` to the same bits as from the state `s`.
+        Learning starts there with partials of zero.
+
+        Parameters
+        ----------
+        cell_state : array_like, shape (n_cells,), optional
+            The cell states s_c, as `State.cell_state` has them; by default 0.
+        activations : mapping of str to array_like, shape (units,) each, optional
+            The activations of the step before by kind of unit, as `State.activations` has them; 0 for a kind that is
+            left out.
+
+        Returns
+        -------
+        State
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as above, or has values that are not finite in the network's dtype.
+
+        Examples
+        --------
+        >>> net = Network(Topology(2, 1, blocks=(2,)))
+        >>> Y = net.run([[0.1, 0.2], [0.3, 0.4]])
+        >>> state = net.new_state(net.state.cell_state, net.state.activations)
+        >>> bool((net.step([0.5, 0.6], state=state) == net.step([0.5, 0.6])).all())
+        True
+        """
+        if activations is not None and not isinstance(activations, Mapping):
+            raise TypeError(f"activations must be arrays by kind of unit, got {type(activations).__name__}")
+        state = State(self)
+        arrays, lanes, units = state._arrays, self._layout.lanes, self.topology.units
+        if cell_state is not None:
+            n_cells = self.topology.n_cells
+            arrays["s_c"][:n_cells] = self._finite("cell_state", cell_state, n_cells)
+        kinds = [kind for kind in units if kind != "output"]
+        for kind, values in (activations or {}).items():
+            if kind not in kinds:
+                raise ValueError(f"activations has {kind!r}; this network has {', '.join(map(repr, kinds))}")
+            # Of a cell, the next step reads its output alone: its lane of `act` has g(net_c).
+            to = arrays["y_c"][: units[kind]] if kind == "cell" else arrays["act"][lanes[kind]]
+            to[...] = self._finite(f"activations[{kind!r}]", values, units[kind])
+        return state
+
+    def _finite(self, name: str, values: ArrayLike, n: int) -> Array:
+        """An argument as an array of n numbers that are finite in the network's dtype."""
+        array = as_numbers(name, values)
+        if array.shape != (n,):
+            raise ValueError(f"{name} has shape {array.shape}, expected ({n},)")
+        with np.errstate(all="ignore"):
+            array = array.astype(self.dtype)
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite in {self.dtype}")
+        return array
 
     def reset(self, state: State | None = None) -> None:
         """Set a state (by default the network's own) to zero: activations, cell states, partials.
@@ -522,6 +572,7 @@ class Network:
         learning_rate: float = 0.1,
         *,
         weight: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
         state: State | None = None,
         out: Array | None = None,
     ) -> Array:
@@ -538,6 +589,9 @@ class Network:
             As for `learn`.
         weight : array_like, shape (n_steps,), optional
             Of the error signals, as for `learn`.
+        resets : array_like of bool, shape (n_steps,), optional
+            The state is reset before each step for which this is true: a chunk of many sequences one after the other,
+            to the same bits as a call for each with `reset` before it.
         out : ndarray, shape (n_steps, n_outputs), optional
             Where to write the outputs; may be over the inputs.
 
@@ -555,11 +609,12 @@ class Network:
         packed = as_stream_targets(targets, len(inputs), self._layout)
         if packed is not None and packed.ndim == 2:
             self._advice.look_at_targets(packed)
+        cuts = as_resets(resets, len(inputs))
         Y = self._output(out, len(inputs))
         if out is not None:
             inputs, packed = copied_if_shared(inputs, Y), None if packed is None else copied_if_shared(packed, Y)
         weights = None if weight is None else as_weights("weight", weight, len(inputs))
-        self._engine_of(state).learn_run(inputs, packed, learning_rate, weights, Y)
+        self._engine_of(state).learn_run(inputs, packed, learning_rate, weights, Y, cuts)
         return Y
 
     # ---- inference ----
@@ -623,17 +678,30 @@ class Network:
 
     @overload
     def run(
-        self, X: ArrayLike, record: None = None, *, state: State | None = None, out: Array | None = None
+        self,
+        X: ArrayLike,
+        record: None = None,
+        *,
+        resets: ArrayLike | None = None,
+        state: State | None = None,
+        out: Array | None = None,
     ) -> Array: ...
     @overload
     def run(
-        self, X: ArrayLike, record: Iterable[Record], *, state: State | None = None, out: Array | None = None
+        self,
+        X: ArrayLike,
+        record: Iterable[Record],
+        *,
+        resets: ArrayLike | None = None,
+        state: State | None = None,
+        out: Array | None = None,
     ) -> tuple[Array, dict[Record, Array]]: ...
     def run(
         self,
         X: ArrayLike,
         record: Iterable[Record] | None = None,
         *,
+        resets: ArrayLike | None = None,
         state: State | None = None,
         out: Array | None = None,
     ) -> Array | tuple[Array, dict[Record, Array]]:
@@ -646,6 +714,9 @@ class Network:
         record : iterable of str, optional
             What to keep of the steps: "cell_state", and the activations "cell", "input_gate", "output_gate",
             "forget_gate", "hidden".
+        resets : array_like of bool, shape (n_steps,), optional
+            The state is reset before each step for which this is true: many sequences one after the other, to the same
+            bits as a call for each with `reset` before it.
         state : State, optional
             Of the stream, by default the network's own.
         out : ndarray, shape (n_steps, n_outputs), optional
@@ -665,14 +736,15 @@ class Network:
         """
         engine = self._engine_of(state)
         inputs = as_stream("X", X, self._layout)
+        cuts = as_resets(resets, len(inputs))
         Y = self._output(out, len(inputs))
         if out is not None:
             inputs = copied_if_shared(inputs, Y)
         if record is None:
-            engine.run(inputs, Y, None)
+            engine.run(inputs, Y, None, cuts)
             return Y
         seen = self._records(record, len(inputs))
-        engine.run(inputs, Y, [seen.get(name) for name in RECORDS])
+        engine.run(inputs, Y, [seen.get(name) for name in RECORDS], cuts)
         return Y, seen
 
     def _records(self, record: Iterable[Record], n_steps: int) -> dict[Record, Array]:

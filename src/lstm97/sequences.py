@@ -329,6 +329,19 @@ def as_stream_targets(targets: object, n_steps: int, layout: Learns) -> Array | 
     return packed
 
 
+def as_resets(resets: object, n_steps: int) -> NDArray[np.bool_] | None:
+    """The steps before which a stream's state is reset: None, or bools (n_steps,), a contiguous copy."""
+    if resets is None:
+        return None
+    array = as_numbers("resets", resets)
+    if array.dtype.kind != "b":
+        raise TypeError(f"resets has dtype {array.dtype}, expected bool: whether the state is reset before each step")
+    if array.shape != (n_steps,):
+        raise ValueError(f"resets has shape {array.shape}, expected ({n_steps},), one for each step")
+    bools: NDArray[np.bool_] = np.ascontiguousarray(array).view(np.uint8) != 0  # true is now 1, as the loops need it
+    return bools
+
+
 # ---- many sequences ----
 
 

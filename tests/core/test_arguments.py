@@ -282,6 +282,10 @@ OFFSETS = array_like(
     np.array([0, 1, 4]), st.builds(guised, guises, st.sampled_from([np.array([0, 1, 4], code) for code in "bQi"])),
     *NO_REALS, None, [0, 5], [1, 4], [0, 3, 2, 4], [], [0.0, 4.0], 4,
 )
+RESETS = array_like(
+    np.array([True, False, False, True]), st.none() | st.lists(st.booleans(), min_size=4, max_size=4), *NO_REALS,
+    [0, 1, 0, 1], [1.0] * 4, [True], [[True]] * 4, True,
+)
 RECORD = one_of(
     ("cell_state", "cell", "forget_gate"), ["cell"], (), None, {"output_gate": 0}, Made(lambda _: iter(["hidden"])),
     wrong=("cell", ["cells"], ["output"], [1], 5, b"cell", [["cell"]]),
@@ -323,7 +327,8 @@ CALLS = {
     "Network.learn": Call({"x": ROW, "target": TARGET, **LEARNING, "out": out(2)}, net_of, ("weights", "states")),
     "Network.correct": Call({"target": TARGET, **LEARNING}, net_of, ("weights", "states")),
     "Network.learn_run": Call(
-        {"X": ROWS, "targets": TARGETS, **LEARNING, "out": out(4, 2)}, net_of, ("weights", "states"),
+        {"X": ROWS, "targets": TARGETS, **LEARNING, "resets": RESETS, "out": out(4, 2)}, net_of,
+        ("weights", "states"),
     ),
     "Network.step": Call({"x": ROW, "state": STATE, "out": out(2)}, net_of, ("states",)),
     "Network.peek": Call({"x": ROW, "state": STATE, "out": out(2)}, net_of),
@@ -331,7 +336,13 @@ CALLS = {
         {"other": one_of(Made(attrgetter("stream")), Made(attrgetter("net.state")), wrong=(None, 1, "x", FOREIGN))},
         attrgetter("net.state"), ("states",),
     ),
-    "Network.run": Call({"X": ROWS, "record": RECORD, "state": STATE, "out": out(4, 2)}, net_of, ("states",)),
+    "Network.run": Call(
+        {"X": ROWS, "record": RECORD, "resets": RESETS, "state": STATE, "out": out(4, 2)}, net_of, ("states",),
+    ),
+    "Network.new_state": Call({
+        "cell_state": array_like(np.ones(3), near(3) | st.none(), *NO_REALS, np.inf, [1, 2], 3),
+        "activations": one_of({"cell": [1, 0.5, 2]}, {}, None, wrong=([1], "cell", {"cell": 1}, {"no": [1]}, {1: [1]})),
+    }, net_of),
     "Network.reset": Call({"state": STATE}, net_of, ("states",)),
     "Network.save": Call({
         "path": one_of("net", Path("net"), "new", wrong=UNUSABLE),

@@ -1,7 +1,7 @@
 # What `trainer` needs to know of an Engine.
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from lstm97._kernel.abi cimport Binding, Chunk, Kernel, Net, Report, State, real
 
@@ -61,16 +61,18 @@ cdef class Engine:
     cdef Py_ssize_t bytes_of_z(self) noexcept
     cdef Py_ssize_t slot_of(self, const State* st) noexcept
     cdef void do_steps(
-        self, State* st, const Chunk* chunk, Py_ssize_t begin, Py_ssize_t end, bint learns, double rate, real* y,
-        real** records, Report* report
+        self, State* st, const Chunk* chunk, Py_ssize_t begin, Py_ssize_t end, const uint8_t* resets, bint learns,
+        double rate, real* y, real** records, Report* report
     ) noexcept nogil
     cdef int advance(
-        self, State* st, const Chunk* chunk, Py_ssize_t n_steps, bint learns, double rate, real* y, real** records,
-        str where
+        self, State* st, const Chunk* chunk, Py_ssize_t n_steps, const uint8_t* resets, bint learns, double rate,
+        real* y, real** records, str where
     ) except -1
     cdef int go_on(
-        self, const Chunk* chunk, Py_ssize_t n_steps, bint learns, double rate, real* y, real** records, str where
+        self, const Chunk* chunk, Py_ssize_t n_steps, object resets, bint learns, double rate, real* y,
+        real** records, str where
     ) except -1
+    cdef int check_may_reset(self) except -1
     cdef object infer(self, object x, object out, bint ahead)
     cdef State* get_preview(self) except NULL
     cdef void copy_activations(self, State* st, const State* other) noexcept

@@ -45,7 +45,13 @@ class Engine:
         self, x: ArrayLike, target: ArrayLike | None, learning_rate: float, weight: float, out: _Array | None
     ) -> _Array: ...
     def correct(self, target: ArrayLike, learning_rate: float, weight: float) -> None: ...
-    def run(self, inputs: _Array, out: _Array, records: Sequence[_Array | None] | None) -> None: ...
+    def run(
+        self,
+        inputs: _Array,
+        out: _Array,
+        records: Sequence[_Array | None] | None,
+        resets: NDArray[np.bool_] | None = None,
+    ) -> None: ...
     def learn_run(
         self,
         inputs: _Array,
@@ -53,6 +59,7 @@ class Engine:
         learning_rate: float,
         weights: NDArray[np.float64] | None,
         out: _Array,
+        resets: NDArray[np.bool_] | None = None,
     ) -> None: ...
 
 @final

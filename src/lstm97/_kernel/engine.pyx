@@ -10,8 +10,8 @@ from cpython.buffer cimport (
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memchr, memcpy, memset
 
 from numpy import asarray, empty, ndarray
 
@@ -600,18 +600,31 @@ cdef class Engine:
             self.leave(False)
 
     cdef void do_steps(
-        self, State* st, const Chunk* chunk, Py_ssize_t begin, Py_ssize_t end, bint learns, double rate, real* y,
-        real** records, Report* report
+        self, State* st, const Chunk* chunk, Py_ssize_t begin, Py_ssize_t end, const uint8_t* resets, bint learns,
+        double rate, real* y, real** records, Report* report
     ) noexcept nogil:
-        """Steps begin to end of a chunk."""
-        if learns:
-            self.kernel.learn(&self.net, st, chunk, begin, end, rate, y, report)
-        else:
-            self.kernel.run(&self.net, st, chunk, begin, end, y, records, report)
+        """Steps begin to end of a chunk, at least one, cut where the state is reset: before the steps that `resets` has
+        as 1, unless it is NULL.
+        """
+        cdef Py_ssize_t cut = end
+        cdef const void* found
+        while True:
+            if resets != NULL:
+                if resets[begin]:
+                    self.kernel.reset(&self.net, st)
+                found = memchr(resets + begin + 1, 1, end - begin - 1)
+                cut = end if found == NULL else <const uint8_t*> found - resets
+            if learns:
+                self.kernel.learn(&self.net, st, chunk, begin, cut, rate, y, report)
+            else:
+                self.kernel.run(&self.net, st, chunk, begin, cut, y, records, report)
+            if report.status != OK or cut == end:
+                return
+            begin = cut
 
     cdef int advance(
-        self, State* st, const Chunk* chunk, Py_ssize_t n_steps, bint learns, double rate, real* y, real** records,
-        str where
+        self, State* st, const Chunk* chunk, Py_ssize_t n_steps, const uint8_t* resets, bint learns, double rate,
+        real* y, real** records, str where
     ) except -1:
         """The steps of a chunk from a claimed state on, slice after slice; a single small step keeps the GIL."""
         cdef Py_ssize_t begin = 0
@@ -622,9 +635,9 @@ cdef class Engine:
             end = min(n_steps, begin + slice_steps)
             if n_steps > 1 or slice_steps < SLICE // WORTH_RELEASING:
                 with nogil:
-                    self.do_steps(st, chunk, begin, end, learns, rate, y, records, &report)
+                    self.do_steps(st, chunk, begin, end, resets, learns, rate, y, records, &report)
             else:
-                self.do_steps(st, chunk, begin, end, learns, rate, y, records, &report)
+                self.do_steps(st, chunk, begin, end, resets, learns, rate, y, records, &report)
             if report.status != OK:
                 end = report.step + 1
                 advice = STREAM
@@ -639,20 +652,30 @@ cdef class Engine:
         return 0
 
     cdef int go_on(
-        self, const Chunk* chunk, Py_ssize_t n_steps, bint learns, double rate, real* y, real** records, str where
+        self, const Chunk* chunk, Py_ssize_t n_steps, object resets, bint learns, double rate, real* y,
+        real** records, str where
     ) except -1:
-        """The steps of a chunk of this state's stream."""
+        """The steps of a chunk of this state's stream; resets: None, or an array of bools."""
+        cdef const uint8_t* cuts = NULL
+        if resets is not None:
+            self.check_may_reset()
+            cuts = <const uint8_t*> checked_address(resets, n_steps)
         self.enter(learns)
         try:
-            self.advance(&self.st, chunk, n_steps, learns, rate, y, records, where)
+            self.advance(&self.st, chunk, n_steps, cuts, learns, rate, y, records, where)
         finally:
             self.leave(learns)
         return 0
 
-    def reset(self):
-        """Set the state to zero; the network's own state not while another thread trains the network."""
+    cdef int check_may_reset(self) except -1:
+        """Refuse to set the network's own state anew while another thread trains the network."""
         if self.is_own and gil_load64(&self.lock[1]) not in (0, this_thread()):
             raise RuntimeError(NETWORK_IN_USE)
+        return 0
+
+    def reset(self):
+        """Set the state to zero; the network's own state not while another thread trains the network."""
+        self.check_may_reset()
         self.enter(False)
         self.kernel.reset(&self.net, &self.st)
         self.leave(False)
@@ -677,7 +700,7 @@ cdef class Engine:
             self.enter(False)
             try:
                 self.advance(
-                    self.get_preview() if ahead else &self.st, &chunk, 1, False, 0, <real*> address(out), NULL,
+                    self.get_preview() if ahead else &self.st, &chunk, 1, NULL, False, 0, <real*> address(out), NULL,
                     THIS_STEP
                 )
             finally:
@@ -705,8 +728,7 @@ cdef class Engine:
         """Copy all of another state of the same network; allocates nothing."""
         if other is self:
             return
-        if self.is_own and gil_load64(&self.lock[1]) not in (0, this_thread()):
-            raise RuntimeError(NETWORK_IN_USE)
+        self.check_may_reset()
         self.enter(False)
         try:
             other.enter(False)
@@ -777,7 +799,7 @@ cdef class Engine:
         try:
             self.get_target(target, &target_view, &chunk, &klass)
             try:
-                self.go_on(&chunk, 1, True, rate, <real*> address(out), NULL, THIS_STEP)
+                self.go_on(&chunk, 1, None, True, rate, <real*> address(out), NULL, THIS_STEP)
             finally:
                 release(&target_view)
         finally:
@@ -809,8 +831,11 @@ cdef class Engine:
         if status != OK:
             raise self.not_finite(status, THIS_STEP, f"{STREAM}; {self.after_overflow(&chunk, 0, 1, True)}")
 
-    def run(self, inputs, out, records):
-        """Inference over packed inputs; records: None, or an array or None for each of `layout.RECORDS`."""
+    def run(self, inputs, out, records, resets=None):
+        """Inference over packed inputs; records: None, or an array or None for each of `layout.RECORDS`.
+
+        resets: None, or bools, contiguous: the state is reset before the steps for which they are true.
+        """
         cdef Chunk chunk
         cdef real* pointers[N_RECORDS]
         cdef Py_ssize_t i
@@ -820,18 +845,19 @@ cdef class Engine:
             for i in range(N_RECORDS):
                 pointers[i] = NULL if records[i] is None else <real*> address(records[i])
         self.go_on(
-            &chunk, n_steps, False, 0, self.outputs(out, n_steps), NULL if records is None else pointers, NTH_STEP
+            &chunk, n_steps, resets, False, 0, self.outputs(out, n_steps), NULL if records is None else pointers,
+            NTH_STEP
         )
 
-    def learn_run(self, inputs, targets, learning_rate, weights, out):
-        """Learning steps over packed inputs and targets; weights: float64 of shape (n_steps,), or None."""
+    def learn_run(self, inputs, targets, learning_rate, weights, out, resets=None):
+        """Learning steps over packed inputs and targets; weights: float64, (n_steps,), or None; resets as in `run`."""
         cdef Chunk chunk
         cdef Py_ssize_t n_steps = len(inputs)
         cdef double rate = self.rate(learning_rate)
         self.bind_chunk(&chunk, inputs, targets, n_steps)
         if weights is not None:
             chunk.weights = <const double*> checked_address(weights, n_steps * sizeof(double))
-        self.go_on(&chunk, n_steps, True, rate, self.outputs(out, n_steps), NULL, NTH_STEP)
+        self.go_on(&chunk, n_steps, resets, True, rate, self.outputs(out, n_steps), NULL, NTH_STEP)
 
 
 cdef class Hold:
