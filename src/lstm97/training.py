@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lstm97._inference import Inference
 from lstm97._run import Run
+from lstm97._threads import thread_count
 from lstm97.checkpoints import Checkpoint
 from lstm97.history import History, Stop
-from lstm97.network import Network, State
+from lstm97.network import Network
 from lstm97.options import Data, Options
 from lstm97.sequences import Sequences, as_sequences, checked_out, is_array
 
@@ -141,7 +143,22 @@ def train(
     return Run(net, data, options, checkpoint).go()
 
 
-def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array | list[Array]:
+@overload
+def predict(
+    net: Network, inputs: object, last: Literal[True], *, threads: int | None = None, out: Array | None = None
+) -> Array: ...
+@overload
+def predict(
+    net: Network, inputs: object, last: bool = False, *, threads: int | None = None, out: Array | None = None
+) -> Array | list[Array]: ...
+def predict(
+    net: Network,
+    inputs: object,
+    last: bool = False,
+    *,
+    threads: int | None = None,
+    out: Array | None = None,
+) -> Array | list[Array]:
     """The outputs of a network for many sequences, each from a zero state; the network's own states are left alone.
 
     Parameters
@@ -150,39 +167,49 @@ def predict(net: Network, inputs: object, *, out: Array | None = None) -> Array 
         It does not change.
     inputs : Sequences, or list of arrays, or 3-D array_like
         As for `train`; there may be no sequence at all.
+    last : bool, default False
+        Whether only the outputs at the last step of each sequence are asked for. No sequence may be empty then.
+    threads : int, optional
+        How many threads share the sequences, the calling one included: by default the value of the environment variable
+        ``LSTM97_NUM_THREADS``, else 1. Never more than there are CPUs or parts of the work, and only one if there is
+        too little work for more. The outputs are the same to the bit for any number.
     out : ndarray, optional
-        Where to write the outputs: of the shape returned for array inputs, else (total number of steps, n_outputs),
-        sequence after sequence.
+        Where to write the outputs: with `last` and for array inputs of the shape returned, else (total number of steps,
+        n_outputs), sequence after sequence.
 
     Returns
     -------
     list of ndarray, shape (n_steps_i, n_outputs), or ndarray, shape (n_sequences, n_steps, n_outputs)
-        The outputs at every step; an array if ``inputs`` is one (or a tensor). Views of one block of memory.
+        The outputs at every step; an array if ``inputs`` is one (or a tensor). Views of one block of memory. With
+        `last` always an array, of shape (n_sequences, n_outputs).
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not as above.
     FloatingPointError
-        If a cell state or an output is not finite.
+        If a cell state or an output is not finite, naming the first sequence in which one is.
     """
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
+    if not isinstance(last, (bool, np.bool_)):
+        raise TypeError(f"last must be True or False, got {last!r}")
     packed = as_sequences(inputs, net._layout, may_be_none=True)
     n_outputs = net.topology.n_outputs
     shape: tuple[int, ...] = (packed.n_steps, n_outputs)
-    if is_array(inputs):
+    ends = None
+    if last:
+        for i in np.flatnonzero(packed.lengths == 0)[:1]:
+            raise ValueError(f"inputs[{i}] is empty: it has no last step, which last=True asks for")
+        shape, ends = (len(packed), n_outputs), packed.offsets[1:] - 1
+    elif is_array(inputs):
         shape = (*np.shape(cast(ArrayLike, inputs))[:2], n_outputs)
+    n_threads = thread_count(threads, otherwise=1)
     block = np.empty(shape, net.dtype) if out is None else checked_out(out, shape, net.dtype)
     Y = block.reshape(-1, n_outputs)
-    engine = State(net)._engine
     if np.may_share_memory(packed.values, Y):
         packed = Sequences(packed.values.copy(), packed.offsets)
-    outputs = [Y[begin:end] for begin, end in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)]
-    for i, sequence in enumerate(packed):
-        engine.reset()
-        try:
-            engine.run(sequence, outputs[i], None)
-        except FloatingPointError as error:
-            raise FloatingPointError(f"in sequence {i}: {error}") from error
-    return block if is_array(inputs) else outputs
+    Inference(net, packed, n_threads).run(Y, ends)
+    if last or is_array(inputs):
+        return block
+    return [Y[begin:end] for begin, end in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)]
