@@ -9,6 +9,7 @@ from lstm97.checkpoints import Checkpoint
 from lstm97.history import History, Stop
 from lstm97.network import Network, State, load
 from lstm97.optimizers import RLS, SGD, Adam, RMSprop, Scaling
+from lstm97.options import Decay
 from lstm97.sequences import Sequences
 from lstm97.topology import Topology
 from lstm97.training import predict, train
@@ -19,6 +20,7 @@ __all__ = [
     "Adam",
     "Checkpoint",
     "Config",
+    "Decay",
     "History",
     "Network",
     "RMSprop",

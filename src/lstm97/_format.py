@@ -43,6 +43,9 @@ STATE, TRAINING = "state.", "training."
 NUMBERS = (*COUNTS, "run", "epoch", "position", "ended", "stopped", "seconds", "window", "generator", "sizes")
 """The values that a checkpoint has of its training beside tensors."""
 
+MORE_NUMBERS = ("is_judged", "rate")
+"""Further values of a checkpoint, which files of runs that do not need them lack."""
+
 PHASES = ("not learning", "awaiting", "corrected")  # numbered as Phase in abi.pxd
 
 
@@ -117,7 +120,7 @@ def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, Learning
             layout = Layout(topology, np.dtype(dtype))
             named |= {STATE + name: part for name, part in state_shapes(layout).items()}
         if "training" in metadata:
-            named |= training_parts(decode(metadata["training"]))
+            named |= training_parts(decode(metadata["training"]), topology.n_weights, dtype)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{what} has no usable header: {error}") from error
     return topology, dtype, learning, named
@@ -365,9 +368,9 @@ def _any_but_zero(array: Array) -> bool:
 # ---- checkpoints ----
 
 
-def training_parts(numbers: Any) -> dict[str, Part]:
+def training_parts(numbers: Any, n_weights: int, dtype: str) -> dict[str, Part]:
     """The tensors of a checkpoint with these numbers; LookupError, TypeError or ValueError if the numbers are wrong."""
-    if not isinstance(numbers, dict) or numbers.keys() != set(NUMBERS):
+    if not isinstance(numbers, dict) or numbers.keys() - set(MORE_NUMBERS) != set(NUMBERS):
         raise ValueError(f"the training must have {', '.join(NUMBERS)}")
     sizes = {name: integer(name, numbers["sizes"][name], at_least=0) for name in ("order", "errors", "window")}
     for name in (*COUNTS, "epoch", "position"):
@@ -394,6 +397,14 @@ def training_parts(numbers: Any) -> dict[str, Part]:
             raise ValueError("the window's numbers are not as they must be")
         parts[TRAINING + "window_errors"] = Part("float64", (sizes["window"],))
         parts[TRAINING + "window_wrong"] = Part("uint8", (sizes["window"],))
+    if not isinstance(numbers.get("is_judged", False), bool):
+        raise TypeError(f"is_judged is {numbers['is_judged']!r}")
+    if "rate" in numbers and not (type(numbers["rate"]) is float and 0 < numbers["rate"] < math.inf):
+        raise ValueError(f"rate is {numbers['rate']!r}")
+    if "validation" in numbers["sizes"]:
+        n_judgements = integer("validation", numbers["sizes"]["validation"], at_least=1)
+        parts[TRAINING + "validation"] = Part("float64", (n_judgements,))
+        parts[TRAINING + "best_parameters"] = Part(dtype, (n_weights,))
     return parts
 
 

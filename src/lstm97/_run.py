@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
 from lstm97._advice import extent, scaling
+from lstm97._checks import positive
 from lstm97._kernel.team import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
 from lstm97._kernel.trainer import Trainer
-from lstm97.checkpoints import Checkpoint, Cursor, run_description
+from lstm97._validation import Validation
+from lstm97.checkpoints import Checkpoint, Cursor, digest_of_data, run_description
 from lstm97.history import History
 from lstm97.network import Network, State
-from lstm97.options import Data, Options
+from lstm97.options import Data, Decay, Options
 
 STEPS_CHECKED = 40
 """Steps of a sequence at which saturated cells are counted."""
@@ -21,11 +24,22 @@ STEPS_CHECKED = 40
 class Run:
     """A network in training on its data; made for one call of `train`."""
 
-    def __init__(self, net: Network, data: Data, options: Options, checkpoint: Checkpoint | None) -> None:
+    def __init__(
+        self,
+        net: Network,
+        data: Data,
+        options: Options,
+        validation: Validation | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         self._net, self._data, self._options, self._checkpoint = net, data, options, checkpoint
+        self._validation = validation
         self._done = History() if options.history is None else options.history
         self._batch_size = min(options.batch_size, max(1, len(data.presentation)))
-        # Before anything changes: this reads all data, which may be files mapped into memory.
+        self._every = options.every and -(-options.every // self._batch_size) * self._batch_size
+        # Before anything changes.
+        self._check_best()
+        # This reads all data, which may be files mapped into memory.
         self._description = None if checkpoint is None else self._described()
         self._threads = self._worth_threads()
         self._state = State(net)
@@ -47,40 +61,85 @@ class Run:
 
     def _through_epochs(self) -> None:
         """Train from the start, or from the checkpoint, until no epoch is left or training is ended."""
-        done, callback = self._done, self._options.callback
+        done = self._done
         cursor = Cursor(self._checkpoint, self._net, self._data.generator, self._options.stop, self._description, done)
         with done._beginning(self._options.stop):
             cursor.begin()
         if cursor.ended and not done.stopped:  # a callback ended the earlier call; this one's may let it continue
-            cursor.ended = callback is not None and bool(callback(done))
+            cursor.ended = self._is_enough()
         try:
             while cursor.epoch < self._options.epochs and not (cursor.ended or done._is_asked_to_end):
                 self._epoch(cursor)
             cursor.save()
+            if self._validation is not None and self._options.keep_best and done._best_parameters is not None:
+                self._net.parameters = done._best_parameters
         except BaseException as error:
             cursor.leave(error)
             raise
 
     def _epoch(self, cursor: Cursor) -> None:
         """Train on what is left of an epoch, until the stop rule, the callback or `History.stop` ends it."""
-        done, callback = self._done, self._options.callback
+        done = self._done
         if cursor.presentation is None:
             cursor.presentation = self._data.next_presentation()
         while (left := len(cursor.presentation) - cursor.position) and not done.stopped:
-            self._portion(cursor, cursor.portion(left, self._batch_size))
+            until_due = left if self._every is None else self._every - cursor.position % self._every
+            if until_due == self._every and cursor.position and not cursor.is_judged:
+                self._judge(cursor)
+                if cursor.ended or done._is_asked_to_end:
+                    return
+            self._portion(cursor, cursor.portion(min(left, until_due), self._batch_size))
             if done._is_asked_to_end:
                 return
         if not left:
             cursor.end_epoch()
             done._epochs += 1
-        if (callback is not None and callback(done)) or done.stopped:
+        self._judge(cursor)
+        if done.stopped:
             cursor.end()
+
+    def _judge(self, cursor: Cursor) -> None:
+        """Judge the network by the validation data, if there are any; end the run if that or the callback ends it."""
+        if self._validation is not None:
+            assert self._options.threads is not None
+            judgement = self._validation.judge(self._net, self._options.threads)
+            self._done._judged(judgement, self._net.parameters)
+        if self._is_enough():
+            cursor.end()
+        cursor.end_judging()
+
+    def _is_enough(self) -> bool:
+        """Whether the callback ends training, or too many judgements were no better than one before."""
+        callback = self._options.callback
+        ends = callback is not None and bool(callback(self._done))
+        return self._done._has_lost_patience(self._options.patience) or ends
+
+    def _check_best(self) -> None:
+        """ValueError if the weights that the history has kept are not of such a network."""
+        best = self._done._best_parameters
+        if self._validation is not None and best is not None and len(best) != self._net.topology.n_weights:
+            raise ValueError(
+                f"history has judgements of a network of {len(best)} weights, but this one has "
+                f"{self._net.topology.n_weights}; give each network a history of its own"
+            )
+
+    def _rate(self, cursor: Cursor) -> float | Decay:
+        """The learning rate of the next portion: a callable is asked once for all until the next judgement."""
+        rate = self._options.learning_rate
+        if isinstance(rate, Decay) or not callable(rate):
+            return rate
+        if cursor.rate is None:
+            asked = positive("learning_rate(history)", rate(self._done))
+            self._state._engine.check_rate(asked)
+            cursor.rate = asked
+        return cursor.rate
 
     def _portion(self, cursor: Cursor, n: int) -> None:
         """Train on the next n sequences, or fewer if the stop rule holds."""
         data, options, done = self._data, self._options, self._done
         assert cursor.presentation is not None
         portion = cursor.presentation[cursor.position :][:n]
+        rate = self._rate(cursor)
         begin, before = perf_counter(), done.sequences
         try:
             self._trainer.train(
@@ -91,7 +150,7 @@ class Run:
                 data.weights,
                 portion,
                 None if options.update == "step" else schedule(data.inputs.lengths[portion], self._batch_size),
-                options.learning_rate,
+                rate,
                 done,
             )
         finally:
@@ -122,16 +181,28 @@ class Run:
     def _described(self) -> dict[str, Any]:
         """The description by which a checkpoint recognizes this run."""
         data, options = self._data, self._options
+        rate: Any = options.learning_rate
+        if isinstance(rate, Decay):
+            rate = asdict(rate)
+        elif callable(rate):
+            rate = "a callable"
+        more: dict[str, Any] = {}  # only what is not by default: older files lack these entries
+        if options.parallel != "batch":
+            more["parallel"] = options.parallel
+        if self._every is not None:
+            more["every"] = self._every
+        if self._validation is not None:
+            more["validation"] = digest_of_data(self._validation.data)
         return run_description(
             (data.inputs.values, data.inputs.offsets, data.targets),
             data.order,
             n_sequences=len(data.inputs),
             target_per_sequence=data.per_sequence,
-            learning_rate=options.learning_rate,
+            learning_rate=rate,
             update=options.update,
             batch_size=options.batch_size,
             stop=options.stop,
-            **({} if options.parallel == "batch" else {"parallel": options.parallel}),  # older files lack this entry
+            **more,
         )
 
 

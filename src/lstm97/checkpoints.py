@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from lstm97._checks import integer, positive
 from lstm97._files import decode, to_bytes, write_whole
 from lstm97._format import TRAINING, Contents, as_text, read
-from lstm97.history import COUNTS, WINDOW_NUMBERS, History, Stop
+from lstm97.history import COUNTS, WINDOW_NUMBERS, History, Stop, judgement_arrays, put_judgements
 from lstm97.network import Network, network_of, network_to_bytes
 
 Array = NDArray[Any]
 
-BEGINS, STANDS, LEFT = "begins", "stands", "left"
-"""Keys of three states of a run: at its beginning, at this save, and where an exception ended its last call."""
+BEGINS, STANDS, LEFT, KEPT = "begins", "stands", "left", "kept"
+"""Keys of four states of a run: at its beginning, at this save, where an exception ended its last call, and with the
+weights of the best judgement."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class Cursor:
         self.position = 0
         self.presentation: NDArray[np.int64] | None = None
         self.ended = False
+        self.is_judged = False  # at this position: judged, if there are validation data, and the callback was called
+        self.rate: float | None = None  # what a callable learning rate gave, until it is asked again
         self._checkpoint, self._net, self._generator, self._stop = checkpoint, net, generator, stop
         self._run = run or {}
         self._done = done
@@ -125,7 +128,7 @@ class Cursor:
     def advance(self, n: int) -> None:
         """Count n more trained sequences; save if a save is due."""
         self.position += n
-        self._is_saved = False
+        self._is_saved = self.is_judged = False
         if self._checkpoint is None:
             return
         now = monotonic()
@@ -147,6 +150,11 @@ class Cursor:
         self.epoch += 1
         self.position = 0
         self.presentation = None
+        self._is_saved = self.is_judged = False
+
+    def end_judging(self) -> None:
+        """Note that the network was judged at this position; a learning rate is to be asked for again."""
+        self.is_judged, self.rate = True, None
         self._is_saved = False
 
     def end(self) -> None:
@@ -170,6 +178,7 @@ class Cursor:
         if window is not None:
             numbers = {number: getattr(window, number) for number in WINDOW_NUMBERS}
             parts += [as_text(numbers).encode(), window.errors.tobytes(), window.wrong.tobytes()]
+        parts += [array.tobytes() for array in judgement_arrays(done).values()]
         return digest(b"|".join(parts))
 
     # ---- files ----
@@ -188,6 +197,7 @@ class Cursor:
             numbers["run"] |= {LEFT: self._run[LEFT]}
             if isinstance(error, FloatingPointError):
                 numbers["run"]["learning_rate"] = None
+                numbers.pop("rate", None)
             metadata = contents.metadata | {"training": as_text(numbers)}
             write_whole(self._checkpoint.path, to_bytes(contents.tensors, metadata))
 
@@ -217,7 +227,16 @@ class Cursor:
             sizes["window"] = window.stop.window
         if self._generator is not None:
             numbers["generator"] = self._generator.bit_generator.state
-        numbers["run"] |= {STANDS: self._standing()}
+        standing = self._standing()
+        numbers["run"] |= {STANDS: standing}
+        if self.is_judged and self.position:  # no run needs it between epochs
+            numbers["is_judged"] = True
+        if self.rate is not None:
+            numbers["rate"] = self.rate
+        if judgements := judgement_arrays(done):
+            arrays |= judgements
+            sizes["validation"] = len(judgements["validation"])
+            numbers["run"] |= {KEPT: standing | {"first weights": digest(judgements["best_parameters"].tobytes())}}
         training = as_text(numbers)
         more = {TRAINING + name: np.ascontiguousarray(array) for name, array in arrays.items()}
         write_whole(self._checkpoint.path, network_to_bytes(self._net, False, more, training=training))
@@ -231,7 +250,7 @@ class Cursor:
         numbers = decode(contents.metadata["training"])
         wanted = self._run | {"topology": self._net.topology, "dtype": self._net.dtype.name}
         found = numbers["run"] | {"topology": contents.topology, "dtype": contents.dtype}
-        standings = [found.pop(key) for key in (BEGINS, STANDS, LEFT) if key in found]
+        standings = [found.pop(key) for key in (BEGINS, STANDS, LEFT, KEPT) if key in found]
         if not all(isinstance(standing, dict) for standing in standings):
             raise ValueError(f"{name} is damaged: its record of how the run began or how far it came is unreadable")
         if "learning_rate" in found and found["learning_rate"] is None:  # a FloatingPointError ended the last call
@@ -254,6 +273,13 @@ class Cursor:
             or (self._generator is None) != (numbers["generator"] is None)
         ):
             raise ValueError(f"{name} is damaged: its numbers do not fit each other")
+        judgements = contents.group(TRAINING).get("validation")
+        if judgements is not None and (
+            not len(judgements)
+            or np.isnan(judgements).any()
+            or not np.isfinite(contents.tensors[TRAINING + "best_parameters"]).all()
+        ):
+            raise ValueError(f"{name} is damaged: its judgements or their best weights are not as they must be")
         if self._generator is not None:
             try:
                 _check_positions(numbers["generator"])
@@ -269,8 +295,10 @@ class Cursor:
         if self._generator is not None:
             self._generator.bit_generator.state = numbers["generator"]
         self.epoch, self.position, self.ended = numbers["epoch"], numbers["position"], numbers["ended"]
+        self.is_judged, self.rate = numbers.get("is_judged", False), numbers.get("rate")
         self.presentation = np.array(arrays["order"], np.int64) if self.position else None
         done._errors = np.array(arrays["errors"])
+        put_judgements(done, arrays)
         done._seconds, done._stopped = numbers["seconds"], numbers["stopped"]
         self._run[BEGINS] = numbers["run"].get(BEGINS, self._run[BEGINS])
         for count in COUNTS:
@@ -289,17 +317,22 @@ def digest(data: bytes) -> str:
 
 def run_description(data: tuple[Array, ...], order: Any, **options: Any) -> dict[str, Any]:
     """What must be the same for a run to continue: options as they are, data and order as digests."""
-    found = hashlib.blake2b(digest_size=16)
-    for array in data:
-        found.update(f"{array.dtype.str} {array.shape} ".encode())
-        found.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
     if isinstance(order, np.random.Generator):
         order = type(order.bit_generator).__name__
     elif order is not None:
         order = digest(np.asarray(order, np.int64).tobytes())
     stop = options.pop("stop")
     rule = None if stop is None else {name: float(value) for name, value in asdict(stop).items()}
-    return options | {"stop": rule, "order": order, "data": found.hexdigest()}
+    return options | {"stop": rule, "order": order, "data": digest_of_data(data)}
+
+
+def digest_of_data(data: tuple[Array, ...]) -> str:
+    """A digest of arrays, their dtypes and shapes."""
+    found = hashlib.blake2b(digest_size=16)
+    for array in data:
+        found.update(f"{array.dtype.str} {array.shape} ".encode())
+        found.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    return found.hexdigest()
 
 
 def _check_positions(state: Any) -> None:

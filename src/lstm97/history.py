@@ -87,6 +87,8 @@ class History:
         self._seconds = 0.0
         self._errors: NDArray[np.float64] = np.empty(0)
         self._window: StopWindow | None = None
+        self._validation: list[float] = []
+        self._best_parameters: NDArray[Any] | None = None  # the weights of the best judgement
         self._is_given_up = False  # True: the training that uses this history ends soon, as if interrupted
         self._is_asked_to_end = False  # True: that training ends soon, as if complete
         self._has_begun = False  # whether the training that has claimed this history has begun
@@ -157,6 +159,21 @@ class History:
         errors.flags.writeable = False
         return errors
 
+    @property
+    def validation(self) -> NDArray[np.float64]:
+        """The judgements by `train`'s validation data so far, shape (n_judgements,); a read-only copy.
+
+        Each is the mean, over all error signals of these data, of the mean ``|t - y|`` over the outputs with a target.
+        """
+        judgements = np.array(self._validation, np.float64)
+        judgements.flags.writeable = False
+        return judgements
+
+    @property
+    def best(self) -> int | None:
+        """The number of the best judgement in `validation`, the first of equals; None before there is any."""
+        return self._validation.index(min(self._validation)) if self._validation else None
+
     def __repr__(self) -> str:
         return (
             f"<History: {self.sequences} sequences, {self.steps} steps, {self.epochs} epochs, "
@@ -171,6 +188,16 @@ class History:
             grown[: self.sequences] = self._errors[: self.sequences]
             self._errors = grown
         return self._errors[self.sequences : needed]
+
+    def _judged(self, judgement: float, parameters: NDArray[Any]) -> None:
+        """Add a judgement of a network with these weights, which are kept if it is the best so far."""
+        if not self._validation or judgement < min(self._validation):
+            self._best_parameters = parameters
+        self._validation.append(judgement)
+
+    def _has_lost_patience(self, patience: int | None) -> bool:
+        """Whether so many judgements in a row, the latest ones, are no better than one before."""
+        return patience is not None and self.best is not None and len(self._validation) - 1 - self.best >= patience
 
     def _begin(self, stop: Stop | None) -> None:
         """Prepare for training under a stop rule; its window continues if the rule is the same."""
@@ -273,7 +300,21 @@ def history_parts(history: History) -> tuple[dict[str, Any], dict[str, NDArray[A
     if (window := history._window) is not None:
         numbers["window"] = {name: getattr(window, name) for name in WINDOW_NUMBERS}
         arrays |= {"window_errors": window.errors, "window_wrong": window.wrong}
-    return numbers, arrays
+    return numbers, arrays | judgement_arrays(history)
+
+
+def judgement_arrays(history: History) -> dict[str, NDArray[Any]]:
+    """A history's judgements and its best weights, by their names in files; empty if there are none."""
+    if history._best_parameters is None:
+        return {}
+    return {"validation": history.validation, "best_parameters": history._best_parameters}
+
+
+def put_judgements(history: History, arrays: dict[str, NDArray[Any]]) -> None:
+    """Set a history's judgements to those of `judgement_arrays`; the arrays are copied."""
+    best = arrays.get("best_parameters")
+    history._validation = [float(each) for each in arrays.get("validation", ())]
+    history._best_parameters = None if best is None else np.array(best)
 
 
 def history_of(numbers: dict[str, Any], arrays: dict[str, NDArray[Any]], stop: Stop | None) -> History:
@@ -292,6 +333,7 @@ def history_of(numbers: dict[str, Any], arrays: dict[str, NDArray[Any]], stop: S
     """
     history = History()
     history._errors = np.array(arrays["errors"])
+    put_judgements(history, arrays)
     for name in (*COUNTS, "stopped", "seconds"):
         setattr(history, f"_{name}", numbers[name])
     if stop is not None:

@@ -179,8 +179,9 @@ def train_many(
     if type(return_exceptions) is not bool:
         raise TypeError(f"return_exceptions must be True or False, got {return_exceptions!r}")
     checked = Options(learning_rate, update, epochs, stop, batch_size, threads=1)
-    options = {name: getattr(checked, name) for name in ("learning_rate", "update", "epochs", "stop", "batch_size")}
-    jobs = _jobs(many, data, order, checked.learning_rate)
+    options = {name: getattr(checked, name) for name in ("update", "epochs", "stop", "batch_size")}
+    options["learning_rate"] = checked.constant_rate
+    jobs = _jobs(many, data, order, checked.constant_rate)
     n_threads = 0
     if executor is None:
         n_threads = min(thread_count(threads, usable_cpus()), available_cpus(), len(jobs))

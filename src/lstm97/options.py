@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,12 +11,76 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm97._advice import Advice, any_presented
-from lstm97._checks import integer, positive
+from lstm97._checks import COUNTABLE, integer, positive
 from lstm97._threads import available_cpus, thread_count
 from lstm97.history import History, Stop
 from lstm97.sequences import Learns, Sequences, as_sequences, as_targets, presented
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Decay:
+    """A learning rate for `train` that falls geometrically from one value to another, and then stays there.
+
+    Parameters
+    ----------
+    start, end : float
+        Positive, the end not above the start.
+    sequences : int
+        How many sequences the fall takes, counted by the History: `History.sequences`. So it goes on where training
+        goes on, with ``history=`` and with a checkpoint.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+
+    Notes
+    -----
+    Before n sequences were trained, the rate is ``start * (end / start) ** (n / sequences)``. It changes from sequence
+    to sequence; where weights change once per batch, all of a batch have the rate of its first sequence.
+
+    Examples
+    --------
+    >>> rate = Decay(0.5, 0.05, sequences=1000)
+    >>> rate.at(0), round(rate.at(500), 4), rate.at(1000), rate.at(5000)
+    (0.5, 0.1581, 0.05, 0.05)
+    """
+
+    start: float
+    end: float
+    sequences: int
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__  # the dataclass is frozen; fields are made plain numbers once, here
+        set_field(self, "start", positive("start", self.start))
+        set_field(self, "end", positive("end", self.end))
+        set_field(self, "sequences", integer("sequences", self.sequences, at_least=1, at_most=COUNTABLE))
+        if self.end > self.start:
+            raise ValueError(f"end must not be above start, {self.start}, got {self.end}")
+
+    def at(self, n: int) -> float:
+        """The rate of the next sequence.
+
+        Parameters
+        ----------
+        n : int
+            How many sequences were trained before it, at least 0.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `n` is not as above.
+        """
+        n = integer("n", n, at_least=0)
+        if n >= self.sequences:
+            return self.end
+        return max(self.end, self.start * math.pow(self.end / self.start, float(n) / float(self.sequences)))
 
 
 @dataclass(frozen=True)
@@ -28,7 +93,7 @@ class Options:
         If an option is not as `train` takes it, or two contradict each other.
     """
 
-    learning_rate: float = 0.1
+    learning_rate: float | Decay | Callable[[History], float] = 0.1
     update: str = "step"
     epochs: int = 1
     stop: Stop | None = None
@@ -38,6 +103,11 @@ class Options:
     parallel: str = "batch"
     callback: Callable[[History], object] | None = None
     history: History | None = None
+    every: int | None = None
+    validation: object = None
+    """As passed; None: there is none."""
+    patience: int | None = None
+    keep_best: bool = True
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen; fields are made plain numbers once, here
@@ -59,7 +129,22 @@ class Options:
                 raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, got {type(self.callback).__name__}")
-        set_field(self, "learning_rate", positive("learning_rate", self.learning_rate))
+        for name, number in (("every", self.every), ("patience", self.patience)):
+            if number is not None:
+                set_field(self, name, integer(name, number, at_least=1))
+        if self.patience is not None and self.validation is None:
+            raise ValueError(f"patience is {self.patience}, but there is no validation to judge the network by")
+        if not isinstance(self.keep_best, (bool, np.bool_)):
+            raise TypeError(f"keep_best must be True or False, got {self.keep_best!r}")
+        if not isinstance(self.learning_rate, Decay) and not callable(self.learning_rate):
+            set_field(self, "learning_rate", positive("learning_rate", self.learning_rate))
+
+    @property
+    def constant_rate(self) -> float:
+        """The learning rate, for learners that have one for all sequences: TypeError if it is none."""
+        if isinstance(self.learning_rate, Decay) or callable(self.learning_rate):
+            raise TypeError(f"learning_rate must be a number here, got {self.learning_rate!r}; only train takes others")
+        return self.learning_rate
 
 
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:

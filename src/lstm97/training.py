@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from lstm97._inference import Inference
 from lstm97._run import Run
 from lstm97._threads import thread_count
+from lstm97._validation import Validation
 from lstm97.checkpoints import Checkpoint
 from lstm97.history import History, Stop
 from lstm97.network import Network
-from lstm97.options import Data, Options
+from lstm97.options import Data, Decay, Options
 from lstm97.sequences import Sequences, as_sequences, checked_out, is_array
 
 Array = NDArray[Any]
@@ -24,7 +25,7 @@ def train(
     net: Network,
     inputs: object,
     targets: object,
-    learning_rate: float = 0.1,
+    learning_rate: float | Decay | Callable[[History], float] = 0.1,
     *,
     update: Literal["step", "sequence"] = "step",
     epochs: int = 1,
@@ -36,6 +37,10 @@ def train(
     callback: Callable[[History], object] | None = None,
     history: History | None = None,
     checkpoint: Checkpoint | None = None,
+    validation: tuple[object, object] | None = None,
+    patience: int | None = None,
+    keep_best: bool = True,
+    every: int | None = None,
 ) -> History:
     """Train a network on many sequences, each from a zero state; the network's own states are left alone.
 
@@ -52,8 +57,10 @@ def train(
         list of integer arrays (n_steps_i,) or a 2-D integer array; both are refused if there is one output, and if they
         could also be rows of values. A row of NaN or of masked values, and class -1, mean no error signal. Values of
         one output may be floats of shape (n_sequences,).
-    learning_rate : float, default 0.1
-        The paper's alpha, positive; the default of all calls that learn.
+    learning_rate : float, Decay or callable, default 0.1
+        The paper's alpha, positive; the default of all calls that learn. A `Decay` falls from sequence to sequence. A
+        callable is called with the history at the start of every epoch, and with `every` each time the callback is
+        called within one; it returns the rate from there on.
     update : {"step", "sequence"}, default "step"
         When weights change: at each error signal, or once per sequence by the sum of its changes (once per batch of
         sequences, if `batch_size` is more than 1).
@@ -81,7 +88,7 @@ def train(
         weights are as the other threads' changes have left them, finite or not. Threads that change a few hundred
         weights at every step spend much of their time moving them from one CPU's cache to another's.
     callback : callable, optional
-        Called with the history after every epoch; a true return value ends training.
+        Called with the history after every epoch, and where the stop rule ends one; a true return value ends training.
     history : History, optional
         The history of an earlier call, to continue: its counts and errors grow and the stop rule's window continues, as
         if all sequences had come in one call. Its `stop` ends training from another thread.
@@ -91,7 +98,20 @@ def train(
         called again for at most one epoch). The file belongs to one run, with its first weights, data, order (with the
         generator's state) and settings; the file of another run is refused. More `epochs` are allowed, and so is a
         callback that no longer ends training where the earlier one did; after a FloatingPointError, another
-        `learning_rate`.
+        `learning_rate`. After training with `validation`, `load` gives the latest weights, not the best.
+    validation : pair of inputs and targets, optional
+        Data to judge the network by, as for training, whenever the callback would be called, and right before that.
+        A judgement is the mean, over all error signals of these data, of the mean ``|t - y|`` over the outputs that
+        have a target, as in `History.errors`. `History.validation` has all judgements, `History.best` the number of
+        the best.
+    patience : int, optional
+        End training after so many judgements in a row that are no better than one before. Needs `validation`.
+    keep_best : bool, default True
+        With `validation`, the network has the weights of its best judgement when the call returns, those of earlier
+        calls with this `history` included; else the latest weights, as always after an exception.
+    every : int, optional
+        Call the callback within epochs too, each time that so many sequences of an epoch are trained (with batches, at
+        the end of the batch they are in). The weights come to the same bits as without.
 
     Returns
     -------
@@ -135,12 +155,32 @@ def train(
     """
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
-    options = Options(learning_rate, update, epochs, stop, batch_size, threads, parallel, callback, history)
+    options = Options(
+        learning_rate,
+        update,
+        epochs,
+        stop,
+        batch_size,
+        threads,
+        parallel,
+        callback,
+        history,
+        every,
+        validation,
+        patience,
+        keep_best,
+    )
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         raise TypeError(f"checkpoint must be a Checkpoint, got {type(checkpoint).__name__}")
-    net._engine.check_rate(options.learning_rate)
+    rate = options.learning_rate
+    if isinstance(rate, Decay):
+        net._engine.check_rate(rate.start)
+        net._engine.check_rate(rate.end)
+    elif not callable(rate):
+        net._engine.check_rate(rate)
+    judge = None if validation is None else Validation(validation, net._layout)
     data = Data.checked(inputs, targets, order, net._layout, net._advice)
-    return Run(net, data, options, checkpoint).go()
+    return Run(net, data, options, judge, checkpoint).go()
 
 
 @overload

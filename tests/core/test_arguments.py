@@ -40,7 +40,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import lstm97
-from lstm97 import Checkpoint, History, Network, Sequences, State, Stop, Topology, load, train
+from lstm97 import Checkpoint, Decay, History, Network, Sequences, State, Stop, Topology, load, train
 from lstm97.network import network_to_bytes
 
 # ---- the objects of a call ----
@@ -273,6 +273,7 @@ MANY_TARGETS = array_like(
     st.tuples(near(4, 2), near(2, 2), near(4, 2)).map(list) | near(3, 2) | near(3, below=2),
     None, "1", 1, object(), {}, [], Y, [Y, Y, Y], [1j] * 3, [["1"] * 2] * 3, [Y + np.inf, Y[:2], Y], [0, 0, 2],
 )
+FALLING = Made(lambda _: lambda history: 0.5 / (1 + history.sequences))
 ORDER = array_like(
     np.array([2, 0, 1, 1]), st.none() | near(3, below=3) | st.just(Made(lambda _: np.random.default_rng(2))),
     [3], [-1], "random", [0.0], [[0]], [True], 0, {}, [10**400], [None], object(),
@@ -368,7 +369,12 @@ CALLS = {
     }, None, ("files",)),
     "train": Call({
         "net": NET, "inputs": MANY, "targets": MANY_TARGETS, "epochs": count(0), "order": ORDER,
-        "learning_rate": RATE,
+        "learning_rate": RATE._replace(fits=RATE.fits | st.sampled_from([Decay(0.5, 0.1, 4), FALLING])),
+        "every": count(1), "patience": count(1), "keep_best": FLAG,
+        "validation": one_of(
+            (MANY.base, MANY_TARGETS.base), [MANY.base, np.array([0, 1, -1])],
+            wrong=(5, "ab", (), (MANY.base,), (MANY.base, None), (MANY.base, [-1] * 3), ([X.T], [Y]), MANY.base),
+        ),
         "update": one_of("sequence", "step", wrong=("epoch", None, 1, ["step"])), "batch_size": count(1),
         "threads": one_of(None, 1, 2, wrong=(0, -1, 1.5, "2", True)),
         "parallel": one_of("batch", "hogwild", wrong=("both", None, 1, ["batch"])),
@@ -416,6 +422,11 @@ CALLS = {
         {"i": one_of(1, 0, -1, np.int8(1), np.array(0), wrong=(2, -3, 1.0, None, slice(1), "0", [0], 10**400))},
         lambda _: Sequences.pack([X, X[:1]]), raises=(IndexError, TypeError),
     ),
+    "Decay": Call({
+        "start": one_of(0.5, 1, np.float32(0.5), Fraction(1, 2), wrong=RATE.wrong),
+        "end": one_of(0.1, np.float32(0.2), Fraction(1, 3), wrong=(*RATE.wrong, 5)), "sequences": count(1),
+    }),
+    "Decay.at": Call({"n": one_of(0, 1, 3, 10**6, wrong=("1", None, [1], 1j, -1, 0.5))}, lambda _: Decay(0.5, 0.1, 4)),
     "Stop": Call({"window": count(1), "tolerance": BOUND, "mean_error": BOUND, "max_wrong": count(0)}),
     "Checkpoint": Call({"path": one_of("run", Path("run"), wrong=NO_PATH), "sequences": count(1), "seconds": RATE}),
 }

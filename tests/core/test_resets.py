@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ def cut_by_hand(net, call, resets):
     """The results of ``call(begin, end)`` for each part between resets, the state reset where the mask says so."""
     cuts = [0, *(int(t) for t in np.flatnonzero(resets) if t), len(resets)]
     found = []
-    for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+    for begin, end in pairwise(cuts):
         if resets[begin]:
             net.reset()
         found.append(call(begin, end))

@@ -228,6 +228,7 @@ cdef struct Request:            # what is asked for in a portion of a job (see t
     const int64_t *order        # (n_order,) sequence numbers
     Py_ssize_t n_order
     double learning_rate
+    const double *learning_rates  # (n_order,) of each position in the order, instead of learning_rate; or NULL
     double *errors              # (n_order,) mean |t - y| over a sequence's error signals and outputs, NaN without any
     StopRule *rule              # or NULL
 

@@ -135,7 +135,7 @@ cdef int step_member(
         measure(net, st, &member.tally)
         scale_target(net, st)
         member.tally.last_step = me.step
-        note_signal(net, me.sums, member, request.learning_rate)
+        note_signal(net, me.sums, member, rate_at(request, member.position))
     return OK
 
 

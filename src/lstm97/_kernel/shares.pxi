@@ -290,7 +290,7 @@ cdef bint sum_up(Net* net, Job* job) noexcept nogil:
     cdef bint is_last = job.batch.first_share + job.batch.n_in_round == job.batch.n_shares
     last = last_signal(job) if is_last else 0
     if is_last:
-        begin_update(net, request.learning_rate, &job.batch.update)
+        begin_update(net, rate_at(request, outcome.position), &job.batch.update)
     if last >= 0 and not lead_rows(net, job, SUM_ROWS):
         outcome.status = CHANGE_NOT_FINITE
         outcome.sequence = request.order[outcome.position + last]
@@ -377,7 +377,8 @@ cdef bint go_on_with_sequences(Net* net, Job* job, Worker* me, Py_ssize_t* budge
             budget[0] -= 1
             target = find_target(net, &job.chunk, request, i, me.step, &klass, &weight)
             status = learn_step(
-                net, me.st, &job.chunk, request.offsets[i] + me.step, target, klass, weight, request.learning_rate,
+                net, me.st, &job.chunk, request.offsets[i] + me.step, target, klass, weight,
+                rate_at(request, me.position),
                 NULL, &me.tally,
             )
             if status != OK:

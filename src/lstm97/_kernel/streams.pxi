@@ -64,6 +64,11 @@ cdef void end_sequence(const Net* net, Portion* portion, const Tally* tally) noe
     outcome.position += 1
 
 
+cdef inline double rate_at(const Request* request, Py_ssize_t position) noexcept nogil:
+    """The learning rate of the sequence at a position of the order."""
+    return request.learning_rate if request.learning_rates == NULL else request.learning_rates[position]
+
+
 cdef inline const real* find_target(
     const Net* net, const Chunk* chunk, const Request* request, Py_ssize_t i, Py_ssize_t t, Py_ssize_t* klass,
     double* weight
@@ -165,6 +170,7 @@ cdef void train(Net* net, State* st, const Chunk* chunk, Portion* portion, Py_ss
     cdef Py_ssize_t i, length
     cdef Py_ssize_t klass = -1
     cdef double weight = 1
+    cdef double rate
     cdef const real* target
     cdef const Request* request = &portion.request
     cdef Outcome* outcome = &portion.outcome
@@ -172,6 +178,7 @@ cdef void train(Net* net, State* st, const Chunk* chunk, Portion* portion, Py_ss
         i = request.order[outcome.position]
         length = request.offsets[i + 1] - request.offsets[i]
         outcome.sequence = i
+        rate = rate_at(request, outcome.position)
         if outcome.step == 0:
             reset(net, st)
             memset(&outcome.tally, 0, sizeof(Tally))
@@ -181,7 +188,7 @@ cdef void train(Net* net, State* st, const Chunk* chunk, Portion* portion, Py_ss
             budget -= 1
             target = find_target(net, chunk, request, i, outcome.step, &klass, &weight)
             outcome.status = learn_step(
-                net, st, chunk, request.offsets[i] + outcome.step, target, klass, weight, request.learning_rate, NULL,
+                net, st, chunk, request.offsets[i] + outcome.step, target, klass, weight, rate, NULL,
                 &outcome.tally,
             )
             if outcome.status != OK:

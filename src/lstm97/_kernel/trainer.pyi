@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from lstm97._kernel.engine import Engine
 from lstm97.history import History
+from lstm97.options import Decay
 
 _Array = NDArray[Any]
 
@@ -32,6 +33,6 @@ class Trainer:
         weights: NDArray[np.float64] | None,
         order: NDArray[np.int64],
         schedule: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
-        learning_rate: float,
+        learning_rate: float | Decay,
         history: History,
     ) -> None: ...

@@ -6,10 +6,11 @@ The words of sharing (job, portion, team, worker, round, task, share ...) are th
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.math cimport pow
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from numpy import zeros
+from numpy import empty, zeros
 
 from lstm97._kernel.abi cimport (
     OK, Chunk, Job, Member, Outcome, Portion, Request, StopRule, Sums, Tally, Team, Waiter, Worker, real,
@@ -17,6 +18,8 @@ from lstm97._kernel.abi cimport (
 from lstm97._kernel.arrays cimport address, checked_address, point_at_arrays
 from lstm97._kernel.engine cimport Engine
 from lstm97._kernel.stop_window cimport give_back, take_rule
+
+from lstm97.options import Decay
 
 cdef extern from "_kernel/team.h" nogil:
     void atomic_store64(int64_t*, int64_t)
@@ -77,6 +80,7 @@ cdef class Trainer:
     cdef Engine engine
     cdef Job* job       # in memory of its own: helpers may use it when the interpreter ends
     cdef object kept    # the arrays and engines whose memory the job uses, which must stay alive
+    cdef object rates   # the memory of the request's learning rates, or None
 
     def __cinit__(self, Engine engine):
         self.engine = engine
@@ -166,12 +170,42 @@ cdef class Trainer:
 
     # ---- training ----
 
+    cdef object put_rates(self, object learning_rate, Py_ssize_t n_together, object history):
+        """Set the request's learning rate, or by a Decay that of each sequence: the same for `n_together` in a row.
+
+        Returns the memory of the latter, to be kept while the request is under way.
+        """
+        cdef Request* request = &self.job.portion.request
+        cdef int64_t before = history._sequences
+        cdef int64_t n_falling
+        cdef double start, end, rate = 0
+        cdef double* rates
+        cdef Py_ssize_t i
+        if not isinstance(learning_rate, Decay):
+            request.learning_rate = self.engine.rate(learning_rate)
+            return None
+        start, end, n_falling = learning_rate.start, learning_rate.end, learning_rate.sequences
+        self.engine.rate(start)
+        self.engine.rate(end)
+        kept = empty(request.n_order)
+        rates = <double*> checked_address(kept, request.n_order * sizeof(double))
+        for i in range(request.n_order):
+            if i % n_together == 0:
+                rate = end
+                if before + i < n_falling:  # as `Decay.at` computes it, to the bit
+                    rate = max(end, start * pow(end / start, <double> (before + i) / <double> n_falling))
+                if self.engine.kernel.real_bytes == sizeof(float):
+                    rate = <float> rate
+            rates[i] = rate
+        request.learning_rates = rates
+        return kept
+
     def train(
         self, inputs, offsets, targets, bint target_per_sequence, weights, order, schedule, learning_rate, history
     ):
         """Do a portion of the job: train on packed sequences in the given order.
 
-        The History is up to date however this ends.
+        The History is up to date however this ends. The learning rate is a number, or a Decay.
 
         The weights change at every error signal if `schedule` is None, else once per batch. A schedule is a pair of
         arrays: positions in the order, batch after batch and share after share, the longest sequence of a share first;
@@ -187,7 +221,6 @@ cdef class Trainer:
         cdef Py_ssize_t n_sequences = len(offsets) - 1
         cdef Py_ssize_t n_targets = len(targets)
         memset(portion, 0, sizeof(Portion))
-        request.learning_rate = engine.rate(learning_rate)
         engine.bind_chunk(chunk, inputs, targets, n_sequences if target_per_sequence else len(inputs))
         chunk.target_per_sequence = target_per_sequence
         if weights is not None:
@@ -195,6 +228,7 @@ cdef class Trainer:
         request.offsets = <const int64_t*> checked_address(offsets, (n_sequences + 1) * sizeof(int64_t))
         request.n_order = len(order)
         request.order = <const int64_t*> checked_address(order, request.n_order * sizeof(int64_t))
+        self.rates = self.put_rates(learning_rate, 1 if schedule is None else job.batch.size, history)
         job.batch.n_sequences = job.batch.n_shares = job.batch.bounds_index = 0
         job.batch.step_work = engine.step_work(chunk)
         if schedule is not None:

@@ -284,6 +284,7 @@ class Learner(ABC):
         """
         update = self._checked_update(update)
         options = Options(learning_rate, epochs=epochs, stop=stop, threads=1, callback=callback, history=history)
+        rate = options.constant_rate
         data = Data.checked(inputs, targets, order, self, self._advice)
         done = History() if history is None else history
         with self._in_use(), begun(done, stop):
@@ -293,7 +294,7 @@ class Learner(ABC):
                 presentation = data.next_presentation()
                 before, begin = done.sequences, perf_counter()
                 try:
-                    self._train(*data[:3], presentation, options.learning_rate, update, done)
+                    self._train(*data[:3], presentation, rate, update, done)
                 finally:
                     add_counts(done, seconds=perf_counter() - begin)
                 add_counts(done, epochs=done.sequences - before == len(presentation))
