@@ -41,14 +41,16 @@ class Inference:
         self._piece = 1 + PIECE // (1 + step_work)
         if step_work * inputs.n_steps <= WORTH_THREADS:
             threads = 1
-        offsets = inputs.offsets
-        n_parts = 1 if threads == 1 else 1 + min(len(inputs), max(4 * threads, inputs.n_steps // self._piece))
-        bounds = np.searchsorted(offsets, np.linspace(0, inputs.n_steps, n_parts + 1).astype(np.int64))
-        self._bounds = np.unique(offsets[bounds])  # the steps at which parts begin, and the end of the last
-        self._threads = max(1, min(threads, available_cpus(), len(self._bounds) - 1))
-        begins = offsets[:-1][np.diff(offsets) > 0]
-        self._resets = np.zeros(inputs.n_steps, bool)
-        self._resets[begins] = True
+        offsets, n_steps = inputs.offsets, inputs.n_steps
+        self._bounds = [0, n_steps]  # the steps at which parts begin, and the end of the last
+        if threads > 1:
+            n_parts = 1 + min(len(inputs), max(4 * threads, n_steps // self._piece))
+            cuts = np.searchsorted(offsets, np.linspace(0, n_steps, n_parts + 1).astype(np.int64))
+            self._bounds = np.unique(offsets[cuts]).tolist()
+            threads = min(threads, available_cpus(), len(self._bounds) - 1)
+        self._threads = threads
+        self._resets = np.zeros(n_steps, bool)
+        self._resets[offsets[:-1][offsets[:-1] < n_steps]] = True
         self._lock = threading.Lock()
 
     def run(self, Y: Array, steps: NDArray[np.int64] | None = None) -> None:
@@ -113,7 +115,7 @@ class Inference:
             for begin in range(self._bounds[part], self._bounds[part + 1], self._piece):
                 if self._is_ending:
                     return
-                self._compute(engine, begin, min(begin + self._piece, int(self._bounds[part + 1])), Y, steps)
+                self._compute(engine, begin, min(begin + self._piece, self._bounds[part + 1]), Y, steps)
 
     def _compute(self, engine: Engine, begin: int, end: int, Y: Array, steps: NDArray[np.int64] | None) -> None:
         """Compute a piece and write what is asked for of it."""

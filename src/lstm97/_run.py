@@ -115,12 +115,14 @@ class Run:
         return self._done._has_lost_patience(self._options.patience) or ends
 
     def _check_best(self) -> None:
-        """ValueError if the weights that the history has kept are not of such a network."""
-        best = self._done._best_parameters
-        if self._validation is not None and best is not None and len(best) != self._net.topology.n_weights:
+        """ValueError if the weights that the history has kept are of another network, and this call needs them."""
+        best, n_weights, dtype = self._done._best_parameters, self._net.topology.n_weights, self._net.dtype
+        if best is None or (self._validation is None and self._checkpoint is None):
+            return
+        if (len(best), best.dtype) != (n_weights, dtype):
             raise ValueError(
-                f"history has judgements of a network of {len(best)} weights, but this one has "
-                f"{self._net.topology.n_weights}; give each network a history of its own"
+                f"history has judgements of a network of {len(best)} {best.dtype} weights, but this one has "
+                f"{n_weights} {dtype} weights; give each network a history of its own"
             )
 
     def _rate(self, cursor: Cursor) -> float | Decay:

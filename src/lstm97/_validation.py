@@ -40,7 +40,7 @@ class Validation:
             self.inputs: Sequences = as_sequences(validation[0], layout)
             self.targets, self.per_sequence = as_targets(validation[1], self.inputs, layout)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"in validation: {error}") from error
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(f"in validation: {error}") from error
         rows = self.targets
         given = rows >= 0 if rows.ndim == 1 else ~np.isnan(rows).all(axis=1)
         self._signals = np.flatnonzero(given)  # the rows of targets that are error signals

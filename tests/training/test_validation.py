@@ -224,7 +224,7 @@ def test_a_history_continues_its_judgements():
     assert history.best == expected.best
 
 
-def test_the_best_weights_may_be_those_of_an_earlier_call(monkeypatch):
+def test_the_best_weights_may_be_those_of_an_earlier_call(monkeypatch, tmp_path):
     judged(monkeypatch, [1.0, 3.0, 2.0, 4.0])
     net, history, first = network(), History(), network()
     train(net, *DATA, 0.5, epochs=2, history=history, validation=OTHER, keep_best=False)
@@ -232,8 +232,11 @@ def test_the_best_weights_may_be_those_of_an_earlier_call(monkeypatch):
     train(first, *DATA, 0.5)
     assert np.array_equal(net.parameters, first.parameters)
     larger = Network(Topology(2, 1, blocks=(3,)))
-    with pytest.raises(ValueError, match=r"history has judgements of a network of \d+ weights, but this one has"):
+    with pytest.raises(ValueError, match=r"history has judgements of a network of \d+ float64 weights"):
         train(larger, *DATA, history=history, validation=OTHER)
+    with pytest.raises(ValueError, match="but this one has 93 float32 weights"):
+        train(network("float32"), *DATA, history=history, checkpoint=Checkpoint(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
     train(larger, *DATA, history=history)
 
 
