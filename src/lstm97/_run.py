@@ -9,12 +9,14 @@ from typing import Any
 
 from lstm97._advice import extent, scaling
 from lstm97._checks import positive
+from lstm97._format import learning_text
 from lstm97._kernel.team import WORTH_THREADS, Helpers, n_shares, prepare_batches, schedule
 from lstm97._kernel.trainer import Trainer
 from lstm97._validation import Validation
 from lstm97.checkpoints import Checkpoint, Cursor, digest_of_data, run_description
 from lstm97.history import History
 from lstm97.network import Network, State
+from lstm97.optimizers import PLAIN
 from lstm97.options import Data, Decay, Options
 
 STEPS_CHECKED = 40
@@ -195,6 +197,10 @@ class Run:
             more["every"] = self._every
         if self._validation is not None:
             more["validation"] = digest_of_data(self._validation.data)
+        if self._net._learning != PLAIN:
+            more["learning"] = learning_text(self._net._learning)
+        if data.weights is not None:
+            more["sample_weight"] = digest_of_data((data.weights,))
         return run_description(
             (data.inputs.values, data.inputs.offsets, data.targets),
             data.order,

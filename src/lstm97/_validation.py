@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lstm97._inference import Inference
 from lstm97.network import Network
-from lstm97.sequences import Sequences, Shaped, as_sequences, as_targets
+from lstm97.sequences import Learns, Sequences, as_sequences, as_targets
 
 Array = NDArray[Any]
 
@@ -24,7 +24,7 @@ class Validation:
     ----------
     validation : object
         The argument of `train`, a pair of inputs and targets.
-    layout : Shaped
+    layout : Learns
         What the data are checked against.
 
     Raises
@@ -33,7 +33,7 @@ class Validation:
         If this is no pair, its data are not as for `train`, or there is no target in them.
     """
 
-    def __init__(self, validation: object, layout: Shaped) -> None:
+    def __init__(self, validation: object, layout: Learns) -> None:
         if not isinstance(validation, (tuple, list)) or len(validation) != 2:
             raise TypeError("validation must be a pair (inputs, targets)")
         try:

@@ -17,7 +17,7 @@ from lstm97._checks import integer, positive
 from lstm97._files import decode, to_bytes, write_whole
 from lstm97._format import TRAINING, Contents, as_text, read
 from lstm97.history import COUNTS, WINDOW_NUMBERS, History, Stop, judgement_arrays, put_judgements
-from lstm97.network import Network, network_of, network_to_bytes
+from lstm97.network import Network, move_memory, network_of, network_to_bytes
 
 Array = NDArray[Any]
 
@@ -165,11 +165,14 @@ class Cursor:
     def _standing(self) -> dict[str, str]:
         """Digests of weights, generator and history, which identify a run and its present state."""
         generator = None if self._generator is None else self._generator.bit_generator.state
-        return {
+        standing = {
             "first weights": digest(self._net.parameters.tobytes()),
             "generator": digest(as_text(generator or {}).encode()),
             "history": self._digest_of_history(),
         }
+        if memory := self._net._memory():
+            standing["memory of learning"] = digest_of_data(tuple(memory.values()))
+        return standing
 
     def _digest_of_history(self) -> str:
         """A digest of the history's counts, its errors and its stop rule's window."""
@@ -242,8 +245,8 @@ class Cursor:
         write_whole(self._checkpoint.path, network_to_bytes(self._net, False, more, training=training))
         self._is_saved, self._saved_at, self._saved_when = True, done.sequences, monotonic()
 
-    def _read(self, name: str) -> tuple[Contents, dict[str, Any], Array]:
-        """A file's contents, its run's numbers and its weights; ValueError if this run cannot continue from them."""
+    def _read(self, name: str) -> tuple[Contents, dict[str, Any], Network]:
+        """A file's contents, its run's numbers and its network; ValueError if this run cannot continue from them."""
         contents = read(name)
         if "training" not in contents.metadata:
             raise ValueError(f"{name} has a network but no checkpoint of train; give another path")
@@ -286,12 +289,13 @@ class Cursor:
                 type(self._generator.bit_generator)().state = numbers["generator"]
             except (LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
                 raise ValueError(f"{name} is damaged: it has no usable state of the generator") from error
-        return contents, numbers, network_of(contents, name).parameters
+        return contents, numbers, network_of(contents, name)
 
-    def _go_on(self, contents: Contents, numbers: dict[str, Any], parameters: Array) -> None:
-        """Set weights, generator and history to those in a file."""
+    def _go_on(self, contents: Contents, numbers: dict[str, Any], net: Network) -> None:
+        """Set weights and what learning keeps, generator and history to those in a file."""
         arrays, done = contents.group(TRAINING), self._done
-        self._net.parameters = parameters
+        self._net.parameters = net.parameters
+        move_memory(net, self._net)
         if self._generator is not None:
             self._generator.bit_generator.state = numbers["generator"]
         self.epoch, self.position, self.ended = numbers["epoch"], numbers["position"], numbers["ended"]

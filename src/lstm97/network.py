@@ -356,7 +356,7 @@ class Network:
 
     @property
     def takes_partial_targets(self) -> bool:
-        """Whether a step may have targets for some outputs only: not with softmax, where outputs depend on one another."""
+        """Whether a step may have targets for some outputs only: not with softmax, where outputs depend on others."""
         return self._layout.takes_partial_targets
 
     def _checked_range(self, name: str, value: float) -> float:
@@ -863,7 +863,7 @@ class Network:
                     with np.errstate(all="ignore"):
                         units[...] = rng.uniform(-outgoing_range, outgoing_range, units.shape)
                 units[:, _kept(self.topology.sources(kind), topology.sources(kind))] = weights
-            _move_memory(self, grown)
+            move_memory(self, grown)
         return grown
 
     def with_optimizer(self, optimizer: Optimizer) -> Network:
@@ -896,7 +896,7 @@ class Network:
         with self._engine.hold(weights=True, state=False):
             for kind, weights in self._weights.items():
                 other.weights[kind][...] = weights
-            _move_memory(self, other, "readout.", "scaling.")
+            move_memory(self, other, "readout.", "scaling.")
         return other
 
     def _settings(self) -> dict[str, Any]:
@@ -1014,7 +1014,7 @@ def _checked_learning(learning: Learning, topology: Topology, dtype: np.dtype[An
     return learning
 
 
-def _move_memory(before: Network, now: Network, *prefixes: str) -> None:
+def move_memory(before: Network, now: Network, *prefixes: str) -> None:
     """Write what learning has kept into a network that has all units of the one before, and those in their order."""
     new = now._memory()
     for name, view in before._memory().items():

@@ -14,7 +14,7 @@ from lstm97._advice import Advice, any_presented
 from lstm97._checks import COUNTABLE, integer, positive
 from lstm97._threads import available_cpus, thread_count
 from lstm97.history import History, Stop
-from lstm97.sequences import Learns, Sequences, as_sequences, as_targets, presented
+from lstm97.sequences import Learns, Sequences, as_sample_weights, as_sequences, as_targets, presented
 
 Array = NDArray[Any]
 
@@ -180,6 +180,7 @@ class Data(NamedTuple):
         order: ArrayLike | np.random.Generator | None,
         layout: Learns,
         advice: Advice,
+        sample_weight: object = None,
     ) -> Data:
         """Data from the arguments of `train`; warns of targets that cannot be learned."""
         packed = as_sequences(inputs, layout)
@@ -190,7 +191,8 @@ class Data(NamedTuple):
         if len(presentation) and rows.size and not any_presented(rows, per_sequence, packed.offsets, presentation):
             advice.no_targets()
         as_asked = order if order is None or isinstance(order, np.random.Generator) else presentation
-        return cls(packed, rows, per_sequence, presentation, as_asked)
+        weights = None if sample_weight is None else as_sample_weights(sample_weight, packed, per_sequence)
+        return cls(packed, rows, per_sequence, presentation, as_asked, weights)
 
     def next_presentation(self) -> NDArray[np.int64]:
         """The sequences of the next epoch."""

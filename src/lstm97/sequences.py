@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -500,6 +500,29 @@ def as_weights(name: str, weights: object, n: int) -> NDArray[np.float64]:
     if not (_all_finite(array) and (array >= 0).all()):
         raise ValueError(f"{name} must be finite numbers, at least 0")
     return array
+
+
+def as_sample_weights(weights: object, inputs: Sequences, per_sequence: bool) -> NDArray[np.float64]:
+    """The weight of each target: given for each sequence, or, where targets are, for each step."""
+    name, n = "sample_weight", len(inputs)
+    if isinstance(weights, Sequences):
+        weights = list(weights)
+    if not is_array(weights) and not isinstance(weights, (list, tuple)):
+        raise TypeError(f"{name} must be an array or a list of arrays, got {type(weights).__name__}")
+    rows = list(cast(Any, weights))
+    if all(np.ndim(row) == 0 for row in rows):
+        found = as_weights(name, weights, n)
+        return found if per_sequence else np.repeat(found, inputs.lengths)
+    if per_sequence:
+        raise ValueError(f"{name} has weights for each step, but targets has one for each sequence")
+    if len(rows) != n:
+        raise ValueError(f"{name} has {len(rows)} sequences but the inputs have {n}")
+    return np.concatenate(
+        [
+            as_weights(f"{name}[{i}]", row, length)
+            for i, (row, length) in enumerate(zip(rows, inputs.lengths, strict=True))
+        ]
+    )
 
 
 # ---- arrays ----

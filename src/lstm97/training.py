@@ -41,6 +41,7 @@ def train(
     patience: int | None = None,
     keep_best: bool = True,
     every: int | None = None,
+    sample_weight: object = None,
 ) -> History:
     """Train a network on many sequences, each from a zero state; the network's own states are left alone.
 
@@ -108,10 +109,14 @@ def train(
         End training after so many judgements in a row that are no better than one before. Needs `validation`.
     keep_best : bool, default True
         With `validation`, the network has the weights of its best judgement when the call returns, those of earlier
-        calls with this `history` included; else the latest weights, as always after an exception.
+        calls with this `history` included; else the latest weights, as always after an exception. What its scaling
+        and its optimizer keep stays as it is at the end.
     every : int, optional
         Call the callback within epochs too, each time that so many sequences of an epoch are trained (with batches, at
         the end of the batch they are in). The weights come to the same bits as without.
+    sample_weight : array_like, shape (n_sequences,), or one for each step like targets, optional
+        How much each error signal counts: its errors count that many times, 0 means that there is none. Finite, at
+        least 0. `History.errors` are not weighted.
 
     Returns
     -------
@@ -179,8 +184,19 @@ def train(
     elif not callable(rate):
         net._engine.check_rate(rate)
     judge = None if validation is None else Validation(validation, net._layout)
-    data = Data.checked(inputs, targets, order, net._layout, net._advice)
+    _check_learning(net, options)
+    data = Data.checked(inputs, targets, order, net._layout, net._advice, sample_weight)
     return Run(net, data, options, judge, checkpoint).go()
+
+
+def _check_learning(net: Network, options: Options) -> None:
+    """Refuse what a network's way to learn does not allow."""
+    if net.readout is not None and options.update != "step":
+        raise ValueError(f"readout={net.readout} learns from one error signal at a time; use update='step'")
+    if options.parallel == "hogwild" and (net.readout is not None or net.scaling is not None):
+        raise ValueError(
+            "parallel='hogwild' does not go with readout or scaling, whose numbers all threads would share"
+        )
 
 
 @overload
