@@ -117,17 +117,26 @@ def input_vector(topology, x):
 
 
 def target_vector(topology, target):
-    """``target`` as a vector, or None for None, class number -1 and a row of NaN."""
+    """``target`` as a vector, NaN at outputs without one; or None for None, class number -1 and a row of NaN."""
     if target is None:
         return None
     if np.ndim(target) == 0:
         return None if target == -1 else np.eye(topology.n_outputs)[int(target)]
     target = np.array(target, dtype=np.float64)
     assert target.shape == (topology.n_outputs,)
-    if np.isnan(target).all():
+    missing = np.isnan(target)
+    if missing.all():
         return None
-    assert np.isfinite(target).all()
+    assert np.isfinite(target[~missing]).all()
+    if topology.output == "softmax" and missing.any():
+        raise ValueError("a target of softmax outputs is partly NaN")
     return target
+
+
+def loss_of(topology):
+    """The topology's loss, or the one that its outputs have by default."""
+    default = "cross_entropy" if topology.output == "softmax" else "squared"
+    return getattr(topology, "loss", None) or default
 
 
 # ---- the network ---------------------------------------------------------------------------------------------------
@@ -171,21 +180,21 @@ class ReferenceNetwork:
         self.cell_state = np.zeros(len(self.cells))
         self._drop_partials()
 
-    def learn(self, x, target=None, learning_rate=0.1):
+    def learn(self, x, target=None, learning_rate=0.1, weight=1.0):
         """One step; then, where there is a target, change the weights. Returns the outputs, of the old weights."""
         self._forward(x)
         self._update_partials()
         self._may_correct = True
-        if target_vector(self.topology, target) is not None:
-            self.correct(target, learning_rate)
+        if target_vector(self.topology, target) is not None and weight > 0:
+            self.correct(target, learning_rate, weight)
         return self._now.y_k
 
-    def correct(self, target, learning_rate=0.1):
+    def correct(self, target, learning_rate=0.1, weight=1.0):
         """Learn from a late target of the last step of ``learn``, which had none."""
         if not self._may_correct:
             raise RuntimeError("no step of learn without a target to correct")
         self._may_correct = False
-        self.change_weights(self.weight_changes(target), learning_rate)
+        self.change_weights(self.weight_changes(target, weight), learning_rate)
 
     def step(self, x):
         """One step of inference: the partials are dropped. Returns the outputs."""
@@ -203,17 +212,32 @@ class ReferenceNetwork:
         for kind, w in self.weights.items():
             w += learning_rate * changes[kind]
 
-    def weight_changes(self, target):
+    def output_errors(self, target, weight=1.0):
+        """(19) The errors e_k at the outputs' net inputs at the last step of ``learn``; 0 without a target.
+
+        The derivative of cross-entropy, by the net input of a softmax or of a logistic unit, is y_k - t_k. Huber's loss
+        is 1/2 (t - y)^2 where |t - y| < 1, and |t - y| - 1/2 elsewhere.
+        """
+        topology, now = self.topology, self._now
+        e_k = target_vector(topology, target) - now.y_k
+        if loss_of(topology) == "huber":
+            assert topology.output == "identity"
+            e_k = np.clip(e_k, -1, 1)
+        elif loss_of(topology) == "cross_entropy":
+            assert topology.output in ("logistic", "softmax")
+        elif topology.output == "logistic":
+            e_k = each(df, now.net["output"]) * e_k
+        return weight * np.where(np.isnan(e_k), 0.0, e_k)
+
+    def weight_changes(self, target, weight=1.0):
         """The changes of all weights by the error at the last step of ``learn``, without learning rate: -dE/dw."""
+        return self.changes_by(self.output_errors(target, weight))
+
+    def changes_by(self, e_k):
+        """The same, given the errors at the outputs' net inputs."""
         topology, weights, now = self.topology, self.weights, self._now
         units = count_units(topology)
-        t_k = target_vector(topology, target)
         changes = {}
-
-        # (19) Output units. The derivative of cross-entropy by the net input of a softmax is y_k - t_k.
-        e_k = t_k - now.y_k
-        if topology.output == "logistic":
-            e_k = each(df, now.net["output"]) * e_k
 
         # sum_k w_ki e_k, the error that reaches the activation of source i of the outputs, by the old weights
         error_at = weights["output"].T @ e_k
@@ -340,7 +364,7 @@ class ReferenceNetwork:
 
 
 def train(reference, inputs, targets, learning_rate, update="step", batch_size=1):
-    """Train on sequences, each from a zero state.
+    """Train on sequences, each from a zero state; by plain gradient descent, for other rules see ``learning_rules``.
 
     Parameters
     ----------
@@ -385,10 +409,10 @@ def targets_at_end(inputs, targets):
 
 
 def mean_errors(topology, outputs, targets):
-    """The values of ``History.errors``: per sequence the mean |t - y| over error signals and outputs, else NaN."""
+    """The values of ``History.errors``: per sequence the mean |t - y| over all given targets, else NaN."""
     means = []
     for sequence, wanted in zip(outputs, targets, strict=True):
         rows = [(y, target_vector(topology, target)) for y, target in zip(sequence, wanted, strict=True)]
-        errors = [np.abs(t - y) for y, t in rows if t is not None]
-        means.append(np.mean(errors) if errors else np.nan)
+        errors = [abs(t - y)[~np.isnan(t)] for y, t in rows if t is not None]
+        means.append(np.mean(np.concatenate(errors)) if errors else np.nan)
     return np.array(means)

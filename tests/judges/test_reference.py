@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,15 +98,24 @@ def error_of(topology, net, target):
     """E of one step; 0 without a target.
 
     For softmax log sum_k exp(net_k) - sum_k t_k net_k: the cross-entropy when the targets add up to one, and with
-    any targets a function whose derivatives are y_k - t_k.
+    any targets a function whose derivatives are y_k - t_k. In the same way log(1 + exp(net_k)) - t_k net_k for the
+    cross-entropy of logistic outputs, each by itself.
     """
     if np.ndim(target) == 0:
         target = np.eye(topology.n_outputs)[target] if target >= 0 else np.full(topology.n_outputs, np.nan)
-    if np.isnan(target).any():
+    given = ~np.isnan(target)
+    if not given.any():
         return np.zeros(net.shape[:-1])
     if topology.output == "softmax":
         return np.logaddexp.reduce(net, axis=-1) - net @ target
-    return 0.5 * ((target - output_of(topology, net)) ** 2).sum(axis=-1)
+    net, target = net[..., given], target[given]
+    distance = np.abs(target - output_of(topology, net))
+    errors = {
+        "squared": lambda: 0.5 * distance**2,
+        "cross_entropy": lambda: np.logaddexp(0, net) - target * net,
+        "huber": lambda: np.where(distance < 1, 0.5 * distance**2, distance - 0.5),
+    }
+    return errors[ref.loss_of(topology)]().sum(axis=-1)
 
 
 def truncated_gradient(topology, sources, weights, targets, kind, which):
@@ -175,6 +185,52 @@ def test_each_online_change_is_the_gradient_of_the_truncated_objective_of_its_st
             change = after[t][kind] - w
             found = np.array([change[index] for index in which]) / -case.learning_rate
             assert_close(found, gradient, FD_TOLERANCE, f"truncated gradient of {kind} at step {t}")
+
+
+LOSSES = (("logistic", "cross_entropy"), ("identity", "huber"))
+
+
+def with_loss(topology, loss):
+    """The topology, as the reference takes it, with this loss."""
+    arguments = {field.name: getattr(topology, field.name) for field in fields(topology)}
+    return SimpleNamespace(**{**arguments, "loss": loss})
+
+
+def partly_missing(case, loss, outputs):
+    """The targets of a case, some values missing; for Huber's loss on both sides of its corners, but not close."""
+    rng = np.random.default_rng([case.seed, 4])
+    targets = case.targets
+    if loss == "huber":
+        shape = targets.shape
+        distances = np.where(rng.random(shape) < 0.5, rng.uniform(-0.9, 0.9, shape), rng.choice([-1.3, 1.2, 5], shape))
+        targets = np.where(np.isnan(targets), targets, outputs + distances)
+    return np.where(rng.random(targets.shape) < 0.3, np.nan, targets)
+
+
+@pytest.mark.parametrize(("output", "loss"), LOSSES)
+@examples(0.8)
+@given(data=st.data(), weight=st.sampled_from([0.5, 1.0, 3.0]))
+def test_changes_of_other_losses_and_partly_missing_targets_are_the_gradient(output, loss, data, weight):
+    when = data.draw(ERRORS)
+    case = data.draw(cases(min_steps=2, max_steps=8, when=when, classes=False, output=output))
+    topology = with_loss(case.topology, loss)
+    net = ref.ReferenceNetwork(topology, case.weights)
+    outputs, sources, weights = record(net, case.inputs, [None] * case.n_steps, 0.1)
+    targets = partly_missing(case, loss, np.array(outputs))
+
+    total = {kind: np.zeros_like(w) for kind, w in case.weights.items()}
+    net.reset()
+    for x, target in zip(case.inputs, targets, strict=True):
+        net.learn(x, None)
+        if ref.target_vector(topology, target) is not None:
+            for kind, change in net.weight_changes(target, weight).items():
+                total[kind] += change
+
+    for kind, change in total.items():
+        which = some_weights(change.shape, case.seed)
+        gradient = truncated_gradient(topology, sources, weights, targets, kind, which)
+        found = [change[index] for index in which]
+        assert_close(found, -weight * gradient, FD_TOLERANCE * max(1, weight), f"truncated gradient of {kind}")
 
 
 # ---- by hand -------------------------------------------------------------------------------------------------------
