@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 from compare import assert_close
+from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from learning_rules import LearningNetwork, Optimizer
@@ -67,6 +68,7 @@ def name(request):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@examples(0.5)
 @given(case=rule_cases(output="identity"), data=st.data())
 def test_learning_gives_the_same_bits_however_it_is_called(name, dtype, case, data):
     X, D, weights = data_of(case, dtype)
@@ -108,6 +110,7 @@ def test_learning_gives_the_same_bits_however_it_is_called(name, dtype, case, da
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@examples(0.5)
 @given(case=rule_cases(output="identity", max_steps=12), data=st.data())
 def test_all_states_of_a_network_share_its_memory(name, dtype, case, data):
     net, reference = pair(case, dtype, RULES[name])
@@ -171,11 +174,11 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("how", [{}, {"update": "sequence", "batch_size": 5}])
-def test_training_goes_on_from_a_checkpoint_to_the_same_bits(how, name, dtype, tmp_path):
-    if how and name not in BATCH_RULES:
-        pytest.skip("a readout learns step by step")
-
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [*((name, {}) for name in RULES), *((name, {"update": "sequence", "batch_size": 5}) for name in BATCH_RULES)],
+)
+def test_training_goes_on_from_a_checkpoint_to_the_same_bits(name, how, dtype, tmp_path):
     def trained(checkpoint, kill_in_epoch=None):
         net, history = Network(Topology(2, 1, output="identity"), dtype, seed=1, **RULES[name]), History()
 
@@ -236,6 +239,7 @@ def both_learn(net, reference, case, dtype, rate):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@examples(0.5)
 @given(case=rule_cases(output="identity", max_steps=15), size=st.integers(1, 3))
 def test_a_new_block_leaves_memory_in_place(name, dtype, case, size):
     net, reference = pair(case, dtype, RULES[name])
@@ -247,6 +251,7 @@ def test_a_new_block_leaves_memory_in_place(name, dtype, case, size):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@examples(0.5)
 @given(case=rule_cases(output="identity", max_steps=15), optimizer=st.sampled_from([SGD(), *OPTIMIZERS.values()]))
 def test_another_optimizer_begins_with_empty_memory(name, dtype, case, optimizer):
     net, reference = pair(case, dtype, RULES[name])

@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from compare import assert_close
+from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from learning_rules import Optimizer, train
@@ -49,6 +50,7 @@ def test_learning_a_stream_is_the_reference(name, dtype, case):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", BATCH_RULES)
 @pytest.mark.parametrize("update", ["step", "sequence"])
+@examples(0.5)
 @given(
     case=rule_cases(max_steps=30), lengths=st.lists(st.integers(0, 8), min_size=1, max_size=9), size=st.integers(1, 4)
 )

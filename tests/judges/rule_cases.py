@@ -15,17 +15,17 @@ import lstm97
 from lstm97 import RLS, SGD, Adam, RMSprop, Scaling
 
 # A change by RMSprop or Adam multiplies rounding errors of g by up to 1 / epsilon, so that comparisons with the
-# reference need a large one; and these changes are as large for small errors as for large ones.
+# reference need a large one.
 EPSILON = 0.01
 
 OPTIMIZERS = {
     "momentum": SGD(momentum=0.9),
-    "bound": SGD(bound=0.01),
+    "bound": SGD(bound=0.1),
     "rmsprop": RMSprop(decay=0.9, epsilon=EPSILON),
     "adam": Adam(beta1=0.8, beta2=0.95, epsilon=EPSILON),
-    "bounded momentum": SGD(momentum=0.5, bound=0.02),
-    "bounded rmsprop": RMSprop(decay=0.0, epsilon=EPSILON, bound=0.05),
-    "bounded adam": Adam(beta1=0.8, beta2=0.95, epsilon=EPSILON, bound=0.05),
+    "bounded momentum": SGD(momentum=0.5, bound=0.1),
+    "bounded rmsprop": RMSprop(decay=0.0, epsilon=EPSILON, bound=0.2),
+    "bounded adam": Adam(beta1=0.8, beta2=0.95, epsilon=EPSILON, bound=0.2),
 }
 
 RULES = {
@@ -39,7 +39,7 @@ RULES = {
 BATCH_RULES = {name: rule for name, rule in RULES.items() if "readout" not in rule}
 """Those for update="sequence" and batches."""
 
-TOLERANCE = {"float64": 1e-11, "float32": 1e-4}
+TOLERANCE = {"float64": 1e-11, "float32": 2e-5}
 """Of a kernel against the reference: rounding errors of a change grow up to 1 / EPSILON times."""
 
 ALLOWED_LOSSES = {
@@ -51,7 +51,7 @@ ALLOWED_LOSSES = {
 
 def rule_cases(**options):
     """Cases, as of ``topologies.cases``, whose topologies have any loss."""
-    few = {"max_steps": 25, "large": False, **options}
+    few = {"max_steps": 25, "large": False, "when": "some", **options}
     return cases(**few).flatmap(
         lambda case: st.sampled_from(ALLOWED_LOSSES[case.topology.output]).map(
             lambda loss: replace(case, topology=replace(case.topology, loss=loss))
@@ -60,10 +60,13 @@ def rule_cases(**options):
 
 
 def rate_of(case, rule):
-    """A learning rate at which rounding errors do not grow from step to step."""
+    """A learning rate at which changes are far larger than rounding errors, which do not grow from step to step.
+
+    Changes by RMSprop and Adam are as large as the rate, whatever the error.
+    """
     sources = max(n for _, n in weight_shapes(case.topology).values())
     adaptive = not isinstance(rule.get("optimizer", SGD()), SGD)
-    return case.learning_rate / (sources if adaptive else 4)
+    return 0.1 / max(4, sources) if adaptive else 5 * case.learning_rate
 
 
 def pair(case, dtype, rule):
