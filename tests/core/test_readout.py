@@ -48,21 +48,23 @@ def test_a_linear_map_is_learned_in_as_many_steps_as_there_are_weights():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n_steps", [1_000_000])  # 10_000_000 for the full figure, which takes ten times as long
+@pytest.mark.parametrize("n_steps", [1_000_000])  # the full figure is 10_000_000, which takes ten times as long
 def test_millions_of_steps_of_inputs_that_rarely_vary_stay_finite(n_steps, dtype):
     """For most of the time inputs are constant, so that nothing but the limit of its trace keeps P from growing."""
-    topology = Topology(2, 1, blocks=(2, 2), forget_gates=True, output="identity")
+    topology = Topology(2, 1, blocks=(2, 2), forget_gates=True, input_to_output=True, output="identity")
     net = Network(topology, dtype, seed=1, readout=RLS(forgetting=0.999))
     rng = np.random.default_rng(0)
-    chunk = 10_000
+    chunk, noise = 10_000, 0.1
     for i in range(n_steps // chunk):
-        X = np.full((chunk, 2), 0.5, dtype)
+        X = np.full((chunk, 2), 0.5)
         X[:200] = rng.uniform(-1, 1, (200, 2))  # 2% vary
-        T = X[:, :1] - 0.5 * X[:, 1:]
-        Y = net.learn_run(X, T, 0.001)
+        clean = X[:, :1] - 0.5 * X[:, 1:]
+        Y = net.learn_run(X, clean + rng.normal(0, noise, clean.shape), 0.001)
         assert np.isfinite(Y).all()
-        assert np.abs(Y - T)[300:].max() < 0.01, f"chunk {i}"
-        assert np.abs(net.weights["output"]).max() < 100
+        assert np.abs(net.weights["output"]).max() < 10
+        distances = Y - clean  # the first chunk begins with nothing learned
+        assert np.sqrt(np.mean(distances[:200] ** 2)) < noise or i == 0
+        assert np.sqrt(np.mean(distances[200:] ** 2)) < noise / 2
 
 
 # ---- refusals ----
