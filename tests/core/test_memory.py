@@ -191,7 +191,7 @@ def test_training_goes_on_from_a_checkpoint_to_the_same_bits(name, how, dtype, t
             lstm97.train(net, *data, 0.02, epochs=4, history=history, checkpoint=checkpoint, callback=callback, **how)
         except Killed:
             return None
-        return np.concatenate([net.parameters, history.errors, net.learn_run([[1.0, 2.0]] * 5, [[0.5]] * 5)[0]])
+        return np.concatenate([net.parameters, history.errors, net.learn_run([[1.0, 2.0]] * 5, [[0.5]] * 5).ravel()])
 
     checkpoint = Checkpoint(tmp_path / "run", sequences=4)
     for epoch in (1, 3):

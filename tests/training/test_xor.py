@@ -41,4 +41,4 @@ def test_adam_solves_it(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("learning_rate", [0.02, 0.1, 0.5])
 def test_plain_gradient_descent_does_not(learning_rate):
-    assert not any(is_solved(SGD(), learning_rate, seed) for seed in range(2))
+    assert not is_solved(SGD(), learning_rate, seed=0)
