@@ -77,6 +77,7 @@ class Readout:
         k = Pu / (forgetting + u @ Pu)
         output_weights += np.outer(e_k, k)
         P = self.P - np.outer(k, Pu)
+        P = (P + P.T) / 2  # forgetting would make the rounding errors between the halves grow at every step
         factor = 1 / forgetting
         if len(u):  # the trace never exceeds that of the beginning
             factor = min(factor, len(u) * prior / np.trace(P))

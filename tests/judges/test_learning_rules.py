@@ -134,6 +134,17 @@ def test_the_trace_of_the_readout_never_exceeds_that_of_the_beginning():
     assert_close(net.step([1.0, 0.0, 0.0, 0.0]), [0.5, -0.5], 1e-3)
 
 
+def test_the_readout_follows_a_map_that_changes_however_long_it_has_learned():
+    net = linear(readout=SimpleNamespace(forgetting=0.95, prior=1.0))
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        wanted = rng.normal(size=(2, 5))
+        for x in rng.normal(size=(1500, 4)):
+            net.learn(x, wanted @ [*x, 1])
+        assert_close(net.weights["output"], wanted, 1e-9)
+        assert np.linalg.eigvalsh(net.readout.P).min() > 0
+
+
 # ---- scaling ----
 
 
