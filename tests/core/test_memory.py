@@ -59,14 +59,13 @@ def future(net, *, symbols=False):
     return np.concatenate([with_old_state.ravel(), net.learn_run(X, T, 0.01).ravel(), net.parameters])
 
 
-@pytest.fixture(params=RULES)
-def name(request):
-    return request.param
+every_rule = pytest.mark.parametrize("name", RULES)
 
 
 # ---- one rule however it is called ----
 
 
+@every_rule
 @pytest.mark.parametrize("dtype", DTYPES)
 @examples(0.5)
 @given(case=rule_cases(output="identity"), data=st.data())
@@ -109,6 +108,7 @@ def test_learning_gives_the_same_bits_however_it_is_called(name, dtype, case, da
         assert found is None or np.array_equal(found, outputs[0])
 
 
+@every_rule
 @pytest.mark.parametrize("dtype", DTYPES)
 @examples(0.5)
 @given(case=rule_cases(output="identity", max_steps=12), data=st.data())
@@ -142,6 +142,7 @@ COPIES = {
 }
 
 
+@every_rule
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("symbols", [False, True])
@@ -154,6 +155,7 @@ def test_copies_go_on_to_the_same_bits(how, name, dtype, symbols, tmp_path):
     assert np.array_equal(future(net, symbols=symbols), expected)  # they share nothing
 
 
+@every_rule
 def test_files_without_state_have_the_memory_too(name, tmp_path):
     net, same = made(name), made(name)
     net.save(tmp_path / "net")
@@ -161,6 +163,7 @@ def test_files_without_state_have_the_memory_too(name, tmp_path):
     assert np.array_equal(future(lstm97.load(tmp_path / "net")), future(same))
 
 
+@every_rule
 def test_a_saved_file_has_the_same_bytes_each_time(name, tmp_path):
     for path in ("a", "b"):
         made(name).save(tmp_path / path, state=True)
@@ -199,6 +202,7 @@ def test_training_goes_on_from_a_checkpoint_to_the_same_bits(name, how, dtype, t
     assert np.array_equal(trained(checkpoint), trained(None))
 
 
+@every_rule
 def test_a_checkpoint_of_another_rule_is_refused(name, tmp_path):
     data, checkpoint = some_data(), Checkpoint(tmp_path / "run")
     lstm97.train(Network(Topology(2, 1, output="identity"), **RULES[name]), *data, 0.01, checkpoint=checkpoint)
@@ -238,6 +242,7 @@ def both_learn(net, reference, case, dtype, rate):
     assert_close(net.weights, reference.weights, TOLERANCE[dtype], "weights")
 
 
+@every_rule
 @pytest.mark.parametrize("dtype", DTYPES)
 @examples(0.5)
 @given(case=rule_cases(output="identity", max_steps=15), size=st.integers(1, 3))
@@ -250,6 +255,7 @@ def test_a_new_block_leaves_memory_in_place(name, dtype, case, size):
     both_learn(grown, grown_reference(reference, grown), case, dtype, rate)
 
 
+@every_rule
 @pytest.mark.parametrize("dtype", DTYPES)
 @examples(0.5)
 @given(case=rule_cases(output="identity", max_steps=15), optimizer=st.sampled_from([SGD(), *OPTIMIZERS.values()]))
