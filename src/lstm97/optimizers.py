@@ -115,9 +115,9 @@ class RLS:
     """Output weights by recursive least squares: at each error signal the best fit so far, not a step towards it.
 
     With u the sources of the outputs, ``k = P u / (forgetting + u P u)``, W changes by e k and
-    ``P = (P - k (P u)) / forgetting`` [1]_. The trace of P is never above its first: where forgetting would lift it
-    above, less is forgotten. Each error signal costs the square of the number of sources. For ``output="identity"`` and
-    ``update="step"``.
+    ``P = (P - k (P u)) / forgetting`` [1]_. No number on the diagonal of P grows above its first: a source that tells
+    nothing, as it is always 0 for instance, forgets only as much as that allows. Each error signal costs the square of
+    the number of sources. For ``output="identity"`` and ``update="step"``.
 
     Parameters
     ----------

@@ -78,10 +78,9 @@ class Readout:
         output_weights += np.outer(e_k, k)
         P = self.P - np.outer(k, Pu)
         P = (P + P.T) / 2  # forgetting would make the rounding errors between the halves grow at every step
-        factor = 1 / forgetting
-        if len(u):  # the trace never exceeds that of the beginning
-            factor = min(factor, len(u) * prior / np.trace(P))
-        self.P = factor * P
+        # No number on the diagonal exceeds that of the beginning: rows and columns grow by the root each.
+        factor = np.sqrt([min(1 / forgetting, prior / p) if p > 0 else 1 for p in np.diag(P)])
+        self.P = np.outer(factor, factor) * P
 
 
 class Column:

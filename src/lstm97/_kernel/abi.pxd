@@ -115,7 +115,7 @@ cdef struct Readout:            # output weights by recursive least squares
     real *root                  # (n_out_sources, n_root_lanes) S, of which P = S S'; NULL: the rule changes them
     Py_ssize_t n_root_lanes     # row length
     double forgetting
-    double most_trace           # the trace of P at first, and at most
+    double prior                # the diagonal of P at first, and at most
 
 cdef struct Standards:          # running statistics, by which inputs and targets are scaled
     double *inputs              # (n_inputs, N_STATISTICS); NULL: not scaled
@@ -184,7 +184,7 @@ cdef struct State:
     real *e                     # (n_lanes,) alpha e_i and alpha e_out in their units' lanes, else 0
     real *sums                  # (rows_together, n_cells padded) alpha e_s ds_dw summed over each block's cells; then 0
     real *e_s                   # (n_cells padded,) alpha e_s
-    real *g                     # (n_sources or rows_together, n_lanes) gradients, then changes, for rules not PLAIN
+    real *g                     # (n_sources or rows_together, n_change_lanes) gradients, then changes
     real *g_out                 # (n_out_sources, n_out_lanes)
     real *gain                  # (2, n_root_lanes) S'u and S S'u, for a Readout
     # rows of ds_dw that may be nonzero: those of the recurrent sources and the bias, then every input seen

@@ -228,7 +228,7 @@ cdef class Engine:
             self.net.readout.root = <real*> address(network["root"])
             self.net.readout.n_root_lanes = network["root"].shape[1]
             self.net.readout.forgetting = learning.readout.forgetting
-            self.net.readout.most_trace = self.net.shape.n_out_sources * <double> learning.readout.prior
+            self.net.readout.prior = learning.readout.prior
         self.net.standards.decay = 1
         if learning.scaling is not None and learning.scaling.decay is not None:
             self.net.standards.decay = learning.scaling.decay

@@ -375,7 +375,7 @@ class Layout:
             "e": (lanes,),
             "e_s": (cells,),
             "sums": (ROWS_TOGETHER, cells),
-            "g": (n_rows * collects, lanes),
+            "g": (n_rows * collects, sizes["n_change_lanes"]),
             "g_out": (sizes["n_out_sources"] * collects, out_lanes),
             "gain": (2 * bool(learns and self.learning.readout), self.padded(sizes["n_out_sources"])),
         }

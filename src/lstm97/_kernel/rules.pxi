@@ -84,6 +84,7 @@ cdef inline void use_gradients(
     """As use_rows, by a rule of this kind (a constant where this is inlined)."""
     cdef Py_ssize_t i, r, row, u
     cdef Py_ssize_t n = net.shape.n_out_lanes if is_out else net.shape.n_lanes
+    cdef Py_ssize_t n_g = net.shape.n_out_lanes if is_out else net.shape.n_change_lanes
     cdef real* w = net.w_out if is_out else net.w
     cdef real* m = net.rule.m_out if is_out else net.rule.m
     cdef real* v = net.rule.v_out if is_out else net.rule.v
@@ -95,7 +96,7 @@ cdef inline void use_gradients(
         row = first + r if rows == NULL else rows[r]
         for i in range(vectors(n)):
             u = row * n + i * LANES
-            g_u = g + (u if by_row else r * n + i * LANES)
+            g_u = g + (row if by_row else r) * n_g + i * LANES
             use_gradient(
                 kind, &by, load(g_u), w + u, m + u, v + u, NULL if applies or not keeps else g_u, keeps, &total, bad
             )
@@ -185,10 +186,10 @@ cdef void put_gradients(
     """The gradients of `count` rows of w, as change_hidden_weights computes them, kind of unit after kind.
 
     `by_row`: row m of g is that of row m of w; else the rows follow one another. A vector that reaches over a kind's
-    last lane writes 0, and the next kind overwrites it.
+    last lane writes 0, and the next kind overwrites it; rows of g have a vector more than those of w to reach into.
     """
     cdef Py_ssize_t i
-    cdef Py_ssize_t n = net.shape.n_lanes
+    cdef Py_ssize_t n = net.shape.n_change_lanes
     cdef Py_ssize_t n_cells = net.shape.n_cells
     cdef real* row
     cdef const real* p
@@ -212,14 +213,14 @@ cdef void put_gradients(
         if net.shape.lane_forget >= 0:
             put_block_sums(net, row + net.shape.lane_forget, st.e_s, p + 2 * n_cells)
         if rows[i] == net.shape.bias_source:
-            put_product(row, row, net.has_bias, n)
+            put_product(row, row, net.has_bias, net.shape.n_lanes)
 
 
 cdef inline void use_lanes(
     int kind, const factors* by, lanes g, real* w, real* m, real* v, real* changes, Py_ssize_t u, bint defers,
     lanes* squares
 ) noexcept nogil:
-    """As use_gradient, for the lanes from u on in rows of weights; if it `defers`, what they are to change by is kept."""
+    """As use_gradient, for the lanes from u on of a row; if it `defers`, what they are to change by is kept."""
     use_gradient(kind, by, g, w + u, m + u, v + u, changes + u if defers else NULL, True, squares, squares)
 
 
@@ -230,17 +231,19 @@ cdef inline void use_single_cells(
     """put_gradients and use_rows in one, where every block has one cell and there are no hidden units: a vector of
     cells at a time, the weights of cells and gates together, by a rule of this kind (a constant where this is inlined).
 
-    In lanes over a kind's last one, the factors leave the memory as it is and the gradients are 0.
+    In lanes over a kind's last one, the factors leave the memory as it is and the gradients are 0; but what weights are
+    to change by would be overwritten there, so that with a bound the cells must fill their vectors.
     """
-    cdef Py_ssize_t i, r, u, v
+    cdef Py_ssize_t i, r, row, v
     cdef Py_ssize_t n = net.shape.n_lanes
     cdef Py_ssize_t n_cells = net.shape.n_cells
     cdef Py_ssize_t lane_out = net.shape.lane_out
     cdef Py_ssize_t lane_forget = net.shape.lane_forget
     cdef bint defers = net.rule.bound > 0
-    cdef real* w = net.w
-    cdef real* m = net.rule.m
-    cdef real* s = net.rule.v
+    cdef real *w
+    cdef real *m
+    cdef real *s
+    cdef real *g
     cdef real* p
     cdef factors by
     cdef lanes one = splat(1)
@@ -269,7 +272,11 @@ cdef inline void use_single_cells(
         for r in range(count):
             z_m = splat(source(net, st, rows[r]))
             p = st.ds_dw + rows[r] * net.shape.n_partials + v
-            u = rows[r] * n + v
+            row = rows[r] * n + v
+            w = net.w + row
+            m = net.rule.m + row
+            s = net.rule.v + row
+            g = st.g + rows[r] * net.shape.n_change_lanes + v
             b_c = b_in = b_out = b_f = one
             if rows[r] == net.shape.bias_source:
                 b_c = load(net.has_bias + net.shape.lane_cell + v)
@@ -289,14 +296,14 @@ cdef inline void use_single_cells(
             if pending:
                 store(p, p_c)
                 store(p + n_cells, p_in)
-            use_lanes(kind, &by, e_s * p_c * b_c, w, m, s, st.g, u + net.shape.lane_cell, defers, &total)
-            use_lanes(kind, &by, e_s * p_in * b_in, w, m, s, st.g, u + net.shape.lane_in, defers, &total)
+            use_lanes(kind, &by, e_s * p_c * b_c, w, m, s, g, net.shape.lane_cell, defers, &total)
+            use_lanes(kind, &by, e_s * p_in * b_in, w, m, s, g, net.shape.lane_in, defers, &total)
             if lane_out >= 0:
-                use_lanes(kind, &by, e_out * z_m * b_out, w, m, s, st.g, u + lane_out, defers, &total)
+                use_lanes(kind, &by, e_out * z_m * b_out, w, m, s, g, lane_out, defers, &total)
             if lane_forget >= 0:
                 if pending:
                     store(p + 2 * n_cells, p_f)
-                use_lanes(kind, &by, e_s * p_f * b_f, w, m, s, st.g, u + lane_forget, defers, &total)
+                use_lanes(kind, &by, e_s * p_f * b_f, w, m, s, g, lane_forget, defers, &total)
     squares[0] = total
 
 
@@ -327,7 +334,10 @@ cdef double change_by_rows(
     cdef int count
     cdef bint applies = keeps and net.rule.bound == 0
     cdef bint by_row = net.rule.bound > 0
-    cdef bint is_simple = keeps and net.shape.single_cells and net.shape.n_cells and not net.shape.n_hidden
+    cdef bint is_simple = (
+        keeps and net.shape.single_cells and net.shape.n_cells and not net.shape.n_hidden
+        and (applies or net.shape.n_cells % LANES == 0)
+    )
     cdef const int32_t* rows
     cdef double total = 0
     cdef lanes squares
@@ -363,8 +373,10 @@ cdef void apply_changes(const Net* net, const State* st, const Update* update) n
     cdef Py_ssize_t i, row
     cdef lanes scale = splat(<real> update.scale)
     for i in range(st.n_rows):
-        row = st.rows[i] * net.shape.n_lanes
-        add_scaled(net.w + row, st.g + row, scale, net.shape.n_lanes)
+        row = st.rows[i]
+        add_scaled(
+            net.w + row * net.shape.n_lanes, st.g + row * net.shape.n_change_lanes, scale, net.shape.n_lanes
+        )
     for i in range(n_out_rows(net, st) if net.readout.root == NULL else 0):
         row = out_row(net, st, i) * net.shape.n_out_lanes
         add_scaled(net.w_out + row, st.g_out + row, scale, net.shape.n_out_lanes)
@@ -407,7 +419,8 @@ cdef int change_by_rule(Net* net, State* st, double rate) noexcept nogil:
 # ---- recursive least squares -----------------------------------------------------------------------------------------
 #
 # P = S S'. With f = S'u and b = forgetting + f'f the gain is k = S f / b, and S - S f f' / (b + sqrt(forgetting b)) is
-# the root of P - k (P u)' (J. E. Potter, 1963): P stays symmetric and positive, however it is rounded.
+# the root of P - k (P u)' (J. E. Potter, 1963): P stays symmetric and positive, however it is rounded. The sum of the
+# squares of row m of S is P_mm.
 
 cdef bint put_gain(const Net* net, State* st) noexcept nogil:
     """f = S'u, with u the sources of the outputs, and S f; returns whether f'f is finite."""
@@ -449,15 +462,15 @@ cdef bint change_by_gain(const Net* net, State* st, bint only_check) noexcept no
 cdef void reduce_root(const Net* net, State* st) noexcept nogil:
     """S of P after the error signal: reduced by what it told, divided by the root of forgetting.
 
-    The trace of P, the sum of the squares in S, stays at most at its first value.
+    No P_mm becomes larger than at first: the row of a source that tells nothing, whose P_mm would grow for ever,
+    forgets as much less as that takes, and no other row does.
     """
     cdef Py_ssize_t i, row
     cdef Py_ssize_t n = net.readout.n_root_lanes
     cdef Py_ssize_t n_rows = net.shape.n_out_sources
     cdef double b = net.readout.forgetting + <double> dot(st.gain, st.gain, n)
     cdef double part = 1 / (b + sqrt(net.readout.forgetting * b))
-    cdef double growth
-    cdef double trace = 0
+    cdef double p
     cdef lanes s, squares, factor
     cdef real* root
     for row in range(n_rows):
@@ -468,11 +481,9 @@ cdef void reduce_root(const Net* net, State* st) noexcept nogil:
             s = load(root + i * LANES) + factor * load(st.gain + i * LANES)
             store(root + i * LANES, s)
             squares = squares + s * s
-        trace += <double> sum_of(squares)
-    if net.readout.forgetting == 1 or trace == 0:
-        return
-    growth = sqrt(min(1 / net.readout.forgetting, net.readout.most_trace / trace))
-    for row in range(n_rows):
-        root = net.readout.root + row * n
+        if net.readout.forgetting == 1:
+            continue
+        p = sum_of(squares)
+        factor = splat(<real> sqrt(min(1 / net.readout.forgetting, net.readout.prior / p)) if p > 0 else 1)
         for i in range(vectors(n)):
-            store(root + i * LANES, load(root + i * LANES) * splat(<real> growth))
+            store(root + i * LANES, load(root + i * LANES) * factor)
