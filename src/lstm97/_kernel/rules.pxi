@@ -49,7 +49,7 @@ cdef inline void use_gradient(
     """A vector of gradients, by a rule of this kind (a constant where this is inlined).
 
     `keeps`: the memory m, v takes them in, and the weights w change; or, where `changes` is not NULL, what they are to
-    change by is stored there. Without `keeps`, `bad` is NaN if a new weight would not be finite. `squares` grows by
+    change by is stored there. Without `keeps`, `bad` is NaN if a number would not be finite. `squares` grows by
     a g^2, unless the weights change.
     """
     cdef lanes a = by.rate
@@ -75,6 +75,8 @@ cdef inline void use_gradient(
         store(changes, m_u)
     else:
         bad[0] = bad[0] + splat(0) * (load(w) + m_u)
+        if keeps_squares(kind):
+            bad[0] = bad[0] + splat(0) * v_u
 
 
 cdef inline void use_gradients(
