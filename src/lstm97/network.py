@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from itertools import accumulate
 from os import PathLike
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -34,7 +34,7 @@ from lstm97._format import (
 from lstm97._kernel import builds
 from lstm97._kernel.engine import Engine
 from lstm97._kernel.layout import RECORDS, Layout, Record, float_dtype
-from lstm97.optimizers import PLAIN, RLS, SGD, Learning, Optimizer, Scaling
+from lstm97.optimizers import PLAIN, RLS, SGD, Learning, Optimizer, RMSprop, Scaling
 from lstm97.sequences import (
     UNREADABLE,
     as_numbers,
@@ -46,7 +46,7 @@ from lstm97.sequences import (
     copied_if_shared,
     unmasked,
 )
-from lstm97.topology import GATES, Kind, Topology
+from lstm97.topology import GATES, Kind, Loss, Output, Topology
 
 if TYPE_CHECKING:  # numpy.random takes long to import, so it is imported when numbers are drawn
     from numpy.random import BitGenerator, Generator, SeedSequence
@@ -328,6 +328,83 @@ class Network:
         self.parameters = rng.uniform(-init_range, init_range, topology.n_weights)
         for kind, values in biases.items():
             self._weights[kind][:, -1] = values
+
+    @classmethod
+    def for_stream(
+        cls,
+        n_inputs: int,
+        n_outputs: int,
+        task: Literal["regression", "classification"] = "regression",
+        cells: int = 16,
+        *,
+        dtype: DTypeLike = "float64",
+        seed: int | SeedSequence | BitGenerator | Generator | None = 0,
+    ) -> Network:
+        """A network that learns from a stream without tuning: data in any units, the default learning rate.
+
+        Blocks of one cell with all three gates, whose inputs the outputs see too; inputs are standardised as they come
+        (`Scaling`), and weights change by `RMSprop` with a bound. For a regression the targets are standardised too,
+        the loss is Huber's, and the output weights are fitted by `RLS`. The settings are those that did best as one
+        setting for all streams of ``python -m benchmarks.learning_rules``.
+
+        Parameters
+        ----------
+        n_inputs, n_outputs : int
+            Outputs are values to predict, or classes: one output for two classes as targets 0.0 and 1.0, else one for
+            each class.
+        task : {"regression", "classification"}
+        cells : int, default 16
+            The number of memory cells.
+        dtype, seed
+            As for `Network`.
+
+        Returns
+        -------
+        Network
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as above.
+
+        Examples
+        --------
+        A value that depends on the input of two steps ago, in units of thousands:
+
+        >>> rng = np.random.default_rng(0)
+        >>> x = 5000 + 1000 * rng.normal(size=(3000, 1))
+        >>> t = np.roll(x, 2, axis=0) / 10
+        >>> net = Network.for_stream(1, 1)
+        >>> errors = np.abs(net.learn_run(x, t) - t)
+        >>> bool(errors[-500:].mean() < 0.3 * np.abs(t - t.mean()).mean())
+        True
+        """
+        if task not in ("regression", "classification"):
+            raise ValueError(f"task must be 'regression' or 'classification', got {task!r}")
+        is_regression = task == "regression"
+        output: Output = "identity" if is_regression else "logistic" if n_outputs == 1 else "softmax"
+        loss: Loss = "huber" if is_regression else "cross_entropy"
+        topology = Topology(
+            n_inputs,
+            n_outputs,
+            blocks=(1,) * integer("cells", cells, at_least=1),
+            forget_gates=True,
+            gate_sources=False,
+            input_to_output=True,
+            input_squash="tanh",
+            output_squash="tanh",
+            output=output,
+            loss=loss,
+        )
+        return cls(
+            topology,
+            dtype,
+            seed,
+            forget_gate_bias=0.0,
+            optimizer=RMSprop(bound=0.5),
+            readout=RLS(forgetting=0.99) if is_regression else None,
+            scaling=Scaling(),
+        )
 
     @property
     def topology(self) -> Topology:

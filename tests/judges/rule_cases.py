@@ -114,4 +114,4 @@ def some_data(n=12, n_inputs=2, seed=0, symbols=False):
         inputs = [rng.integers(n_inputs, size=k) for k in lengths]
         return lstm97.Sequences.pack(inputs), np.array([[x[0] / n_inputs] for x in inputs])
     inputs = [rng.uniform(-1, 1, (k, n_inputs)) for k in lengths]
-    return inputs, np.array([[x[0, 0]] for x in inputs])
+    return inputs, np.array([[(1 + x[0, 0]) / 2] for x in inputs])

@@ -254,7 +254,8 @@ cdef inline void use_single_cells(
     cdef lanes coef_in = splat(0)
     cdef lanes coef_f = splat(0)
     cdef lanes y_f = one
-    cdef lanes is_cell, e_s, e_out, z_m, p_c, p_in, p_f, b_c, b_in, b_out, b_f
+    cdef lanes p_f = one
+    cdef lanes is_cell, e_s, e_out, z_m, p_c, p_in, p_out
     for i in range(vectors(n_cells)):
         v = i * LANES
         set_factors(kind, net, update, &by)
@@ -279,14 +280,6 @@ cdef inline void use_single_cells(
             m = net.rule.m + row
             s = net.rule.v + row
             g = st.g + rows[r] * net.shape.n_change_lanes + v
-            b_c = b_in = b_out = b_f = one
-            if rows[r] == net.shape.bias_source:
-                b_c = load(net.has_bias + net.shape.lane_cell + v)
-                b_in = load(net.has_bias + net.shape.lane_in + v)
-                if lane_out >= 0:
-                    b_out = load(net.has_bias + lane_out + v)
-                if lane_forget >= 0:
-                    b_f = load(net.has_bias + lane_forget + v)
             p_c = load(p)
             p_in = load(p + n_cells)
             if lane_forget >= 0:
@@ -298,14 +291,25 @@ cdef inline void use_single_cells(
             if pending:
                 store(p, p_c)
                 store(p + n_cells, p_in)
-            use_lanes(kind, &by, e_s * p_c * b_c, w, m, s, g, net.shape.lane_cell, defers, &total)
-            use_lanes(kind, &by, e_s * p_in * b_in, w, m, s, g, net.shape.lane_in, defers, &total)
+            if pending and lane_forget >= 0:
+                store(p + 2 * n_cells, p_f)
+            p_c = e_s * p_c
+            p_in = e_s * p_in
+            p_out = e_out * z_m
+            p_f = e_s * p_f
+            if rows[r] == net.shape.bias_source:
+                p_c = p_c * load(net.has_bias + net.shape.lane_cell + v)
+                p_in = p_in * load(net.has_bias + net.shape.lane_in + v)
+                if lane_out >= 0:
+                    p_out = p_out * load(net.has_bias + lane_out + v)
+                if lane_forget >= 0:
+                    p_f = p_f * load(net.has_bias + lane_forget + v)
+            use_lanes(kind, &by, p_c, w, m, s, g, net.shape.lane_cell, defers, &total)
+            use_lanes(kind, &by, p_in, w, m, s, g, net.shape.lane_in, defers, &total)
             if lane_out >= 0:
-                use_lanes(kind, &by, e_out * z_m * b_out, w, m, s, g, lane_out, defers, &total)
+                use_lanes(kind, &by, p_out, w, m, s, g, lane_out, defers, &total)
             if lane_forget >= 0:
-                if pending:
-                    store(p + 2 * n_cells, p_f)
-                use_lanes(kind, &by, e_s * p_f * b_f, w, m, s, g, lane_forget, defers, &total)
+                use_lanes(kind, &by, p_f, w, m, s, g, lane_forget, defers, &total)
     squares[0] = total
 
 
