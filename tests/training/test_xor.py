@@ -8,8 +8,8 @@ import pytest
 from lstm97 import SGD, Adam, History, Network, Stop, Topology, train
 
 LENGTH = 20
-PORTION, N_PORTIONS = 25_000, 12  # 300,000 sequences; on average Adam takes 50,000
-TOPOLOGY = Topology(2, 1, blocks=(1,) * 8, loss="cross_entropy")
+PORTION, N_PORTIONS = 25_000, 12  # 300,000 sequences; on average Adam takes 40,000
+TOPOLOGY = Topology(2, 1, blocks=(1,) * 16, loss="cross_entropy")  # with 8 cells a seed in 20 is not solved
 
 
 def marked_bits(rng, n):

@@ -3,9 +3,9 @@
 #
 # Adam and RMSprop keep means of the gradients g and of their squares. Here m and v are these means divided by the share
 # that a new one has of them: sums in which what came before counts `kept` times, so that taking in a gradient is one
-# multiplication and one addition. a = rate / (sqrt(mean of squares) + epsilon) is the step size of a weight. With a bound
-# every change is divided by M = sum a g^2 / (bound sum e_k^2), if that is above 1; then M is found before any weight
-# changes, and the rows of g hold the changes meanwhile.
+# multiplication and one addition. a = rate / (sqrt(mean of squares) + epsilon) is the step size of a weight. With a
+# bound every change is divided by M = sum a g^2 / (bound sum e_k^2), if that is above 1; then M is found before any
+# weight changes, and the rows of g hold the changes meanwhile.
 
 cdef inline bint keeps_squares(int kind) noexcept nogil:
     """Whether a rule divides by the root of the mean of the squares."""
@@ -18,7 +18,7 @@ cdef inline bint keeps_mean(int kind) noexcept nogil:
 
 
 cdef double correction(double kept, double t) noexcept nogil:
-    """1 / (1 - kept^t): what a mean that has begun at 0, of which `kept` is kept each time, is short of after t times."""
+    """1 / (1 - kept^t): how many times too small a mean is that began at 0, and of which `kept` was kept t times."""
     return 1 / (1 - pow(kept, t)) if (1 - kept) * t < 40 else 1  # e^-40 is lost in rounding
 
 
@@ -230,86 +230,72 @@ cdef inline void use_single_cells(
     int kind, const Net* net, State* st, const Update* update, const int32_t* rows, int count, bint pending,
     lanes* squares
 ) noexcept nogil:
-    """put_gradients and use_rows in one, where every block has one cell and there are no hidden units: a vector of
-    cells at a time, the weights of cells and gates together, by a rule of this kind (a constant where this is inlined).
-
-    In lanes over a kind's last one, the factors leave the memory as it is and the gradients are 0; but what weights are
-    to change by would be overwritten there, so that with a bound the cells must fill their vectors.
+    """put_gradients and use_rows in one, where every block has one cell, the cells fill their vectors and there are no
+    hidden units: a vector of cells at a time, with its gates, by a rule of this kind (a constant here).
     """
-    cdef Py_ssize_t i, r, row, v
-    cdef Py_ssize_t n = net.shape.n_lanes
+    cdef Py_ssize_t r, v
     cdef Py_ssize_t n_cells = net.shape.n_cells
     cdef Py_ssize_t lane_out = net.shape.lane_out
     cdef Py_ssize_t lane_forget = net.shape.lane_forget
     cdef bint defers = net.rule.bound > 0
+    cdef bint is_bias
+    cdef const real* coef = st.coef_block
+    cdef const real* bias
     cdef real *w
     cdef real *m
     cdef real *s
     cdef real *g
-    cdef real* p
+    cdef real *p
     cdef factors by
-    cdef lanes one = splat(1)
     cdef lanes total = squares[0]
-    cdef lanes coef_c = splat(0)
-    cdef lanes coef_in = splat(0)
-    cdef lanes coef_f = splat(0)
-    cdef lanes y_f = one
-    cdef lanes p_f = one
-    cdef lanes is_cell, e_s, e_out, z_m, p_c, p_in, p_out
-    for i in range(vectors(n_cells)):
-        v = i * LANES
-        set_factors(kind, net, update, &by)
-        is_cell = load(net.is_cell + v)
-        by.rate = by.rate * is_cell
-        by.m_part = by.m_part * is_cell
-        by.m_kept = by.m_kept * is_cell + (one - is_cell)
-        by.v_kept = by.v_kept * is_cell + (one - is_cell)
-        e_s = load(st.e_s + v)
-        e_out = load(st.e + lane_out + v) * is_cell if lane_out >= 0 else is_cell
-        if pending:
-            coef_c = load(st.coef_block + v) * is_cell
-            coef_in = load(st.coef_block + n_cells + v) * is_cell
+    cdef lanes e_s, y_f, z_m, p_c, p_in, p_out
+    cdef lanes p_f = splat(0)
+    set_factors(kind, net, update, &by)
+    for r in range(count):
+        z_m = splat(source(net, st, rows[r]))
+        p = st.ds_dw + rows[r] * net.shape.n_partials
+        w = net.w + rows[r] * net.shape.n_lanes
+        m = net.rule.m + rows[r] * net.shape.n_lanes
+        s = net.rule.v + rows[r] * net.shape.n_lanes
+        g = st.g + rows[r] * net.shape.n_change_lanes
+        bias = net.has_bias
+        is_bias = rows[r] == net.shape.bias_source
+        v = 0
+        while v < n_cells:
+            e_s = load(st.e_s + v)
+            p_c = load(p + v)
+            p_in = load(p + n_cells + v)
             if lane_forget >= 0:
-                coef_f = load(st.coef_block + 2 * n_cells + v) * is_cell
-                y_f = where_positive(is_cell, load(st.decay_block + v), one)
-        for r in range(count):
-            z_m = splat(source(net, st, rows[r]))
-            p = st.ds_dw + rows[r] * net.shape.n_partials + v
-            row = rows[r] * n + v
-            w = net.w + row
-            m = net.rule.m + row
-            s = net.rule.v + row
-            g = st.g + rows[r] * net.shape.n_change_lanes + v
-            p_c = load(p)
-            p_in = load(p + n_cells)
-            if lane_forget >= 0:
-                p_f = load(p + 2 * n_cells) * y_f + coef_f * z_m
-                p_c = p_c * y_f
-                p_in = p_in * y_f
-            p_c = p_c + coef_c * z_m
-            p_in = p_in + coef_in * z_m
+                p_f = load(p + 2 * n_cells + v)
             if pending:
-                store(p, p_c)
-                store(p + n_cells, p_in)
-            if pending and lane_forget >= 0:
-                store(p + 2 * n_cells, p_f)
+                if lane_forget >= 0:
+                    y_f = load(st.decay_block + v)
+                    p_c = p_c * y_f
+                    p_in = p_in * y_f
+                    p_f = p_f * y_f + load(coef + 2 * n_cells + v) * z_m
+                    store(p + 2 * n_cells + v, p_f)
+                p_c = p_c + load(coef + v) * z_m
+                p_in = p_in + load(coef + n_cells + v) * z_m
+                store(p + v, p_c)
+                store(p + n_cells + v, p_in)
             p_c = e_s * p_c
             p_in = e_s * p_in
-            p_out = e_out * z_m
-            p_f = e_s * p_f
-            if rows[r] == net.shape.bias_source:
-                p_c = p_c * load(net.has_bias + net.shape.lane_cell + v)
-                p_in = p_in * load(net.has_bias + net.shape.lane_in + v)
-                if lane_out >= 0:
-                    p_out = p_out * load(net.has_bias + lane_out + v)
-                if lane_forget >= 0:
-                    p_f = p_f * load(net.has_bias + lane_forget + v)
-            use_lanes(kind, &by, p_c, w, m, s, g, net.shape.lane_cell, defers, &total)
-            use_lanes(kind, &by, p_in, w, m, s, g, net.shape.lane_in, defers, &total)
+            if is_bias:
+                p_c = p_c * load(bias + net.shape.lane_cell + v)
+                p_in = p_in * load(bias + net.shape.lane_in + v)
+            use_lanes(kind, &by, p_c, w, m, s, g, net.shape.lane_cell + v, defers, &total)
+            use_lanes(kind, &by, p_in, w, m, s, g, net.shape.lane_in + v, defers, &total)
             if lane_out >= 0:
-                use_lanes(kind, &by, p_out, w, m, s, g, lane_out, defers, &total)
+                p_out = load(st.e + lane_out + v) * z_m
+                if is_bias:
+                    p_out = p_out * load(bias + lane_out + v)
+                use_lanes(kind, &by, p_out, w, m, s, g, lane_out + v, defers, &total)
             if lane_forget >= 0:
-                use_lanes(kind, &by, p_f, w, m, s, g, lane_forget, defers, &total)
+                p_f = e_s * p_f
+                if is_bias:
+                    p_f = p_f * load(bias + lane_forget + v)
+                use_lanes(kind, &by, p_f, w, m, s, g, lane_forget + v, defers, &total)
+            v += LANES
     squares[0] = total
 
 
@@ -341,8 +327,8 @@ cdef double change_by_rows(
     cdef bint applies = keeps and net.rule.bound == 0
     cdef bint by_row = net.rule.bound > 0
     cdef bint is_simple = (
-        keeps and net.shape.single_cells and net.shape.n_cells and not net.shape.n_hidden
-        and (applies or net.shape.n_cells % LANES == 0)
+        keeps and net.shape.single_cells and net.shape.n_cells > 0 and net.shape.n_cells % LANES == 0
+        and net.shape.n_hidden == 0
     )
     cdef const int32_t* rows
     cdef double total = 0
