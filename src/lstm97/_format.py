@@ -150,13 +150,14 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "readout": {"RLS": RLS},
     "scaling": {"Scaling": Scaling},
 }
-"""The settings of how a network learns, and the classes that each may be of."""
+"""The settings of how a network learns that are objects, and the classes that each may be of."""
 
 
 def learning_text(learning: Learning) -> str:
     """How a network learns, as a file has it: for each setting that is given its class and fields."""
     given = {name: getattr(learning, name) for name in _SETTINGS}
-    return as_text({name: [type(each).__name__, asdict(each)] for name, each in given.items() if each is not None})
+    settings = {name: [type(each).__name__, asdict(each)] for name, each in given.items() if each is not None}
+    return as_text({**settings, "learning_rate": learning.learning_rate})
 
 
 def _learning_of(text: str | None) -> Learning:
@@ -164,9 +165,10 @@ def _learning_of(text: str | None) -> Learning:
     if text is None:
         return PLAIN
     found = decode(text)
-    if not isinstance(found, dict) or not found.keys() <= _SETTINGS.keys() or "optimizer" not in found:
-        raise ValueError("learning must have an optimizer, and may have a readout and scaling")
-    settings = {}
+    needed = {"optimizer", "learning_rate"}
+    if not isinstance(found, dict) or not needed <= found.keys() <= _SETTINGS.keys() | needed:
+        raise ValueError("learning must have an optimizer and a learning_rate, and may have a readout and scaling")
+    settings: dict[str, Any] = {"learning_rate": found.pop("learning_rate")}
     for name, (kind, fields) in found.items():
         settings[name] = _SETTINGS[name][kind](**fields)
     return Learning(**settings)

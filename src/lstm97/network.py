@@ -6,7 +6,7 @@ import io
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from itertools import accumulate
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -250,6 +250,8 @@ class Network:
     scaling : Scaling, optional
         Inputs and targets are standardised inside the network, by their running means and deviations: data may come in
         any units.
+    learning_rate : float, default 0.1
+        That of `learn`, `learn_run`, `correct` and `train` where they are given none.
 
     Raises
     ------
@@ -305,12 +307,14 @@ class Network:
         optimizer: Optimizer = SGD(),  # noqa: B008 - frozen
         readout: RLS | None = None,
         scaling: Scaling | None = None,
+        learning_rate: float = 0.1,
     ) -> None:
         if not isinstance(topology, Topology):
             raise TypeError(f"topology must be a Topology, got {type(topology).__name__}")
         self._topology = topology
         self._dtype = float_dtype(dtype)
-        self._learning = _checked_learning(Learning(optimizer, readout, scaling), topology, self.dtype)
+        learning = Learning(optimizer, readout, scaling, learning_rate)
+        self._learning = _checked_learning(learning, topology, self.dtype)
         is_scaled = scaling is not None and scaling.inputs
         self._advice = Advice(topology.output, topology.n_cells, topology.forget_gates, is_scaled)
         init_range = self._checked_range("init_range", init_range)
@@ -404,6 +408,7 @@ class Network:
             optimizer=RMSprop(bound=0.5),
             readout=RLS(forgetting=0.99) if is_regression else None,
             scaling=Scaling(),
+            learning_rate=0.01 if is_regression else 0.05,
         )
 
     @property
@@ -430,6 +435,11 @@ class Network:
     def scaling(self) -> Scaling | None:
         """How inputs and targets are scaled inside the network, if they are."""
         return self._learning.scaling
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of calls that are given none."""
+        return self._learning.learning_rate
 
     @property
     def takes_partial_targets(self) -> bool:
@@ -579,7 +589,7 @@ class Network:
         self,
         x: ArrayLike,
         target: ArrayLike | None,
-        learning_rate: float = 0.1,
+        learning_rate: float | None = None,
         *,
         weight: float = 1.0,
         state: State | None = None,
@@ -595,8 +605,9 @@ class Network:
             What the outputs should be, or a class number instead of its one-hot row (if there is more than one output);
             None, a row of NaN or of masked values, and class -1 mean no error signal; a row partly NaN means none for
             those outputs (softmax outputs need all).
-        learning_rate : float, default 0.1
-            The paper's alpha, positive.
+        learning_rate : float, optional
+            The paper's alpha, positive; by default the network's own `learning_rate`, which is 0.1 unless it was made
+            with another.
         weight : float, default 1.0
             Of the error signal, at least 0: errors count that many times. 0 means no error signal.
         state : State, optional
@@ -607,7 +618,8 @@ class Network:
         Returns
         -------
         ndarray, shape (n_outputs,)
-            The outputs by the weights before the change: ``out``, or a new array.
+            The outputs by the weights before the change: ``out``, or a new array. With `scaling` they are in the units
+            of the targets, by the statistics before this target.
 
         Raises
         ------
@@ -622,7 +634,7 @@ class Network:
         return engine.learn(x, target, learning_rate, weight, out)
 
     def correct(
-        self, target: ArrayLike, learning_rate: float = 0.1, *, weight: float = 1.0, state: State | None = None
+        self, target: ArrayLike, learning_rate: float | None = None, *, weight: float = 1.0, state: State | None = None
     ) -> None:
         """Deliver the error signal of the last step, a `learn` without target, when its target comes late.
 
@@ -646,7 +658,7 @@ class Network:
         self,
         X: ArrayLike,
         targets: ArrayLike | None,
-        learning_rate: float = 0.1,
+        learning_rate: float | None = None,
         *,
         weight: ArrayLike | None = None,
         resets: ArrayLike | None = None,
@@ -711,7 +723,8 @@ class Network:
         Returns
         -------
         ndarray, shape (n_outputs,)
-            The outputs; what `step` and `learn` would return now.
+            The outputs; what `step` would return now, and `learn` too, unless `scaling` takes the inputs into its
+            statistics first.
 
         Raises
         ------
@@ -978,7 +991,7 @@ class Network:
 
     def _settings(self) -> dict[str, Any]:
         """The arguments that tell how the network learns."""
-        return {name: getattr(self._learning, name) for name in ("optimizer", "readout", "scaling")}
+        return _settings_of(self._learning)
 
     def _memory(self) -> dict[str, Array]:
         """What learning keeps from update to update, by the names in files: views."""
@@ -1046,14 +1059,7 @@ def network_from_bytes(data: bytes) -> Network:
 
 def network_of(contents: Contents, what: str) -> Network:
     """The network in the contents of a file."""
-    learning = contents.learning
-    net = Network(
-        contents.topology,
-        contents.dtype,
-        optimizer=learning.optimizer,
-        readout=learning.readout,
-        scaling=learning.scaling,
-    )
+    net = Network(contents.topology, contents.dtype, **_settings_of(contents.learning))
     try:
         net.parameters = np.concatenate([contents.tensors[kind].ravel() for kind in net.weights])
     except ValueError as error:
@@ -1089,6 +1095,11 @@ def _checked_learning(learning: Learning, topology: Topology, dtype: np.dtype[An
     if epsilon is not None and not dtype.type(epsilon) > 0:
         raise ValueError(f"epsilon is {epsilon!r}, which is 0 in {dtype}")
     return learning
+
+
+def _settings_of(learning: Learning) -> dict[str, Any]:
+    """The arguments of a Network that learns in this way."""
+    return {field.name: getattr(learning, field.name) for field in fields(learning)}
 
 
 def move_memory(before: Network, now: Network, *prefixes: str) -> None:

@@ -207,8 +207,11 @@ class Learning:
     optimizer: Optimizer = SGD()
     readout: RLS | None = None
     scaling: Scaling | None = None
+    learning_rate: float = 0.1
+    """That of calls that are given none."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "learning_rate", positive("learning_rate", self.learning_rate))
         kinds = {
             "optimizer": (Optimizer, "SGD(), RMSprop() or Adam()"),
             "readout": (RLS | None, "RLS() or None"),

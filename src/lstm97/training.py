@@ -25,7 +25,7 @@ def train(
     net: Network,
     inputs: object,
     targets: object,
-    learning_rate: float | Decay | Callable[[History], float] = 0.1,
+    learning_rate: float | Decay | Callable[[History], float] | None = None,
     *,
     update: Literal["step", "sequence"] = "step",
     epochs: int = 1,
@@ -58,8 +58,8 @@ def train(
         list of integer arrays (n_steps_i,) or a 2-D integer array; both are refused if there is one output, and if they
         could also be rows of values. A row of NaN or of masked values, and class -1, mean no error signal. Values of
         one output may be floats of shape (n_sequences,).
-    learning_rate : float, Decay or callable, default 0.1
-        The paper's alpha, positive; the default of all calls that learn. A `Decay` falls from sequence to sequence. A
+    learning_rate : float, Decay or callable, optional
+        The paper's alpha, positive; by default `Network.learning_rate`. A `Decay` falls from sequence to sequence. A
         callable is called with the history at the start of every epoch, and with `every` each time the callback is
         called within one; it returns the rate from there on.
     update : {"step", "sequence"}, default "step"
@@ -161,7 +161,7 @@ def train(
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
     options = Options(
-        learning_rate,
+        net.learning_rate if learning_rate is None else learning_rate,
         update,
         epochs,
         stop,

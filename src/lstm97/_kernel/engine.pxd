@@ -16,6 +16,7 @@ cdef class Engine:
     cdef int64_t busy               # CHANGING: a call on this state is under way; BOUND: compiled code has bound it
     cdef Binding binding            # for compiled code
     cdef bint is_own
+    cdef double default_rate        # of calls that are given no learning rate
     cdef char format                # of the network's reals, as in the format of a Py_buffer
     cdef Py_ssize_t work[2]         # weights that a step reads, with padding: of inputs as values, as symbols
     cdef readonly object layout

@@ -42,9 +42,9 @@ class Engine:
     def peek(self, x: ArrayLike, out: _Array | None) -> _Array: ...
     def assign(self, other: Engine) -> None: ...
     def learn(
-        self, x: ArrayLike, target: ArrayLike | None, learning_rate: float, weight: float, out: _Array | None
+        self, x: ArrayLike, target: ArrayLike | None, learning_rate: float | None, weight: float, out: _Array | None
     ) -> _Array: ...
-    def correct(self, target: ArrayLike, learning_rate: float, weight: float) -> None: ...
+    def correct(self, target: ArrayLike, learning_rate: float | None, weight: float) -> None: ...
     def run(
         self,
         inputs: _Array,
@@ -56,7 +56,7 @@ class Engine:
         self,
         inputs: _Array,
         targets: _Array | None,
-        learning_rate: float,
+        learning_rate: float | None,
         weights: NDArray[np.float64] | None,
         out: _Array,
         resets: NDArray[np.bool_] | None = None,

@@ -205,6 +205,7 @@ cdef class Engine:
         self.net.w = <real*> address(network["w"])
         self.net.w_out = <real*> address(network["w_out"])
         self.bind_learning(layout, network)
+        self.default_rate = self.rate(layout.learning.learning_rate)
         self.bind_states(&self.st, sizeof(State), 1, state)
         self.binding = Binding(kernel=self.kernel, net=&self.net, st=&self.st)
 
@@ -347,8 +348,10 @@ cdef class Engine:
         self.rate(learning_rate)
 
     cdef double rate(self, object learning_rate) except -1:
-        """The learning rate in the network's dtype; what is not positive and finite there is refused."""
+        """The learning rate in the network's dtype, None for its own; what is not positive and finite is refused."""
         cdef double rate
+        if learning_rate is None:
+            return self.default_rate
         if isinstance(learning_rate, float):
             rate = <double> learning_rate
         else:
