@@ -373,11 +373,11 @@ class Network:
 
         Examples
         --------
-        A value that depends on the input of two steps ago, in units of thousands:
+        A value that depends on the input of a step ago, in units of thousands:
 
         >>> rng = np.random.default_rng(0)
         >>> x = 5000 + 1000 * rng.normal(size=(3000, 1))
-        >>> t = np.roll(x, 2, axis=0) / 10
+        >>> t = np.roll(x, 1, axis=0) / 10
         >>> net = Network.for_stream(1, 1)
         >>> errors = np.abs(net.learn_run(x, t) - t)
         >>> bool(errors[-500:].mean() < 0.3 * np.abs(t - t.mean()).mean())
