@@ -1,7 +1,7 @@
 """Training many networks side by side: in threads of this process, or on any executor of `concurrent.futures`.
 
-To an executor networks go as bytes, and come back as bytes, in the safetensors format: arrays, and JSON for options,
-topologies and counts.
+To an executor networks go as bytes, and come back as bytes, in the safetensors format: each network as its file, with
+what it keeps for learning; JSON for options and counts.
 """
 
 from __future__ import annotations
@@ -40,10 +40,9 @@ from lstm97.extend import (
     usable_cpus,
 )
 from lstm97.history import History, Stop
-from lstm97.network import Network
+from lstm97.network import Network, move_memory, network_from_bytes, network_to_bytes
 from lstm97.options import Options
 from lstm97.sequences import Sequences, as_sequences, as_targets, presented
-from lstm97.topology import Topology
 from lstm97.training import train
 
 Array = NDArray[Any]
@@ -479,12 +478,10 @@ def train_elsewhere(jobs: bytes, data: bytes) -> bytes:
     if options["stop"] is not None:
         options["stop"] = Stop(**options["stop"])
     outcomes, results = [], dict[str, Array]()
-    for i, job in enumerate(plain["jobs"]):
-        parameters = arrays[f"parameters of {i}"]
-        net = Network(Topology(**job["topology"]), parameters.dtype)
+    for i, state in enumerate(plain["generators"]):
+        net = network_from_bytes(arrays[f"network {i}"].tobytes())
         advice_of(net).is_quiet = True
-        net.parameters = parameters
-        generator = None if job["generator"] is None else _generator(job["generator"])
+        generator = None if state is None else _generator(state)
         order = sequences.get("order") if generator is None else generator
         history, error = History(), None
         try:
@@ -507,7 +504,7 @@ def train_elsewhere(jobs: bytes, data: bytes) -> bytes:
                 "generator": generator and generator.bit_generator.state,
             }
         )
-        results |= {f"parameters of {i}": net.parameters} | {f"{name} of {i}": part for name, part in parts.items()}
+        results |= {f"network {i}": _as_array(net)} | {f"{name} of {i}": part for name, part in parts.items()}
     return _pack({"outcomes": outcomes}, results)
 
 
@@ -516,7 +513,9 @@ def _take_back(jobs: Iterable[_Job], stop: Stop | None, result: bytes) -> list[H
     plain, arrays = _unpack(result)
     done: list[History | FloatingPointError] = []
     for i, (job, outcome) in enumerate(zip(jobs, plain["outcomes"], strict=True)):
-        job.net.parameters = arrays[f"parameters of {i}"]
+        net = network_from_bytes(arrays[f"network {i}"].tobytes())
+        job.net.parameters = net.parameters
+        move_memory(net, job.net)
         if job.generator is not None:
             job.generator.bit_generator.state = outcome["generator"]
         if outcome["error"] is not None:
@@ -528,21 +527,20 @@ def _take_back(jobs: Iterable[_Job], stop: Stop | None, result: bytes) -> list[H
     return done
 
 
-def _jobs_to_bytes(jobs: Iterable[_Job], options: dict[str, Any]) -> bytes:
+def _jobs_to_bytes(jobs: Sequence[_Job], options: dict[str, Any]) -> bytes:
     """What `train_elsewhere` needs besides the data."""
     stop = options["stop"]
     plain = {
         "build": this_build(),
         "options": options | {"stop": stop and asdict(stop)},
-        "jobs": [
-            {
-                "topology": asdict(job.net.topology),
-                "generator": job.generator and job.generator.bit_generator.state,
-            }
-            for job in jobs
-        ],
+        "generators": [job.generator and job.generator.bit_generator.state for job in jobs],
     }
-    return _pack(plain, {f"parameters of {i}": job.net.parameters for i, job in enumerate(jobs)})
+    return _pack(plain, {f"network {i}": _as_array(job.net) for i, job in enumerate(jobs)})
+
+
+def _as_array(net: Network) -> NDArray[np.uint8]:
+    """The file of a network, without a state."""
+    return np.frombuffer(network_to_bytes(net, False), np.uint8)
 
 
 def _data_to_bytes(data: _Data) -> bytes:

@@ -22,7 +22,7 @@ from topologies import may_lack_targets
 from waiting import HANGS
 
 import lstm97
-from lstm97 import Network, Topology
+from lstm97 import RLS, SGD, Adam, Network, RMSprop, Scaling, Topology
 from lstm97.cluster import averaging
 from lstm97.cluster.averaging import Round, train_averaged
 from lstm97.network import network_from_bytes
@@ -149,6 +149,27 @@ def test_one_part_is_plain_training(client, dtype):
     train_averaged(client, net, loaded(client, [13]), rounds=3)
     lstm97.train(expected, *load(0, 13), epochs=3)
     assert net.parameters.tobytes() == expected.parameters.tobytes()
+
+
+def test_a_bound_needs_no_memory(client):
+    nets = [Network(TOPOLOGY, optimizer=SGD(bound=0.01)) for _ in range(2)]
+    train_averaged(client, nets[0], loaded(client, [13]), rounds=3)
+    lstm97.train(nets[1], *load(0, 13), epochs=3)
+    assert nets[0].parameters.tobytes() == nets[1].parameters.tobytes()
+    assert nets[0].parameters.tobytes() != network().parameters.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        *(("optimizer", rule) for rule in (SGD(momentum=0.5), RMSprop(), Adam(bound=1))),
+        *(("readout", RLS()), ("scaling", Scaling())),
+    ],
+)
+def test_a_network_that_keeps_more_than_weights_is_refused(client, name, setting):
+    net = Network(Topology(2, 1, output="identity"), **{name: setting})
+    with pytest.raises(ValueError, match=rf"the network has {name}={type(setting).__name__}\(.*only weights"):
+        train_averaged(client, net, loaded(client), rounds=1)
 
 
 def test_equal_results_have_themselves_as_their_mean():

@@ -7,7 +7,8 @@ import itertools
 
 import numpy as np
 
-from lstm97 import Network, Stop, Topology, train, train_many
+from lstm97 import RLS, SGD, Adam, Network, RMSprop, Scaling, Stop, Topology, train, train_many
+from lstm97.network import network_to_bytes
 
 REAL = Topology(2, 1, blocks=(2, 1), output="identity")
 
@@ -36,8 +37,26 @@ def steps(n, seed):
     return rng.uniform(-1, 1, (n, 6, 2)), targets
 
 
-def networks(n, topology=REAL, dtypes=("float64", "float32")):
-    return [Network(topology, dtypes[i % len(dtypes)], seed=i) for i in range(n)]
+RULES = (
+    {"optimizer": Adam(bound=0.5), "readout": RLS(forgetting=0.99), "scaling": Scaling(decay=0.9)},
+    {"optimizer": RMSprop()},
+    {"scaling": Scaling()},
+    {"optimizer": SGD(momentum=0.5)},
+    {},
+)
+"""What learning keeps from update to update, of the networks of one case."""
+
+
+def networks(n, topology=REAL, dtypes=("float64", "float32"), rules=({},)):
+    return [Network(topology, dtypes[i % len(dtypes)], seed=i, **rules[i % len(rules)]) for i in range(n)]
+
+
+def with_memory(n):
+    """Networks of all rules, which have learned something."""
+    nets = networks(n, rules=RULES)
+    for net in nets:
+        train(net, *reals(7, 9))
+    return nets
 
 
 def generators(n):
@@ -54,19 +73,20 @@ CASES = {
     "stopped": (REAL, reals(30, 4), {"epochs": 9, "stop": Stop(45, 9.0, 9.0), "order": generators(5)}),
     "not stopped": (REAL, reals(30, 4), {"epochs": 2, "stop": Stop(50, 0.0, 0.0)}),
     "batches": (SYMBOLIC, symbols(33, 5), {"update": "sequence", "batch_size": 8, "epochs": 2}),
+    "with memory": (REAL, reals(30, 1), {"epochs": 2}),
     "no epochs": (REAL, reals(3, 6), {"epochs": 0, "order": generators(5)}),
 }
 
 
 def standing(net, history, generator=None):
-    """Everything in a network, its history and its generator, except the time."""
+    """Everything in a network, what learning keeps included, its history and its generator, except the time."""
     window = history._window and {
         name: value.tobytes() if isinstance(value, np.ndarray) else value
         for name, value in vars(history._window).items()
     }
     return (
         net.parameters.dtype,
-        net.parameters.tobytes(),
+        network_to_bytes(net, False),
         (history.sequences, history.steps, history.epochs, history.stopped, history.errors.tobytes()),
         window,
         generator and str(generator.bit_generator.state),
@@ -82,7 +102,7 @@ def generator_of(options, i):
 def assert_as_alone(case, **where):
     topology, data, options = copy.deepcopy(CASES[case])
     alone_options = copy.deepcopy(options)
-    nets, alone = networks(5, topology), networks(5, topology)
+    nets, alone = (with_memory(5) if case == "with memory" else networks(5, topology) for _ in range(2))
     expected = []
     for i, net in enumerate(alone):
         generator = generator_of(alone_options, i)

@@ -25,6 +25,7 @@ from many_cases import (
 from waiting import HANGS, until
 
 from lstm97 import Network, Sequences, Stop, Topology, executors, many, train, train_many
+from lstm97.network import network_from_bytes
 from lstm97.sequences import as_sequences
 
 
@@ -95,7 +96,8 @@ class Watched(Strict):
 
     def topologies(self):
         """The topologies of the networks of each task."""
-        return [[Topology(**job["topology"]) for job in many._unpack(jobs)[0]["jobs"]] for jobs, _ in self.sent]
+        arrays = [many._unpack(jobs)[1].values() for jobs, _ in self.sent]
+        return [[network_from_bytes(array.tobytes()).topology for array in each] for each in arrays]
 
 
 def test_data_of_many_networks_are_one_object_for_the_executor():

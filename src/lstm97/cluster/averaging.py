@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lstm97._extras import missing
 from lstm97.extend import check_rate, claimed, integer, positive
 from lstm97.network import Network, network_from_bytes, network_to_bytes
+from lstm97.optimizers import SGD
 from lstm97.options import Options
 from lstm97.sequences import as_sequences
 from lstm97.training import train
@@ -75,7 +76,8 @@ def train_averaged(
     client : distributed.Client
         A synchronous client of the cluster. The workers need lstm97 and NumPy.
     net : Network
-        The network to train; its weights change once per round.
+        The network to train; its weights change once per round. Only weights are averaged: a network that keeps more
+        than them for learning, with `RMSprop`, `Adam`, momentum, a readout or scaling, is refused.
     partitions : list of Future or Dask collections
         The parts, each a pair ``(inputs, targets)`` as `lstm97.train` takes them; some may be empty. The data never
         come to the client. Make parts with tasks, ``client.submit(load, path)``: when a worker is lost, Dask makes its
@@ -161,6 +163,7 @@ def train_averaged(
         raise ValueError("client is asynchronous, expected one whose calls wait; make it with asynchronous=False")
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
+    _check_learning(net)
     rounds = integer("rounds", rounds, at_least=0)
     first_round = integer("first_round", first_round, at_least=0)
     if callback is not None and not callable(callback):
@@ -215,6 +218,19 @@ def train_averaged(
             if callback is not None and callback(done[-1]):
                 break
     return done
+
+
+def _check_learning(net: Network) -> None:
+    """Refuse a network that keeps more for learning than its weights, which alone are averaged."""
+    settings = {"optimizer": net.optimizer, "readout": net.readout, "scaling": net.scaling}
+    if isinstance(net.optimizer, SGD) and not net.optimizer.momentum:
+        del settings["optimizer"]
+    for name, value in settings.items():
+        if value is not None:
+            raise ValueError(
+                f"the network has {name}={value}: what that keeps would be another on each part, and only weights are "
+                "averaged; use optimizer=SGD() without momentum, and neither readout nor scaling"
+            )
 
 
 class _How(NamedTuple):
