@@ -197,6 +197,8 @@ def check_memory(tensors: Mapping[str, Array]) -> None:
         squares = array if name.startswith("memory.v.") else array[:, ::2] if name.startswith("scaling.") else array[:0]
         if (squares < 0).any() or (name == "memory.updates" and not 0 <= int(array[0]) <= COUNTABLE):
             raise ValueError(f"{name} is negative, or too large")
+        if name.startswith("scaling.") and ((array[:, 0] < 1) & array.any(axis=1)).any():
+            raise ValueError(f"{name} counts less than one value")
 
 
 # ---- states ----

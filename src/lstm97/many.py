@@ -43,7 +43,7 @@ from lstm97.history import History, Stop
 from lstm97.network import Network, move_memory, network_from_bytes, network_to_bytes
 from lstm97.options import Options
 from lstm97.sequences import Sequences, as_sequences, as_targets, presented
-from lstm97.training import train
+from lstm97.training import check_learning, train
 
 Array = NDArray[Any]
 Pair = tuple[object, object]
@@ -180,7 +180,7 @@ def train_many(
     checked = Options(learning_rate, update, epochs, stop, batch_size, threads=1)
     options = {name: getattr(checked, name) for name in ("update", "epochs", "stop", "batch_size")}
     options["learning_rate"] = checked.constant_rate
-    jobs = _jobs(many, data, order, checked.constant_rate)
+    jobs = _jobs(many, data, order, checked)
     n_threads = 0
     if executor is None:
         n_threads = min(thread_count(threads, usable_cpus()), available_cpus(), len(jobs))
@@ -223,7 +223,7 @@ def _networks(nets: Iterable[Network]) -> list[Network]:
     return many
 
 
-def _jobs(nets: list[Network], data: Any, order: Any, learning_rate: float) -> list[_Job]:
+def _jobs(nets: list[Network], data: Any, order: Any, options: Options) -> list[_Job]:
     """Each network with its data, which are packed once for all networks that can share them."""
     pairs = _pairs(data, len(nets))
     generators = _generators(order, len(nets))
@@ -243,7 +243,8 @@ def _jobs(nets: list[Network], data: Any, order: Any, learning_rate: float) -> l
                     raise
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"in data[{i}]: {error}") from error
-        check_rate(net, learning_rate)
+        check_rate(net, options.constant_rate)
+        check_learning(net, options)
         jobs.append(_Job(net, known[key], generator))
     return jobs
 

@@ -184,12 +184,12 @@ def train(
     elif not callable(rate):
         net._engine.check_rate(rate)
     judge = None if validation is None else Validation(validation, net._layout)
-    _check_learning(net, options)
+    check_learning(net, options)
     data = Data.checked(inputs, targets, order, net._layout, net._advice, sample_weight)
     return Run(net, data, options, judge, checkpoint).go()
 
 
-def _check_learning(net: Network, options: Options) -> None:
+def check_learning(net: Network, options: Options) -> None:
     """Refuse what a network's way to learn does not allow."""
     if net.readout is not None and options.update != "step":
         raise ValueError(f"readout={net.readout} learns from one error signal at a time; use update='step'")

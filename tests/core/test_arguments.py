@@ -40,7 +40,23 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import lstm97
-from lstm97 import Checkpoint, Decay, History, Network, Sequences, State, Stop, Topology, load, train
+from lstm97 import (
+    RLS,
+    SGD,
+    Adam,
+    Checkpoint,
+    Decay,
+    History,
+    Network,
+    RMSprop,
+    Scaling,
+    Sequences,
+    State,
+    Stop,
+    Topology,
+    load,
+    train,
+)
 from lstm97.network import network_to_bytes
 
 # ---- the objects of a call ----
@@ -49,7 +65,11 @@ NETS = (
     Topology(3, 2, blocks=(1, 2), n_hidden=1, forget_gates=True, input_to_output=True),
     Topology(3, 2, output="softmax", recurrent=False),
     Topology(3, 2, output="identity", input_squash="identity", output_squash="identity"),  # overflows easily
+    Topology(3, 2, blocks=(1, 2), n_hidden=1, forget_gates=True, input_to_output=True, output="identity", loss="huber"),
 )
+SETTINGS = ({}, {"optimizer": SGD(momentum=0.5)}, {"optimizer": RMSprop(bound=1)}, {
+    "optimizer": Adam(bound=0.5), "readout": RLS(forgetting=0.9), "scaling": Scaling(decay=0.9),
+})  # fmt: skip
 FILE = network_to_bytes(Network(NETS[0]), True)
 pytestmark = pytest.mark.filterwarnings("ignore:no target was found", "ignore:targets from .* out of reach")
 
@@ -60,7 +80,7 @@ class World:
     """A network with two streams, both in use, and files: the objects that calls may read and change."""
 
     def __init__(self, net, dtype):
-        self.net = Network(NETS[net], dtype, seed=net)
+        self.net = Network(NETS[net], dtype, seed=net, **SETTINGS[net])
         self.stream = self.net.new_state()
         self.history = train(self.net, [X], [Y], stop=Stop(1, 9, 9))  # has stopped
         self.net.learn_run(X, None)
@@ -79,7 +99,11 @@ class World:
 
     def bits(self):
         files = {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()}
-        return {"weights": bits(self.net.parameters), "states": bits([self.net.state, self.stream]), "files": files}
+        memory = self.net._memory()
+        kept = [self.net.parameters, *(view for name, view in memory.items() if not name.startswith("scaling."))]
+        statistics = [view for name, view in memory.items() if name.startswith("scaling.")]
+        states = [self.net.state, self.stream]
+        return {"weights": bits(kept), "statistics": bits(statistics), "states": bits(states), "files": files}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -113,7 +137,7 @@ def bits(thing):
         case memoryview() | array.array():
             return bytes(thing)
         case Network():
-            return bits([thing.parameters, thing.state])
+            return bits([thing.parameters, *thing._memory().values(), thing.state])
         case State():
             return bits(thing._parts())
         case Sequences():
@@ -252,6 +276,13 @@ RANGE = one_of(0.1, 0, np.float32(1), Fraction(1, 3), np.uint8(1), wrong=(*NO_NU
 BOUND = one_of(0.1, 0, np.inf, np.float16(0.5), Fraction(1, 3), Decimal("0.5"), 10**400, wrong=NO_NUMBER)
 BIAS = array_like(np.array([-1.0, 2.0]), near(2), *NO_REALS, np.nan, np.inf, [1, 2, 3], 10**400)
 NEW_BIAS = one_of(-1.0, 0, np.float16(2), None, wrong=(*NO_REALS, np.nan, np.inf, [1, 2], [1, 2, 3], 10**400))
+WEIGHT = one_of(1.0, 0, 2.5, np.float32(0.5), Fraction(1, 3), 1e30, wrong=(*NO_NUMBER, np.inf, 10**400))
+SHARE = one_of(0.5, 0, np.float32(0.25), Fraction(1, 3), np.array(0.9), wrong=(*NO_NUMBER, None, 1, np.inf, 10**400))
+LIMIT = one_of(0.5, 1, None, np.float16(2), 1e300, 1e-300, wrong=(*NO_NUMBER, 0, np.inf, 10**400))
+EPSILON = one_of(1e-8, 1, np.float32(1e-3), 1e-300, wrong=(*NO_NUMBER, None, 0, np.inf, 10**400))
+OPTIMIZER = one_of(
+    Adam(bound=0.5), SGD(), SGD(0.9, 1), RMSprop(), Adam(epsilon=1e-60), wrong=(SGD, "adam", None, 0.9, RLS(), {}),
+)
 SEED = one_of(0, 10**30, [1, 2], Made(lambda _: np.random.default_rng(1)), wrong=("a", -1, 0.5, object()))
 FLAG = one_of(True, False, np.bool_(True), wrong=(1, None, "True", np.ones(1, bool)))
 SQUASH = one_of("tanh", "logistic", "centered2", np.str_("identity"), wrong=("no", None, b"tanh", ["tanh"]))
@@ -259,9 +290,13 @@ UNIT = one_of("cell", "output", "hidden", wrong=("cells", None, 0, ["cell"]))
 ROW = array_like(
     X[0], near(3) | st.integers(-1, 3), *NO_REALS, None, [np.nan, 0, 0], [np.inf, 0, 0], SIGNALLING[0], 3, -1, 0.5, X,
 )
-TARGET = array_like(Y[0], near(2) | st.integers(-1, 2), *NO_REALS, [np.nan, 0], [np.inf, 0], 2, -2, 0.5, Y)
+GAPS = st.sampled_from([np.where([[1, 0], [0, 0], [0, 1], [1, 1]], np.nan, Y)])  # targets for some outputs only
+TARGET = array_like(
+    Y[0], near(2) | st.integers(-1, 2) | GAPS.map(lambda rows: rows[0]), *NO_REALS, [np.inf, 0], [np.nan, np.inf],
+    2, -2, 0.5, Y,
+)
 ROWS = array_like(X, near(4, 3) | near(4, below=3), *NO_REALS, None, SIGNALLING, X[0], X.T, [0, 3], [0, -1], 0)
-TARGETS = array_like(Y, near(4, 2) | near(4, below=2) | st.none(), *NO_REALS, Y[0], Y.T, [0, 2, 0, 0], 0)
+TARGETS = array_like(Y, near(4, 2) | near(4, below=2) | GAPS | st.none(), *NO_REALS, Y[0], Y.T, [0, 2, 0, 0], 0)
 MANY = array_like(
     [X, X[:2], -X],
     st.tuples(near(4, 3), near(2, 3), near(4, 3)).map(list) | st.lists(near(4, below=3), min_size=3, max_size=3)
@@ -270,8 +305,18 @@ MANY = array_like(
 )
 MANY_TARGETS = array_like(
     [Y, Y[:2], Y],
-    st.tuples(near(4, 2), near(2, 2), near(4, 2)).map(list) | near(3, 2) | near(3, below=2),
+    st.tuples(near(4, 2), near(2, 2), near(4, 2) | GAPS).map(list) | near(3, 2) | near(3, below=2),
     None, "1", 1, object(), {}, [], Y, [Y, Y, Y], [1j] * 3, [["1"] * 2] * 3, [Y + np.inf, Y[:2], Y], [0, 0, 2],
+)
+WEIGHTS = array_like(
+    np.array([1, 0.5, 0, 2]),
+    st.none() | st.builds(guised, guises, st.sampled_from([np.arange(4.0), np.ones(4, "u1"), np.zeros(4, "f4")])),
+    *NO_REALS, [1, 2], [[1, 2, 3, 4]], [-1, 0, 0, 1], [np.nan, 1, 1, 1], [np.inf, 1, 1, 1], 1, [10**400, 1, 1, 1],
+)
+SAMPLE_WEIGHT = array_like(
+    [np.array([1, 0.5, 0, 2]), np.array([3, 1]), np.ones(4)], st.none() | near(3) | st.just([0, 1.5, 2]),
+    "1", 1, object(), {}, [], [1, 2], [-1, 0, 1], [1j] * 3, ["1"] * 3, [[1] * 4] * 3,
+    [[1, 1, 1, np.nan], [1, 1], [1] * 4],
 )
 FALLING = Made(lambda _: lambda history: 0.5 / (1 + history.sequences))
 ORDER = array_like(
@@ -310,12 +355,14 @@ of_unit = Call({"kind": UNIT}, attrgetter("net.topology"), raises=(TypeError, Va
 BIASES = ("input_gate_bias", "output_gate_bias", "forget_gate_bias")
 FLAGS = ("output_gates", "forget_gates", "recurrent", "gate_sources", "input_to_output")
 LEARNING = {"learning_rate": RATE, "state": STATE}
+LEARNS = ("weights", "statistics", "states")
 CALLS = {
     "Topology": Call({
         "n_inputs": count(1), "n_outputs": count(1), "n_hidden": count(0), **dict.fromkeys(FLAGS, FLAG),
         "blocks": one_of((1, 2), [3], (), np.array([1, 2]), range(1, 3), wrong=(1, None, "12", [0], [1.0], [[1]], 1j)),
         "input_squash": SQUASH, "output_squash": SQUASH, "bias": one_of("all", "gates_and_output", wrong=("x", None)),
         "output": one_of("softmax", "identity", wrong=("tanh", 1)),
+        "loss": one_of("cross_entropy", None, "squared", "huber", wrong=("squared", "huber", "no", 1, b"huber", [])),
     }),
     "Topology.sources": of_unit,
     "Topology.n_sources": of_unit,
@@ -323,13 +370,15 @@ CALLS = {
     "Network": Call({
         "topology": one_of(*NETS, wrong=("adding", None, Topology)), "seed": SEED, "init_range": RANGE,
         "dtype": one_of("float64", "f4", np.float32, wrong=("float16", "no", ">f8", int, 5, "i4,(2,")),
-        **dict.fromkeys(BIASES, BIAS),
+        **dict.fromkeys(BIASES, BIAS), "optimizer": OPTIMIZER,
+        "readout": one_of(None, RLS(), RLS(0.9, 1e-60), RLS(0.9, 1e60), wrong=(RLS, RLS(), True, SGD())),
+        "scaling": one_of(Scaling(), None, Scaling(inputs=False), Scaling(decay=0.5), wrong=(Scaling, True, RLS())),
     }),
-    "Network.learn": Call({"x": ROW, "target": TARGET, **LEARNING, "out": out(2)}, net_of, ("weights", "states")),
-    "Network.correct": Call({"target": TARGET, **LEARNING}, net_of, ("weights", "states")),
+    "Network.learn": Call({"x": ROW, "target": TARGET, **LEARNING, "weight": WEIGHT, "out": out(2)}, net_of, LEARNS),
+    "Network.correct": Call({"target": TARGET, **LEARNING, "weight": WEIGHT}, net_of, LEARNS),
     "Network.learn_run": Call(
-        {"X": ROWS, "targets": TARGETS, **LEARNING, "resets": RESETS, "out": out(4, 2)}, net_of,
-        ("weights", "states"),
+        {"X": ROWS, "targets": TARGETS, **LEARNING, "weight": WEIGHTS, "resets": RESETS, "out": out(4, 2)}, net_of,
+        LEARNS,
     ),
     "Network.step": Call({"x": ROW, "state": STATE, "out": out(2)}, net_of, ("states",)),
     "Network.peek": Call({"x": ROW, "state": STATE, "out": out(2)}, net_of),
@@ -352,6 +401,7 @@ CALLS = {
     "Network.with_block": Call({
         "size": count(1), "seed": SEED, "init_range": RANGE, "outgoing_range": RANGE, **dict.fromkeys(BIASES, NEW_BIAS),
     }, net_of),
+    "Network.with_optimizer": Call({"optimizer": OPTIMIZER}, net_of),
     "Network.parameters": Call(
         {"values": weights(lambda net: (net.topology.n_weights,))}, net_of, ("weights",),
         Network.parameters.fset, (TypeError, ValueError),
@@ -385,7 +435,8 @@ CALLS = {
             Checkpoint("run", sequences=1), Checkpoint("run"), None,
             wrong=("run", 1, *map(Checkpoint, ("net", "junk", "folder", "", "no/folder", "a\0", "\ud800"))),
         ),
-    }, None, ("weights", "files")),
+        "sample_weight": SAMPLE_WEIGHT,
+    }, None, ("weights", "statistics", "files")),
     "train_many": Call({
         "nets": one_of(
             Made(lambda world: [world.net, Network(NETS[1], "float32")]), Made(lambda world: (world.net,)), [],
@@ -406,7 +457,7 @@ CALLS = {
         "threads": one_of(2, 1, None, np.int8(3), wrong=(0, -1, 1.5, "2", True, [1])),
         "executor": one_of(None, wrong=(1, "threads", ThreadPoolExecutor)),
         "return_exceptions": one_of(False, True, wrong=(1, None, "yes", np.bool_(True))),
-    }, None, ("weights",)),
+    }, None, ("weights", "statistics")),
     "predict": Call({
         "net": NET, "inputs": MANY, "out": out(10, 2), "threads": one_of(None, 1, 2, wrong=(0, -1, 1.5, "2", True)),
         "last": one_of(False, True, np.bool_(False), wrong=(1, None, "True", np.ones(1, bool))),
@@ -427,6 +478,17 @@ CALLS = {
         "end": one_of(0.1, np.float32(0.2), Fraction(1, 3), wrong=(*RATE.wrong, 5)), "sequences": count(1),
     }),
     "Decay.at": Call({"n": one_of(0, 1, 3, 10**6, wrong=("1", None, [1], 1j, -1, 0.5))}, lambda _: Decay(0.5, 0.1, 4)),
+    "SGD": Call({"momentum": SHARE, "bound": LIMIT}),
+    "RMSprop": Call({"decay": SHARE, "epsilon": EPSILON, "bound": LIMIT}),
+    "Adam": Call({"beta1": SHARE, "beta2": SHARE, "epsilon": EPSILON, "bound": LIMIT}),
+    "RLS": Call({
+        "forgetting": one_of(0.9, 1, np.float32(0.5), 1e-300, wrong=(*NO_NUMBER, None, 0, 1.5, np.inf)),
+        "prior": one_of(1.0, 100, 1e-300, 1e300, wrong=(*NO_NUMBER, None, 0, np.inf, 10**400)),
+    }),
+    "Scaling": Call({
+        "inputs": FLAG, "targets": FLAG,
+        "decay": one_of(0.9, None, np.float32(0.5), 1e-300, wrong=(*NO_NUMBER, 0, 1, np.inf, 10**400)),
+    }),
     "Stop": Call({"window": count(1), "tolerance": BOUND, "mean_error": BOUND, "max_wrong": count(0)}),
     "Checkpoint": Call({"path": one_of("run", Path("run"), wrong=NO_PATH), "sequences": count(1), "seconds": RATE}),
 }
@@ -470,9 +532,9 @@ def outcome(name, where, arguments):
 
     changing = set(call.changes) if error is None else set()
     if isinstance(error, FloatingPointError):  # changes before the one that failed were made
-        changing = {"states"} if name in ("Network.learn", "Network.correct") else set(call.changes)
+        changing = {"states", "statistics"} if name in ("Network.learn", "Network.correct") else set(call.changes)
     elif isinstance(error, OSError) and name == "train":  # the last write of its checkpoint failed
-        changing = {"weights"}
+        changing = {"weights", "statistics"}
     after = world.bits()
     assert [part for part in before if before[part] != after[part] and part not in changing] == []
     assert np.isfinite(world.net.parameters).all()
@@ -540,10 +602,17 @@ def test_every_public_function_and_argument_has_a_case():
     }
 
 
+def fitting(name, net):
+    """Arguments that work with a network: none with a readout learns in batches."""
+    by_step = {"update": "step", "batch_size": 1}
+    return FITTING[name] | (by_step if "batch_size" in FITTING[name] and "readout" in SETTINGS[net] else {})
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("net", [0, len(NETS) - 1])
 @pytest.mark.parametrize("name", CALLS)
-def test_right_arguments_work(name, dtype):
-    assert outcome(name, (0, dtype), FITTING[name]) is None
+def test_right_arguments_work(name, net, dtype):
+    assert outcome(name, (net, dtype), fitting(name, net)) is None
 
 
 @pytest.mark.parametrize("guise", GUISES)
@@ -557,7 +626,9 @@ def test_arrays_work_in_every_guise(guise):
 @pytest.mark.parametrize(("name", "key"), EACH)
 def test_wrong_arguments_are_refused(name, key):
     for wrong in CALLS[name].arguments[key].wrong:
-        assert outcome(name, (0, "float64"), FITTING[name] | {key: wrong}) is not None, f"{key}={wrong!r}"
+        for net in (0, len(NETS) - 1):
+            arguments = fitting(name, net) | {key: wrong}
+            assert outcome(name, (net, "float64"), arguments) is not None, f"{key}={wrong!r}"
 
 
 @pytest.mark.parametrize("at", [0, 1, 3, 6])

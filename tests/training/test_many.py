@@ -24,7 +24,7 @@ from many_cases import (
 )
 from waiting import HANGS, until
 
-from lstm97 import Network, Sequences, Stop, Topology, executors, many, train, train_many
+from lstm97 import RLS, Network, Sequences, Stop, Topology, executors, many, train, train_many
 from lstm97.network import network_from_bytes
 from lstm97.sequences import as_sequences
 
@@ -98,6 +98,14 @@ class Watched(Strict):
         """The topologies of the networks of each task."""
         arrays = [many._unpack(jobs)[1].values() for jobs, _ in self.sent]
         return [[network_from_bytes(array.tobytes()).topology for array in each] for each in arrays]
+
+
+def test_a_network_that_cannot_learn_so_is_refused_before_others_are_trained():
+    nets = [Network(REAL), Network(REAL, readout=RLS())]
+    before = nets[0].parameters
+    with pytest.raises(ValueError, match="use update='step'"):
+        train_many(nets, reals(5, 1), update="sequence")
+    assert np.array_equal(nets[0].parameters, before)
 
 
 def test_data_of_many_networks_are_one_object_for_the_executor():
