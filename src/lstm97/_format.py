@@ -37,8 +37,14 @@ FREE_MEMORY = 2**26
 MEMORY_PER_BYTE = 100
 """A file's network may need FREE_MEMORY bytes, and MEMORY_PER_BYTE more per byte of data: padding takes less."""
 
+MOST_MEAN = {"float32": 2.0**60, "float64": 2.0**600}
+"""What the sums of gradients that an optimizer keeps are below; see OF_MEAN in lanes.h."""
+
 STATE, TRAINING = "state.", "training."
 """The prefixes of names of tensors that belong to a state, or to a checkpoint."""
+
+UPDATES = "memory.updates"
+"""The name of the tensor that counts the updates of the weights."""
 
 NUMBERS = (*COUNTS, "run", "epoch", "position", "ended", "stopped", "seconds", "window", "generator", "sizes")
 """The values that a checkpoint has of its training beside tensors."""
@@ -178,7 +184,7 @@ def memory_parts(layout: Layout) -> dict[str, Part]:
     """The tensors of what learning keeps from update to update: those of `Layout.memory_views`."""
     topology = layout.topology
     weights = {kind: (n, topology.n_sources(kind)) for kind, n in topology.units.items()}
-    parts = {} if layout.learning.is_plain else {"memory.updates": Part("int64", (1,))}
+    parts = {} if layout.learning.is_plain else {UPDATES: Part("int64", (1,))}
     for name in layout.memory_names():
         parts |= {f"memory.{name}.{kind}": Part(layout.dtype.name, shape) for kind, shape in weights.items()}
     if layout.learning.readout:
@@ -195,8 +201,10 @@ def check_memory(tensors: Mapping[str, Array]) -> None:
         if not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite")
         squares = array if name.startswith("memory.v.") else array[:, ::2] if name.startswith("scaling.") else array[:0]
-        if (squares < 0).any() or (name == "memory.updates" and not 0 <= int(array[0]) <= COUNTABLE):
+        if (squares < 0).any() or (name == UPDATES and not 0 <= int(array[0]) <= COUNTABLE):
             raise ValueError(f"{name} is negative, or too large")
+        if name.startswith("memory.m.") and (np.abs(array) >= MOST_MEAN[array.dtype.name]).any():
+            raise ValueError(f"{name} is too large")
         if name.startswith("scaling.") and ((array[:, 0] < 1) & array.any(axis=1)).any():
             raise ValueError(f"{name} counts less than one value")
 

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lstm97._advice import Advice
-from lstm97._checks import integer, not_negative, positive
+from lstm97._checks import COUNTABLE, integer, not_negative, positive
 from lstm97._files import decode, to_bytes, write_whole
 from lstm97._format import (
     FORMAT,
     HEADER_LIMIT,
     PHASES,
     STATE,
+    UPDATES,
     Contents,
     as_text,
     check_memory,
@@ -1038,6 +1039,8 @@ def network_to_bytes(
     with net._engine_of(chosen or None).hold(weights=True, state=bool(chosen)):
         views: dict[Any, Array] = {**net.weights, **net._memory()}
         tensors = {str(name): np.array(view, order="C") for name, view in views.items()}
+        if UPDATES in tensors:
+            np.minimum(tensors[UPDATES], COUNTABLE, out=tensors[UPDATES])  # so many or more: that makes no difference
         if chosen:
             numbers, arrays = _parts_of(chosen)
             header["state"] = as_text(numbers)
@@ -1059,7 +1062,10 @@ def network_from_bytes(data: bytes) -> Network:
 
 def network_of(contents: Contents, what: str) -> Network:
     """The network in the contents of a file."""
-    net = Network(contents.topology, contents.dtype, **_settings_of(contents.learning))
+    try:
+        net = Network(contents.topology, contents.dtype, **_settings_of(contents.learning))
+    except ValueError as error:
+        raise ValueError(f"{what} has no usable header: {error}") from error
     try:
         net.parameters = np.concatenate([contents.tensors[kind].ravel() for kind in net.weights])
     except ValueError as error:
@@ -1109,7 +1115,7 @@ def move_memory(before: Network, now: Network, *prefixes: str) -> None:
         if prefixes and not name.startswith(prefixes):
             continue
         kind: Any = name.rpartition(".")[2] if name.startswith("memory.") else "output"
-        if name.startswith("scaling.") or name == "memory.updates":
+        if name.startswith("scaling.") or name == UPDATES:
             new[name][...] = view
             continue
         kept = _kept(before.topology.sources(kind), now.topology.sources(kind))

@@ -302,6 +302,19 @@ def test_a_change_that_is_not_finite_changes_neither_weights_nor_memory(name, sy
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_a_sum_of_gradients_that_a_later_rate_could_not_bear_is_refused(dtype):
+    """With a tiny rate the weights would stay small, and the next, moderate gradient would be taken without a look."""
+    net, huge = Network(LINEAR, dtype, optimizer=SGD(momentum=0.9)), float(np.finfo(dtype).max) / 1e3
+    weights = net.parameters
+    with pytest.raises(FloatingPointError):
+        net.learn([0.5, 1, -1], [huge, 0], 1 / huge)
+    assert np.array_equal(net.parameters, weights)
+    net.reset()
+    net.learn([0.5, 1, -1], [1, 0], 6e4)
+    assert np.isfinite(net.parameters).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["momentum", "rmsprop", "adam"])
 def test_a_batch_that_is_not_finite_changes_neither_weights_nor_memory(name, dtype):
     net, same = made(name, dtype), made(name, dtype)

@@ -22,10 +22,10 @@ import numpy as np
 from fuzzing import one
 
 import lstm97
-from lstm97 import Checkpoint, Network, Stop, Topology
+from lstm97 import RLS, SGD, Adam, Checkpoint, Network, RMSprop, Scaling, Stop, Topology
 from lstm97.network import network_from_bytes, network_to_bytes
 
-JSON_IN_METADATA = ("topology", "state", "training")
+JSON_IN_METADATA = ("topology", "state", "training", "learning")
 NUMPY_TYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U8": "u1"}
 
 
@@ -95,6 +95,14 @@ NETWORKS = (
     (Topology(2, 1, (3,), 1, output_gates=False, bias="gates", output_squash="identity"), "float32"),
     (Topology(1, 1, blocks=(1,), recurrent=False, bias="none", input_squash="tanh"), "float64"),
 )
+LINEAR = Topology(3, 2, blocks=(2, 1), forget_gates=True, input_to_output=True, output="identity")
+LEARNING = (
+    (LINEAR, "float64", {"optimizer": Adam(bound=0.5), "readout": RLS(0.9), "scaling": Scaling(decay=0.9)}),
+    (LINEAR, "float32", {"optimizer": RMSprop(bound=1), "scaling": Scaling(targets=False)}),
+    (Topology(4, 3, blocks=(1,) * 5, output="softmax"), "float32", {"optimizer": Adam(), "scaling": Scaling()}),
+    (Topology(2, 1, loss="cross_entropy"), "float64", {"optimizer": SGD(momentum=0.9)}),
+    (Topology(2, 2, n_hidden=1, output="identity", loss="huber"), "float32", {"readout": RLS()}),
+)
 STREAMS = {"none": 0, "zero": 0, "numbers": 21, "symbols": 7, "mixed": 13, "corrected": 3, "stepped": 4}  # and steps
 RUNS = (
     {"order": np.random.PCG64, "stop": Stop(window=6, mean_error=1e-9)},
@@ -102,6 +110,8 @@ RUNS = (
     {"order": np.random.Philox, "stop": Stop(window=3, tolerance=9, mean_error=9)},
     {"order": np.random.SFC64},
     {"order": None},
+    {"order": np.random.PCG64, "how": {"optimizer": Adam(bound=1), "scaling": Scaling()}},
+    {"order": None, "update": "sequence", "batch_size": 3, "how": {"optimizer": RMSprop()}},
 )
 
 
@@ -115,6 +125,7 @@ class Case(NamedTuple):
 def corpus(folder):
     """Networks in the middle of a stream, and checkpoints; the same ones every time."""
     streams = [Case(canonical(stream(*network, kind))) for network in NETWORKS for kind in STREAMS]
+    streams += [Case(canonical(stream(*network[:2], kind, **network[2]))) for network in LEARNING for kind in STREAMS]
     return streams, [Case(canonical(interrupted(folder / "corpus", run)), run) for run in RUNS]
 
 
@@ -128,9 +139,9 @@ def canonical(data):
     return file.joined()
 
 
-def stream(topology, dtype, kind):
-    """The file of a network whose state has seen some steps."""
-    net, rng, n_steps = Network(topology, dtype, seed=1, init_range=0.5), np.random.default_rng(2), STREAMS[kind]
+def stream(topology, dtype, kind, **how):
+    """The file of a network whose state has seen some steps; one with a learning rule has learned from most of them."""
+    net, rng, n_steps = Network(topology, dtype, seed=1, init_range=0.5, **how), np.random.default_rng(2), STREAMS[kind]
     for i in range(n_steps):
         x = rng.uniform(-1, 1, topology.n_inputs)
         if topology.n_inputs > 1 and (kind == "symbols" or (kind == "mixed" and i % 3)):
@@ -138,7 +149,8 @@ def stream(topology, dtype, kind):
         if kind == "stepped":
             net.step(x)
         else:
-            net.learn(x, [0.5] * topology.n_outputs if kind == "corrected" and i == n_steps - 1 else None)
+            has_target = (how and i % 3) or (kind == "corrected" and i == n_steps - 1)
+            net.learn(x, [0.5] * topology.n_outputs if has_target else None)
     return network_to_bytes(net, kind != "none")
 
 
@@ -153,15 +165,16 @@ def interrupted(path, run):
 def train(run, path, callback=None):
     """Train for at most two epochs, continuing from the file at this path if it exists."""
     rng = np.random.default_rng(3)
-    net = Network(Topology(2, 1, blocks=(1, 1)), seed=4)
+    run = dict(run)
+    net = Network(Topology(2, 1, blocks=(1, 1)), seed=4, **run.pop("how", {}))
     data = rng.uniform(-1, 1, (8, 3, 2)), rng.uniform(0, 1, (8, 1))
     order = run["order"] and np.random.Generator(run["order"](5))
-    before = pickle.dumps((net.parameters, order))
+    before = pickle.dumps((net, order))
     try:
         checkpoint = Checkpoint(path, sequences=5)
         lstm97.train(net, *data, epochs=2, callback=callback, checkpoint=checkpoint, **(run | {"order": order}))
     except ValueError as error:
-        if pickle.dumps((net.parameters, order)) != before:
+        if pickle.dumps((net, order)) != before:
             raise AssertionError("train changed something before it refused the file") from error
         raise
 
@@ -275,6 +288,19 @@ def state(rng, file):
     change(rng, file.metadata.get("state") or file.metadata)
 
 
+def learning(rng, file):
+    """Other settings of a learning rule, or other numbers in its memory."""
+    names = [name for name in file.tensors if name.startswith(("memory", "readout", "scaling"))]
+    if not names or rng.random() < 0.5:
+        return change(rng, file.metadata.get("learning") or file.metadata)
+    array, places = some_of(rng, [file.tensors[one(rng, names)]])
+    if array.dtype.kind == "i":
+        array[places] = one(rng, (0, 1, -1, 2**31, 2**53, 2**62, 2**62 + 1, 2**63 - 1, -(2**63)))
+    else:
+        most = np.finfo(array.dtype).max
+        array[places] = one(rng, (0.0, -0.0, 0.5, 1.0, -1.0, 1e-300, 1e-40, 1e30, most, most / 2, -most, np.nan))
+
+
 def training(rng, file):
     change(rng, file.metadata.get("training") or file.metadata)
 
@@ -289,7 +315,7 @@ def entry(rng, file):
     change(rng, file.header[name] if rng.random() < 0.8 else file.header)
 
 
-OF_PARTS = (floats, integers, rows, possible, order, version, topology, state, training, metadata, entry)
+OF_PARTS = (floats, integers, rows, possible, order, version, topology, state, learning, training, metadata, entry)
 
 
 # ---- mutations of bytes, with another file at hand ----
@@ -423,8 +449,8 @@ def save_and_load(net):
         again = network_from_bytes(network_to_bytes(net, True))
     except ValueError as error:
         raise AssertionError("its own file is refused") from error
-    if not np.array_equal(again.parameters, net.parameters):
-        raise AssertionError("its own file has other weights")
+    if network_to_bytes(again, True) != network_to_bytes(net, True):
+        raise AssertionError("its own file has another network")
 
 
 # ---- the run ----

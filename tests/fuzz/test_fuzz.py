@@ -11,15 +11,17 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
+import fuzz_files
 import fuzz_reader
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import lstm97
-from lstm97 import Network, Topology
+from lstm97 import RLS, Adam, Network, Scaling, Topology
 
 HERE = Path(__file__).parent
 TERABYTES = 10**12
@@ -351,6 +353,94 @@ def test_headers_that_lie(tmp_path, attack):
 def test_headers_that_are_not_exactly_one_json_object(tmp_path, attack):
     text = TEXTS[attack](json.dumps(a_header()).encode())
     assert refusal(written(tmp_path / "net", text, bytes(744)))
+
+
+# ---- the memory of learning ----
+
+
+def changed(path, change):
+    """The file of a network with memory after a change of its parts."""
+    how = {"optimizer": Adam(bound=0.5), "readout": RLS(), "scaling": Scaling()}
+    net = Network(Topology(2, 1, output="identity"), "float32", **how)
+    net.learn_run(np.ones((5, 2)), np.ones((5, 1)))
+    net.save(path, state=True)
+    file = fuzz_files.File(path.read_bytes())
+    change(file)
+    path.write_bytes(file.joined())
+    return path
+
+
+def puts(name, place, number):
+    """A function that changes a number of a tensor."""
+    return lambda file: file.tensors[name].__setitem__(place, number)
+
+
+def learns_by(**settings):
+    """A function that changes settings of learning; those that are None are taken away."""
+
+    def change(file):
+        found = file.metadata["learning"] | settings
+        file.metadata["learning"] = {name: each for name, each in found.items() if each is not None}
+
+    return change
+
+
+MEMORY = {
+    "a mean that is not finite": puts("memory.m.cell", (1, 1), np.nan),
+    "a mean that is too large": puts("memory.m.cell", (1, 1), 2.0**60),
+    "negative squares": puts("memory.v.output", (0, 0), -1e-30),
+    "endless squares": puts("memory.v.input_gate", (1, 1), np.inf),
+    "a negative number of updates": puts("memory.updates", 0, -1),
+    "too many updates": puts("memory.updates", 0, 2**62 + 1),
+    "a root that is not finite": puts("readout.root", (0, 1), np.inf),
+    "a mean of inputs that is not finite": puts("scaling.inputs", (0, 1), np.nan),
+    "negative squares of targets": puts("scaling.targets", (0, 2), -1.0),
+    "half an input": puts("scaling.inputs", (0, 0), 0.5),
+    "squares of no targets": lambda file: [puts("scaling.targets", (0, i), i)(file) for i in (0, 2)],
+    "no memory": lambda file: file.replace({k: v for k, v in file.tensors.items() if not k.startswith("memory")}),
+    "memory of no rule": lambda file: file.metadata.pop("learning"),
+    "memory of another rule": learns_by(optimizer=["RMSprop", {}]),
+    "an unknown rule": learns_by(optimizer=["Network", {}]),
+    "no rule": learns_by(optimizer=None),
+    "a rule in place of another": learns_by(scaling=["RLS", {}]),
+    "a list in place of settings": learns_by(optimizer=["Adam", [0.9]]),
+    "a list as a rule": learns_by(optimizer=[["Adam"], {}]),
+    "settings that Adam has not": learns_by(optimizer=["Adam", {"__class__": 1}]),
+    "an epsilon that is 0 in float32": learns_by(optimizer=["Adam", {"epsilon": 1e-60}]),
+    "an endless bound": lambda file: file.metadata.update(learning='{"optimizer": ["Adam", {"bound": 1e999}]}'),
+    "a program for a rule": lambda file: file.metadata.update(learning="__import__('os').abort()"),
+    "a rule that is too deep": lambda file: file.metadata.update(learning="[" * 100_000),
+    "a readout of other outputs": lambda file: file.metadata["topology"].update(output="logistic", loss="squared"),
+    "another number of sources": lambda file: file.replace(
+        file.tensors | {"readout.root": np.zeros((4, 4), np.float32)}
+    ),
+}
+
+
+def test_the_file_with_memory_that_the_attacks_change_loads(tmp_path):
+    net = lstm97.load(changed(tmp_path / "net", lambda file: None))
+    assert net.optimizer == Adam(bound=0.5)
+    assert np.isfinite(net.learn([1, 2], [3])).all()
+
+
+@pytest.mark.parametrize("attack", MEMORY)
+def test_memory_that_learning_cannot_have_left(tmp_path, attack):
+    assert refusal(changed(tmp_path / "net", MEMORY[attack]))
+
+
+@pytest.mark.parametrize("number", [3e38, -3e38, 1e18, 1e-45])
+def test_extreme_numbers_in_memory_harm_nothing(tmp_path, number):
+    for name in ("memory.m.cell", "memory.v.cell", "readout.root", "scaling.inputs", "scaling.targets"):
+        if (number < 0 and name == "memory.v.cell") or (abs(number) > 1e30 and name == "memory.m.cell"):
+            continue  # refused
+        place = (slice(None), 1) if name.startswith("scaling") else slice(None)
+        net = lstm97.load(changed(tmp_path / "net", puts(name, place, number)))
+        for _ in range(3):
+            with suppress(FloatingPointError):
+                net.learn([1, -1], [0.5])
+        assert np.isfinite(net.parameters).all()
+        net.save(tmp_path / "net")
+        lstm97.load(tmp_path / "net")
 
 
 def test_a_byte_more_and_a_byte_less(tmp_path):

@@ -6,7 +6,9 @@ machine.
 
 For each case the file holds the arguments of ``lstm97.Topology``, the learning rate, the initial weights and the
 sequences (each from a zero state; a target is a row, a class number or null), and the results: outputs and cell states
-at each step and the final weights for update="step", the final weights for update="sequence".
+at each step and the final weights for update="step", the final weights for update="sequence". A case with other rules
+than the paper's has the names and fields of their settings too, and is all by ``learning_rules.py``; one with a readout
+has no results for update="sequence".
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import learning_rules
 import numpy as np
 from reference import ReferenceNetwork, train, weight_shapes
 
@@ -119,32 +122,82 @@ def no_recurrence():
     return arguments, 1.0, sequences
 
 
-CASES = (adding, reber, text, mixed, no_recurrence)
+def streaming(**learning):
+    """Inputs and targets of very different sizes, some of the targets missing, with these rules of learning."""
+    sequences = []
+    for n, n_steps in enumerate((24, 16)):
+        rows = numbers((n_steps, 2), 1.0 + n) * [40, 0.3] + [100, -1]
+        targets = [None if t % 5 == 1 else rows[t] for t in range(n_steps)]
+        sequences.append({"inputs": numbers((n_steps, 3), 3.0 + n) * [1, 20, 0.01], "targets": targets})
+    arguments = topology(3, 2, n_hidden=1, forget_gates=True, input_to_output=True, output="identity", loss="huber")
+    return arguments, 0.05, sequences, learning
+
+
+def adam_and_scaling():
+    """Adam with a bound; inputs and targets are scaled and forgotten."""
+    return streaming(
+        optimizer=("Adam", {"beta1": 0.8, "beta2": 0.95, "epsilon": 0.01, "bound": 0.3}),
+        scaling=("Scaling", {"inputs": True, "targets": True, "decay": 0.9}),
+    )
+
+
+def rmsprop_and_least_squares():
+    """RMSprop for the hidden layer, least squares for the outputs, and scaling."""
+    return streaming(
+        optimizer=("RMSprop", {"decay": 0.9, "epsilon": 0.01, "bound": None}),
+        readout=("RLS", {"forgetting": 0.95, "prior": 0.5}),
+        scaling=("Scaling", {"inputs": True, "targets": True, "decay": None}),
+    )
+
+
+def momentum():
+    """Momentum with a bound, symbols, some of which do not come in the first sequence."""
+    symbol = symbols(40, 6, 0.9)
+    targets = [None if t % 3 == 1 else symbol[t + 1] for t in range(39)]
+    sequences = [
+        {"inputs": symbol[a:b] if a else symbol[a:b] % 3, "targets": targets[a:b]} for a, b in ((0, 12), (12, 39))
+    ]
+    arguments = topology(6, 6, blocks=(1, 2), input_to_output=True, loss="cross_entropy")
+    return arguments, 0.1, sequences, {"optimizer": ("SGD", {"momentum": 0.7, "bound": 0.5})}
+
+
+CASES = (adding, reber, text, mixed, no_recurrence, adam_and_scaling, rmsprop_and_least_squares, momentum)
 
 
 def trajectory(case):
     """One case of the file."""
-    arguments, learning_rate, sequences = case()
+    arguments, learning_rate, sequences, *rules = case()
+    learning = rules[0] if rules else {}
     space = SimpleNamespace(**arguments)
     weights = {kind: numbers(shape, 5 + n, 0.4) for n, (kind, shape) in enumerate(weight_shapes(space).items())}
-    net, outputs, cell_states = ReferenceNetwork(space, weights), [], []
+
+    def reference():
+        if not learning:
+            return ReferenceNetwork(space, weights)
+        settings = {name: SimpleNamespace(**fields) for name, (_, fields) in learning.items()}
+        return learning_rules.LearningNetwork(space, weights, **settings)
+
+    net, outputs, cell_states = reference(), [], []
     for sequence in sequences:
         net.reset()
         steps = list(zip(sequence["inputs"], sequence["targets"], strict=True))
         pairs = [(net.learn(x, target, learning_rate), net.cell_state) for x, target in steps]
         outputs.append([y for y, _ in pairs])
         cell_states.append([s for _, s in pairs])
-    summed = ReferenceNetwork(space, weights)
-    train(summed, *([s[name] for s in sequences] for name in ("inputs", "targets")), learning_rate, "sequence")
+    summed = reference()
+    if "readout" not in learning:
+        data = ([s[name] for s in sequences] for name in ("inputs", "targets"))
+        (learning_rules.train if learning else train)(summed, *data, learning_rate, "sequence")
     return {
         "topology": arguments,
+        **({"learning": learning} if learning else {}),
         "learning_rate": learning_rate,
         "initial_weights": weights,
         "sequences": sequences,
         "outputs": outputs,
         "cell_states": cell_states,
         "final_weights": net.weights,
-        "final_weights_update_sequence": summed.weights,
+        **({} if "readout" in learning else {"final_weights_update_sequence": summed.weights}),
     }
 
 

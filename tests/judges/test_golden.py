@@ -24,7 +24,8 @@ def case(request):
 
 def network(case, dtype):
     topology = lstm97.Topology(**{**case["topology"], "blocks": tuple(case["topology"]["blocks"])})
-    net = lstm97.Network(topology, dtype=dtype)
+    learning = {name: getattr(lstm97, kind)(**fields) for name, (kind, fields) in case.get("learning", {}).items()}
+    net = lstm97.Network(topology, dtype=dtype, **learning)
     assert list(net.weights) == list(case["initial_weights"])
     for kind, w in case["initial_weights"].items():
         net.weights[kind][...] = w
@@ -74,6 +75,8 @@ def test_learn_run_follows_the_trajectory(case, dtype):
     ("update", "expected"), [("step", "final_weights"), ("sequence", "final_weights_update_sequence")]
 )
 def test_train_ends_at_the_same_weights(case, dtype, update, expected):
+    if expected not in case:
+        pytest.skip("a readout learns by the step")
     net = network(case, dtype)
     lstm97.train(net, *arrays(case, dtype), learning_rate=case["learning_rate"], update=update)
     assert_close(net.weights, case[expected], TOLERANCE[dtype], "weights")
@@ -105,6 +108,6 @@ def test_the_trajectories_change_all_kinds_of_weights(case):
     signals = [sum(target is not None for target in sequence["targets"]) for sequence in case["sequences"]]
     for kind, initial in case["initial_weights"].items():
         by_step = np.array(case["final_weights"][kind])
-        by_sequence = np.array(case["final_weights_update_sequence"][kind])
+        by_sequence = np.array(case.get("final_weights_update_sequence", case["initial_weights"])[kind])
         assert np.abs(by_step - initial).max() > 1e-3, kind
         assert (np.abs(by_step - by_sequence).max() > 1e-4) == (max(signals) > 1), kind

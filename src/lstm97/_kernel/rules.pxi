@@ -49,7 +49,8 @@ cdef inline void use_gradient(
     """A vector of gradients, by a rule of this kind (a constant where this is inlined).
 
     `keeps`: the memory m, v takes them in, and the weights w change; or, where `changes` is not NULL, what they are to
-    change by is stored there. Without `keeps`, `bad` is NaN if a number would not be finite. `squares` grows by
+    change by is stored there. Without `keeps`, `bad` is NaN if a number would not be finite, or
+    m so large that later, moderate gradients would not be certain to leave weights finite. `squares` grows by
     a g^2, unless the weights change.
     """
     cdef lanes a = by.rate
@@ -64,6 +65,8 @@ cdef inline void use_gradient(
         m_u = load(m) * by.m_kept + g
         if keeps:
             store(m, m_u)
+        else:
+            bad[0] = bad[0] + splat(0) * (m_u * splat(OF_MEAN))
         if kind == ADAM:
             m_u = m_u * by.m_part
     m_u = a * m_u

@@ -20,7 +20,7 @@ cdef extern from "_kernel/lanes.h" nogil:
     lanes magnitude(lanes)
     lanes one_by_root(lanes, lanes, lanes)
     lanes clamped(lanes, lanes)
-    real SMALLEST
+    real SMALLEST, OF_MEAN
     double HARMLESS, MODERATE, MOST_RATE
     lanes picked(const lanes*, int, const word*)
     lanes where_positive(lanes, lanes, lanes)
