@@ -106,10 +106,10 @@ def train_batches(
     return Workload(f"lstm97.train, batch_size={batch_size}, {_threads(threads)}", run, N_SEQUENCES * n_steps)
 
 
-def learn_run(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
-    """A sequence per call, with an error signal at every step."""
+def learn_run(topology: lstm97.Topology, n_steps: int, dtype: str, **rule: Any) -> Workload:
+    """A sequence per call, with an error signal at every step, by the paper's or another rule."""
     inputs, targets = problem(topology, n_steps, dtype, every_step=True)
-    net = lstm97.Network(topology, dtype=dtype, seed=0)
+    net = lstm97.Network(topology, dtype=dtype, seed=0, **rule)
     out = np.empty((n_steps, topology.n_outputs), dtype)
     pairs = list(zip(inputs, targets, strict=True))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -283,6 +284,23 @@ def _every_step(title: str, topology: lstm97.Topology, n_steps: int, dtype: str,
     )
 
 
+def _rule(
+    name: str, title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, most: float, **rule: Any
+) -> Row:
+    """Learning by another rule; the peer is the paper's, of the same network."""
+
+    def peer() -> Workload:
+        workload = ours.learn_run(topology, n_steps, dtype)
+        return Workload(f"{workload.name}, SGD()", workload.run, workload.steps)
+
+    return Row(
+        f"{name}, {title}, T={n_steps}, error at every step",
+        dtype,
+        lambda: ours.learn_run(topology, n_steps, dtype, **rule),
+        (Peer("SGD()", peer, most, is_ours=True),),
+    )
+
+
 def _one_learn(title: str, topology: lstm97.Topology, dtype: str, *, torch: float) -> Row:
     """Learning from one observation per call."""
     name = f"{title}, one net.learn call per observation"
@@ -324,6 +342,7 @@ def _rows() -> Iterator[Row]:
     adding = lstm97.Topology(2, 1, blocks=(2, 2), output="identity")
     grammar = lstm97.Topology(7, 7, blocks=(2, 2, 2))
     cells_64 = lstm97.Topology(32, 1, blocks=(1,) * 64, gate_sources=False, output="identity")
+    cells_16 = lstm97.Topology(32, 1, blocks=(1,) * 16, gate_sources=False, output="identity")
     cells_256 = lstm97.Topology(128, 1, blocks=(1,) * 256, gate_sources=False, output="identity")
     # The same gates as the peer's LSTM, and as many inputs as it has by default.
     streaming = lstm97.Topology(10, 1, blocks=(1,) * 32, forget_gates=True, gate_sources=False, output="identity")
@@ -333,6 +352,15 @@ def _rows() -> Iterator[Row]:
         yield _at_the_end("adding net", adding, 1000, dtype, torch=40)
     for dtype in DTYPES:
         yield _every_step("3x2 cells, 7 in, 7 out", grammar, 100, dtype, torch=100)
+    for name, optimizer in (
+        ("SGD(bound=1)", lstm97.SGD(bound=1)),
+        ("SGD(momentum=0.9)", lstm97.SGD(momentum=0.9)),
+        ("RMSprop()", lstm97.RMSprop()),
+        ("RMSprop(bound=1)", lstm97.RMSprop(bound=1)),
+        ("Adam()", lstm97.Adam()),
+    ):
+        yield _rule(name, "64 cells, 32 inputs", cells_64, 100, "float32", most=1.6, optimizer=optimizer)
+    yield _rule("RLS()", "16 cells, 32 inputs", cells_16, 100, "float32", most=3, readout=lstm97.RLS())
     for dtype in DTYPES:
         yield _one_learn("adding net", adding, dtype, torch=200)
     for dtype in DTYPES:

@@ -35,7 +35,9 @@ PYTEST = ("-m", "pytest", "-q", "-n", "auto")
 # The tests of the compiled loops, and those whose results may depend on the processor.
 KERNEL_TESTS = (
     *("core/test_kernel", "core/test_network", "core/test_peek", "core/test_batches", "core/test_not_finite"),
-    *("core/test_cython_api", "training/test_training", "judges/test_golden", "files/test_persistence"),
+    *("core/test_cython_api", "core/test_optimizers", "core/test_readout", "core/test_scaling", "core/test_losses"),
+    *("core/test_missing_targets", "core/test_memory"),
+    *("training/test_training", "judges/test_golden", "files/test_persistence"),
 )
 EMULATED_TESTS = (
     *KERNEL_TESTS,
