@@ -27,6 +27,20 @@ large = lstm97.Network(lstm97.Topology(5, 3, blocks=(1, 2) * 15), dtype=sys.argv
 lstm97.train(large, inputs, targets, learning_rate=0.01, update="sequence", batch_size=9)
 lstm97.train(large, inputs, targets, learning_rate=0.01)
 results = [net.parameters, net.run(inputs[0]), large.parameters, large.run(inputs[0])]
+
+linear, values = lstm97.Topology(5, 3, blocks=(1,) * 16, output="identity"), rng.uniform(-1, 1, (5, 30, 3))
+everything = {"readout": lstm97.RLS(forgetting=0.99), "scaling": lstm97.Scaling(decay=0.99)}
+for optimizer, more in (
+    (lstm97.SGD(momentum=0.5, bound=0.5), {}),
+    (lstm97.RMSprop(epsilon=0.01), {"scaling": lstm97.Scaling()}),
+    (lstm97.Adam(epsilon=0.01, bound=0.5), everything),
+):
+    for topology in (linear, lstm97.Topology(5, 3, blocks=(2, 3), n_hidden=1, output="identity", loss="huber")):
+        net = lstm97.Network(topology, dtype=sys.argv[1], seed=2, optimizer=optimizer, **more)
+        lstm97.train(net, inputs[:5], values, learning_rate=0.01)
+        if "readout" not in more:
+            lstm97.train(net, inputs[:5], values, learning_rate=0.001, update="sequence", batch_size=9)
+        results += [net.parameters, net.run(inputs[0])]
 json.dump([lstm97.show_config().build, *(result.tolist() for result in results)], sys.stdout)
 """
 

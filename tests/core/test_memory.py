@@ -302,6 +302,16 @@ def test_a_change_that_is_not_finite_changes_neither_weights_nor_memory(name, sy
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", RULES)
+def test_a_rate_too_small_to_matter_leaves_the_weights_finite(name, dtype):
+    """A factor that is divided by such a rate, and would not be finite in float32, once made weights NaN."""
+    net = made(name, dtype)
+    for rate in (1e-15, 1e-25, 1e-35, 1e-40):
+        net.learn_run(*stream(2), rate)
+        assert np.isfinite(net.parameters).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_sum_of_gradients_that_a_later_rate_could_not_bear_is_refused(dtype):
     """With a tiny rate the weights would stay small, and the next, moderate gradient would be taken without a look."""
     net, huge = Network(LINEAR, dtype, optimizer=SGD(momentum=0.9)), float(np.finfo(dtype).max) / 1e3

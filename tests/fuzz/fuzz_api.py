@@ -41,7 +41,23 @@ from hostile import (
 from learners import LEARNERS
 
 import lstm97
-from lstm97 import Checkpoint, History, Network, Sequences, State, Stop, Topology, _run, methods, options
+from lstm97 import (
+    RLS,
+    SGD,
+    Adam,
+    Checkpoint,
+    History,
+    Network,
+    RMSprop,
+    Scaling,
+    Sequences,
+    State,
+    Stop,
+    Topology,
+    _run,
+    methods,
+    options,
+)
 
 BIASES = ("all", "hidden", "gates", "gates_and_output", "none")
 SQUASHES = ("logistic", "centered", "centered2", "tanh", "identity")
@@ -53,6 +69,14 @@ NO_OUTS = (
     *(lambda a: np.broadcast_to(a[:1], a.shape) if a.size else a, lambda a: a.view(Subclass)),
 )
 NO_RECORDS = ("cell", ["output"], [1], [None], 5, [[]], {"cell": 1})
+OPTIMIZERS = (
+    *(SGD(), SGD(bound=0.5), SGD(momentum=0.9), SGD(0.5, 1), RMSprop(), RMSprop(0.5, 1e-30, 2), RMSprop(0, 1)),
+    *(Adam(), Adam(bound=1), Adam(0, 0, 1e-3), Adam(0.9, 0.5, 1e-35, 10)),
+)
+READOUTS = (RLS(), RLS(0.9), RLS(0.5, 1e-30), RLS(0.99, 1e30))
+SCALINGS = (Scaling(), Scaling(decay=0.9), Scaling(targets=False), Scaling(False, True, 1e-3))
+LOSSES = {"logistic": ("squared", "cross_entropy"), "identity": ("squared", "huber"), "softmax": ("cross_entropy",)}
+WEIGHTS = (1.0, 1.0, 1.0, 0.0, 0.5, 3, 1e30, 1e-40, 1e300)
 RATES = (0.1, 0.1, 0.5, 5.0, 1e3, 1e30, 1e300, 1e-8, 1e-40, 1e-310)
 
 
@@ -70,6 +94,7 @@ def random_topology(rng, large=True):
         rng, ((), (1,), (2, 2), (1,) * 20, (3, 1), tuple(rng.integers(1, 5, size=rng.integers(1, 4)).tolist()))
     )
     n_outputs = size(4, 1)
+    output = one(rng, ("logistic", "identity") if n_outputs == 1 else ("logistic", "identity", "softmax"))
     return Topology(
         size(5, 1),
         n_outputs,
@@ -78,9 +103,46 @@ def random_topology(rng, large=True):
         bias=one(rng, BIASES),
         input_squash=one(rng, SQUASHES),
         output_squash=one(rng, SQUASHES),
-        output=one(rng, ("logistic", "identity") if n_outputs == 1 else ("logistic", "identity", "softmax")),
+        output=output,
+        loss=one(rng, (None, *LOSSES[output])),
         **flags,
     )
+
+
+def random_learning(rng, topology):
+    """A random way to learn; the paper's for every second network."""
+    if rng.random() < 0.5:
+        return {}
+    found = {"optimizer": one(rng, OPTIMIZERS)}
+    if topology.output == "identity" and rng.random() < 0.4:
+        found["readout"] = one(rng, READOUTS)
+    if rng.random() < 0.4:
+        found["scaling"] = one(rng, SCALINGS)
+    return found
+
+
+def memory_of(net):
+    """What learning keeps from update to update: of optimizer and readout, and the statistics of scaling; copies."""
+    found = {"memory": {}, "statistics": {}}
+    for name, view in net._memory().items():
+        found["statistics" if name.startswith("scaling") else "memory"][name] = view.copy()
+    return found
+
+
+def bytes_of(arrays):
+    return b"|".join(array.tobytes() for array in arrays.values())
+
+
+def standing(net):
+    """Weights and memory of a network, for `restore`."""
+    return net.parameters, {name: view.copy() for name, view in net._memory().items()}
+
+
+def restore(net, before):
+    net.parameters, memory = before
+    for name, view in net._memory().items():
+        view[...] = memory[name]
+    net._layout.complete(net._arrays)
 
 
 def print_of(state):
@@ -122,7 +184,8 @@ class Program:
         self.scale, self.target_scale = one(rng, SCALES), one(rng, (1.0, 1.0, 1.0, 1.0, *SCALES))
         self.rate = one(rng, RATES)
         init_range = one(rng, (0.1, 0.5, 3.0, 1e4, 1e18, 1e37))
-        self.net = Network(self.topology, self.dtype, int(rng.integers(2**32)), init_range)
+        learning = random_learning(rng, self.topology)
+        self.net = Network(self.topology, self.dtype, int(rng.integers(2**32)), init_range, **learning)
         self.others = [self.net.new_state() for _ in range(rng.integers(3))]
         self.history = History()
         self.errstate = one(rng, ({"all": "warn"}, {"all": "raise"}, {}))  # NumPy's error settings of the user
@@ -205,14 +268,28 @@ class Program:
             rows *= self.scale
         return cast(rows, self.net.dtype) if self.chance(0.7) else rows
 
-    def targets(self, n_steps, classes=False, share=0.5):
+    def targets(self, n_steps, classes=False, share=0.5, partly=True):
         t = self.topology
         given = self.rng.random(n_steps) < share
         if classes and t.n_outputs > 1:
             return np.where(given, self.rng.integers(t.n_outputs, size=n_steps), -1)
         rows = self.rng.uniform(0, 1 / t.n_outputs, (n_steps, t.n_outputs)) * self.target_scale
         rows[~given] = np.nan
+        if (
+            partly
+            and self.chance(0.2)
+            and (getattr(t, "output", "softmax") != "softmax" or self.chance(self.hostility))
+        ):
+            rows[self.rng.random(rows.shape) < 0.3] = np.nan
         return cast(rows, self.net.dtype) if self.chance(0.7) else rows
+
+    def weight(self):
+        """The weight of an error signal."""
+        return self.number(one(self.rng, WEIGHTS))
+
+    def weights(self, n):
+        """Weights of n error signals, or none."""
+        return self.given(self.rng.choice(WEIGHTS, n)) if self.chance(0.3) else None
 
     def x(self):
         """One step's input."""
@@ -271,10 +348,11 @@ class Program:
     def prints(self):
         """The bits of everything that a call might change."""
         found = {"weights": self.net.parameters.tobytes(), "history": print_of_history(self.history)}
+        found |= {name: bytes_of(arrays) for name, arrays in memory_of(self.net).items()}
         return found | {f"state {i}": print_of(state) for i, state in enumerate([self.net.state, *self.others])}
 
     def attempt(self, name, call, *changes, may=(FloatingPointError,), refused=(TypeError, ValueError), more=None):
-        """Make a call that may change `changes`: "weights", "history", states or, with True, everything.
+        """Make a call that may change `changes`: some of `LEARNS`, "history", states or, with True, everything.
 
         Returns the call's result, or None if it raised. The exception must be one of `may` or `refused`; after one of
         `refused`, nothing may have changed, including the value of ``more()``.
@@ -302,7 +380,7 @@ class Program:
         elif error is not None:
             self.check(isinstance(error, may) and not is_numpys(error), "raised what it must not", error)
             if name in ("learn", "correct"):  # single steps that fail change no weight
-                changed.discard("weights")
+                changed -= {"weights", "memory"}
         if self.is_over_weights and not is_refused:  # `out` is written even if the change of weights fails later
             changed.add("weights")
         if not self.is_meddled and True not in changes:
@@ -317,6 +395,8 @@ class Program:
         if self.is_over_weights:
             self.mend()
         self.check(np.isfinite(self.net.parameters).all(), "weights are not finite")
+        for name, array in self.net._memory().items():
+            self.check(np.isfinite(array).all(), f"{name} is not finite")
         for view in self.net.weights.values():
             self.check(view.flags.writeable and view.dtype == self.net.dtype, "weights are not views to write into")
         self.forget()
@@ -330,6 +410,8 @@ class Program:
         """Make weights finite again after other numbers were written into them."""
         if not np.isfinite(parameters := self.net.parameters).all():
             self.net.parameters = np.nan_to_num(parameters, nan=0, posinf=1, neginf=-1)
+        for view in self.net._memory().values():
+            view[...] = np.nan_to_num(view, nan=0, posinf=1, neginf=-1)
 
     # ---- streams ----
 
@@ -338,14 +420,19 @@ class Program:
         x = self.x()
         target, rate = self.target(), self.number(self.rate)
         out = self.out((self.topology.n_outputs,), x)
-        y = self.attempt("learn", lambda: self.net.learn(x, target, rate, state=state, out=out), "weights", own)
+        weight = self.weight()
+        y = self.attempt(
+            "learn", lambda: self.net.learn(x, target, rate, weight=weight, state=state, out=out), *LEARNS, own
+        )
         self.check(y is None or out is None or y is out, "returned something else than out")
 
     def correct(self):
         state, own = self.state()
         target, rate = self.target(1), self.number(self.rate)
         refused = (TypeError, ValueError, RuntimeError)
-        self.attempt("correct", lambda: self.net.correct(target, rate, state=state), "weights", own, refused=refused)
+        weight = self.weight()
+        call = partial(self.net.correct, target, rate, weight=weight, state=state)
+        self.attempt("correct", call, *LEARNS, own, refused=refused)
 
     def learn_run(self):
         n = int(one(self.rng, (0, 1, 2, 7, 16, 17, 40)))
@@ -353,8 +440,12 @@ class Program:
         X = self.given(self.inputs(n, self.chance(0.3)))
         targets = None if self.chance(0.2) else self.given(self.targets(n, self.chance(0.3), one(self.rng, (0.1, 0.9))))
         rate, out = self.number(self.rate), self.out((n, self.topology.n_outputs), X)
+        weights = self.weights(n)
         Y = self.attempt(
-            "learn_run", lambda: self.net.learn_run(X, targets, rate, state=state, out=out), "weights", own
+            "learn_run",
+            lambda: self.net.learn_run(X, targets, rate, weight=weights, state=state, out=out),
+            *LEARNS,
+            own,
         )
         self.check(Y is None or out is None or Y is out, "returned something else than out")
 
@@ -457,11 +548,12 @@ class Program:
         finite = np.isfinite(view).all()
         n, n_outputs = 3, self.topology.n_outputs
         X, targets, rate = np.clip(self.inputs(n), *limits(net.dtype)), np.full((n, n_outputs), 0.5), 0.1
+        update = "step" if net.readout else one(rng, ("step", "sequence"))
         ways = (
             *(lambda: net.learn(X[0], targets[0], rate), lambda: net.step(X[0]), lambda: net.peek(X[0])),
             *(lambda: net.learn_run(X, targets, rate), lambda: net.run(X), lambda: lstm97.predict(net, [X])),
             *(lambda: pickle.dumps(net), lambda: copy.copy(net), lambda: net.save(self.folder / "spoiled")),
-            *(lambda: lstm97.train(net, [X], [targets], rate, update=one(rng, ("step", "sequence"))),),
+            *(lambda: lstm97.train(net, [X], [targets], rate, update=update),),
             *(lambda: net.with_block(), lambda: lstm97.export_c(net, self.folder / "spoiled.c")),
             *(lambda: net.correct(np.full(n_outputs, 0.5), rate),),
         )
@@ -528,6 +620,8 @@ class Program:
             options["stop"] = Stop(int(one(rng, (1, 3, 10))), one(rng, (0, 0.1, 9.0)), one(rng, (0.1, 9.0)))
         if self.chance(0.3):
             options["history"] = self.history
+        if self.chance(0.2):
+            options["sample_weight"] = self.rng.uniform(0, 2, int(self.rng.integers(1, 4)))
         if self.chance(self.hostility):
             name = one(rng, [*options, "threads", "order", "stop", "history", "callback", "checkpoint", "update"])
             if name == "epochs":  # only small numbers, or the training may never end
@@ -576,7 +670,7 @@ class Program:
         twin = None
         if many and not is_shared and "callback" not in options and self.chance(0.5) and not self.are_weights_read:
             twin = copy.deepcopy((self.net, options))
-        changes = ("weights", "history", *([True] if meddles or is_shared else []))
+        changes = (*LEARNS, "history", *([True] if meddles or is_shared else []))
         more = partial(str_of_generator, generator) if isinstance(generator, np.random.Generator) else None
         with threads_are_worth_it() if many else nullcontext():
             found = self.attempt_train(inputs, targets, options, changes, more, is_shared)
@@ -586,6 +680,7 @@ class Program:
             alone = lstm97.train(other, inputs, targets, **options)
             self.check(alone.errors.tobytes() == found.errors.tobytes(), "threads made other errors")
             self.check(other.parameters.tobytes() == self.net.parameters.tobytes(), "threads made other weights")
+            self.check(bytes_of(other._memory()) == bytes_of(self.net._memory()), "threads made another memory")
 
     def attempt_train(self, inputs, targets, options, changes, more, is_shared):
         may = (FloatingPointError, EndedError, *([RuntimeError] if True in changes else []))
@@ -620,20 +715,22 @@ class Program:
 
         def call():
             checkpoint = Checkpoint(path, sequences=every)
-            the_order, begin = order(), self.net.parameters
+            the_order, begin = order(), standing(self.net)
             try:
                 lstm97.train(self.net, *data, **options, order=the_order, checkpoint=checkpoint, callback=give_up)
             except EndedError:
                 if self.chance(0.5):  # as if in a new process
-                    the_order, self.net.parameters = order(), begin
+                    the_order = order()
+                    restore(self.net, begin)
             return lstm97.train(self.net, *data, **options, order=the_order, checkpoint=checkpoint)
 
-        found = self.attempt("train_on", call, "weights")
+        found = self.attempt("train_on", call, *LEARNS)
         if found is not None:
             expected = lstm97.train(unbroken, *data, **options, order=order())
             self.check(found.errors.tobytes() == expected.errors.tobytes(), "a checkpoint led to other errors")
             same = self.net.parameters.tobytes() == unbroken.parameters.tobytes()
             self.check(same, "a checkpoint led to other weights")
+            self.check(bytes_of(self.net._memory()) == bytes_of(unbroken._memory()), "... to another memory")
 
     def train_many(self):
         inputs, targets = self.data()
@@ -641,12 +738,12 @@ class Program:
         if self.chance(self.hostility):
             nets = one(self.rng, ([self.net, self.net], [], [self.net, None], 5, (each for each in nets)))
         options = self.options()
-        for name in ("history", "callback", "checkpoint", "parallel"):
+        for name in ("history", "callback", "checkpoint", "parallel", "sample_weight"):
             options.pop(name, None)
         if isinstance(options.get("order"), np.random.Generator):
             del options["order"]
         options["return_exceptions"] = self.chance(0.5)
-        self.attempt("train_many", lambda: lstm97.train_many(nets, (inputs, targets), **options), "weights")
+        self.attempt("train_many", lambda: lstm97.train_many(nets, (inputs, targets), **options), *LEARNS)
 
     def predict(self):
         inputs, _ = self.data()
@@ -693,6 +790,12 @@ class Program:
                 t, **mixed(dtype="float32", seed=1, init_range=0.1, input_gate_bias=-1.0, output_gate_bias=0)
             ),
             lambda: Network(t, self.dtype, forget_gate_bias=self.given(np.ones(t.n_blocks))),
+            lambda: Network(t, **mixed(**random_learning(rng, t))),
+            lambda: SGD(**mixed(momentum=0.5, bound=1)),
+            lambda: RMSprop(**mixed(decay=0.5, epsilon=1e-3, bound=1)),
+            lambda: Adam(**mixed(beta1=0.5, beta2=0.9, epsilon=1e-3, bound=1)),
+            lambda: RLS(**mixed(forgetting=0.9, prior=2)),
+            lambda: Scaling(**mixed(inputs=True, targets=False, decay=0.5)),
             lambda: Stop(**mixed(window=3, tolerance=0.1, mean_error=0.1, max_wrong=0)),
             lambda: Checkpoint(**mixed(path="x", sequences=1, seconds=1.0)),
             lambda: self.net.with_block(
@@ -709,6 +812,15 @@ class Program:
         grown = self.attempt("grow", lambda: self.net.with_block(int(self.rng.integers(1, 3)), seed=3), may=())
         if grown is not None:
             self.net, self.topology, self.others = grown, grown.topology, [grown.new_state()]
+
+    def with_optimizer(self):
+        """Continue with a network that learns by another optimizer."""
+        optimizer = self.anything() if self.chance(self.hostility) else one(self.rng, OPTIMIZERS)
+        found = self.attempt("with_optimizer", lambda: self.net.with_optimizer(optimizer), may=())
+        if found is not None:
+            same = memory_of(found)["statistics"], found.parameters
+            self.check(repr(same) == repr((memory_of(self.net)["statistics"], self.net.parameters)), "lost something")
+            self.net, self.others = found, [found.new_state()]
 
     # ---- files ----
 
@@ -750,8 +862,10 @@ class Program:
                 case "assigned":
                     twin, other = net, net.new_state()
                     if self.chance(0.5):  # with a history of its own before the assignment
+                        before = standing(net)  # scaling takes inputs in without a target, too
                         with suppress(FloatingPointError):
                             net.learn_run(np.clip(self.inputs(3), *limits(net.dtype)), None, state=other)
+                        restore(net, before)
                     other.assign(state)
             yield str(way), twin, other
 
@@ -759,27 +873,29 @@ class Program:
         """Copy the network in `n_ways` ways, and check that the copies continue with the same bits."""
         self.said.append("round_trips")
         state = one(self.rng, [self.net.state, self.net.state, *self.others])
-        parameters, print_before = self.net.parameters, print_of(state)
+        before, print_before = standing(self.net), print_of(state)
+        memory = bytes_of(self.net._memory())
         actions = [self.action() for _ in range(self.rng.integers(1, 4))]
         with np.errstate(**self.errstate):
             twins = list(self.twins(state, n_ways))
             for way, net, other in twins:
-                self.check(net.parameters.tobytes() == parameters.tobytes(), f"{way} made other weights")
+                self.check(net.parameters.tobytes() == before[0].tobytes(), f"{way} made other weights")
+                self.check(bytes_of(net._memory()) == memory, f"{way} made another memory")
                 self.check(print_of(other) == print_before, f"{way} made another state")
             expected = go_on(self.net, state, actions)
-            after = self.net.parameters
+            after = standing(self.net)
             for way, net, other in twins:
-                net.parameters = parameters  # some twins share this network, whose weights have changed
+                restore(net, before)  # some twins share this network, whose weights have changed
                 self.check(go_on(net, other, actions) == expected, f"{way} continues with other bits")
                 self.tally.add(way)
-        self.net.parameters = after
-        self.check(np.isfinite(after).all(), "weights are not finite")
+        restore(self.net, after)
+        self.check(np.isfinite(after[0]).all(), "weights are not finite")
 
     def action(self):
         """A call that learns or steps, with valid arguments."""
         x, symbol = self.inputs(1)[0], int(self.rng.integers(self.topology.n_inputs))
         x = symbol if self.topology.n_inputs > 1 and self.chance(0.3) else np.clip(x, *limits(self.net.dtype))
-        target = self.targets(1, share=1)[0]
+        target = self.targets(1, share=1, partly=False)[0]
         rate = self.rate if np.isfinite(self.net.dtype.type(self.rate)) and self.net.dtype.type(self.rate) > 0 else 0.1
         target = np.clip(target, *limits(self.net.dtype))
         return one(self.rng, ("learn", "learn", "wait", "wait", "correct", "step")), x, target, rate
@@ -846,6 +962,9 @@ class EndedError(Exception):
     """Raised by a callback to end a training."""
 
 
+LEARNS = ("weights", "memory", "statistics")
+"""What calls change that learn."""
+
 RAISED = (HostileError, EndedError, FloatingPointError, MemoryError, NotImplementedError, RuntimeError, KeyError)
 EXCEPTIONS = {kind.__name__: kind for kind in (*RAISED, IndexError, OSError, TypeError, ValueError, Exception)}
 CALLS = {
@@ -867,6 +986,7 @@ CALLS = {
     Program.sequences: 2,
     Program.make: 2,
     Program.grow: 1,
+    Program.with_optimizer: 1,
     Program.save: 2,
     Program.round_trips: 3,
     Program.learner: 1,
@@ -904,7 +1024,7 @@ def go_on(net, state, actions):
                 found.append(net.learn(x, target if what == "learn" else None, rate, state=state).tobytes())
         except (FloatingPointError, RuntimeError) as error:
             found.append(str(error))
-    return found, net.parameters.tobytes(), print_of(state)
+    return found, net.parameters.tobytes(), bytes_of(net._memory()), print_of(state)
 
 
 # ---- the run ----

@@ -18,7 +18,7 @@ import numpy as np
 from bound import Bound
 
 import lstm97
-from lstm97 import Network, Sequences, Topology
+from lstm97 import RLS, SGD, Adam, Network, RMSprop, Scaling, Sequences, Topology
 
 FEW, MANY = 200, 600
 counter = ctypes.CDLL(sys.argv[1])
@@ -53,9 +53,17 @@ def per_call(call):
     return counts
 
 
-def single_steps(blocks, dtype):
+RULES = {
+    "momentum": ((2, 2), {"optimizer": SGD(momentum=0.9)}),
+    "RMSprop": ((1,) * 8, {"optimizer": RMSprop()}),
+    "Adam with a bound": ((1,) * 8, {"optimizer": Adam(bound=1)}),
+    "everything": ((2, 2), {"optimizer": Adam(bound=1), "readout": RLS(forgetting=0.99), "scaling": Scaling()}),
+}
+
+
+def single_steps(blocks, dtype, **how):
     """Counts per call, with arrays that the loops take without conversion."""
-    net = Network(Topology(2, 1, blocks=blocks, output="identity"), dtype=dtype)
+    net = Network(Topology(2, 1, blocks=blocks, output="identity"), dtype=dtype, **how)
     x, target, out = np.array([0.1, 0.2], dtype), np.array([0.3], dtype), np.empty(1, dtype)
     return {
         "learn": per_call(lambda: net.learn(x, target, 0.1, out=out)),
@@ -106,6 +114,10 @@ found = {
     "a mapping": per_call(lambda: mmap.mmap(-1, 4096)),
     "small net": {dtype: single_steps((2, 2), dtype) for dtype in ("float64", "float32")},
     "large net": {dtype: single_steps((1,) * 40, dtype) for dtype in ("float64", "float32")},
+    **{
+        name: {dtype: single_steps(blocks, dtype, **how) for dtype in ("float64", "float32")}
+        for name, (blocks, how) in RULES.items()
+    },
     "bound small net": {dtype: bound_steps((2, 2), dtype) for dtype in ("float64", "float32")},
     "bound large net": {dtype: bound_steps((1,) * 40, dtype) for dtype in ("float64", "float32")},
     "runs": [runs(n_steps) for n_steps in (10, 1_100, 20_000)],

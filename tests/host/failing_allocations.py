@@ -27,10 +27,11 @@ import numpy as np
 from waiting import HANGS, until
 
 import lstm97
-from lstm97 import Checkpoint, History, Network, Stop, Topology, _run, predict, train
+from lstm97 import RLS, SGD, Adam, Checkpoint, History, Network, Scaling, Stop, Topology, _run, predict, train
 from lstm97._kernel import team
 from lstm97.methods import BPTT, RCC, RTRL, Chunker, ChunkerTopology, RecurrentTopology
 from lstm97.methods import load as load_learner
+from lstm97.network import move_memory
 
 FIRST = 10
 TOPOLOGY = Topology(2, 2, blocks=(2, 1), forget_gates=True, n_hidden=1, output="identity")
@@ -38,6 +39,8 @@ RECURRENT = RecurrentTopology(n_inputs=2, n_outputs=2, n_hidden=2)
 RNG = np.random.default_rng(0)
 X, T = RNG.uniform(-1, 1, (100, 2)), RNG.uniform(0, 1, (100, 2))
 FEW = slice(20)
+WEIGHTS = RNG.uniform(0, 2, 100)
+RULES = {"optimizer": Adam(bound=1), "readout": RLS(), "scaling": Scaling()}
 SEQUENCES, TARGETS = (
     RNG.uniform(-1, 1, (60, 5, 2)),
     RNG.uniform(0, 1, (60, 2)),
@@ -66,6 +69,16 @@ def network(**how):
     net = Network(TOPOLOGY, seed=1, **how)
     net.learn_run(X[:5], T[:5])
     return net
+
+
+def with_memory():
+    """A network in the middle of a stream that keeps more for learning than its weights."""
+    return network(**RULES)
+
+
+def set_weights_and_memory(net, weights):
+    net.parameters = weights
+    move_memory(with_memory(), net)
 
 
 def new_network():
@@ -131,6 +144,22 @@ CASES = {
     "export_c": Case(network, lambda net, path: lstm97.export_c(net, path, learn=True)),
     "predict": Case(network, lambda net, path: predict(net, [*SEQUENCES])),
     "predict, an array": Case(network, lambda net, path: predict(net, SEQUENCES)),
+}
+CASES |= {
+    "Network with memory": Case(lambda: None, lambda _, path: Network(TOPOLOGY, "float32", **RULES)),
+    "learn with memory": Case(with_memory, lambda net, path: net.learn(X[5], T[5], weight=0.5)),
+    "learn_run with memory": Case(with_memory, lambda net, path: net.learn_run(X, T, weight=WEIGHTS)),
+    "with_optimizer": Case(with_memory, lambda net, path: net.with_optimizer(SGD(momentum=0.9))),
+    "with_block with memory": Case(with_memory, lambda net, path: net.with_block(2)),
+    "pickle with memory": Case(with_memory, lambda net, path: pickle.loads(pickle.dumps(net))),
+    "save with memory": Case(with_memory, saved),
+    "load with memory": Case(with_memory, lambda net, path: lstm97.load(path), saved),
+    "train with memory": Case(
+        with_memory,
+        lambda net, path: train(net, SEQUENCES, TARGETS, sample_weight=WEIGHTS[:60]),
+        renew=set_weights_and_memory,
+        keeps=False,
+    ),
 }
 TRAINING = {
     "by the step": lambda path: {"epochs": 2},

@@ -53,7 +53,10 @@ def test_the_counter_counts_arrays_and_mappings(c_library, objects_too):
         assert objects_too[name] == [2, 2]
 
 
-@pytest.mark.parametrize("size", ["small net", "large net", "bound small net", "bound large net"])
+RULES = ("momentum", "RMSprop", "Adam with a bound", "everything")
+
+
+@pytest.mark.parametrize("size", ["small net", "large net", "bound small net", "bound large net", *RULES])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_step_allocates_nothing(c_library, size, dtype):
     assert c_library[size][dtype] == {name: [0, 0] for name in ("learn", "learn without target", "step")}

@@ -150,11 +150,13 @@ static inline lanes magnitude(lanes x) { return choose(x < splat(0), -x, x); }
 #define HARMLESS 0x1p960
 #define SMALLEST 0x1p-1022 /* normal number */
 #define MODERATE 0x1p400 /* a gradient whose square is finite, and harmless times MOST_RATE */
+#define MOST_ROOT 0x1p500 /* a factor for which one_by_root is finite; more would make no rate smaller that matters */
 #define OF_MEAN 0x1p424 /* times this, a sum m of gradients is finite as long as it is below 2^600: harmless, too */
 #else
 #define HARMLESS 0x1p96
 #define SMALLEST 0x1p-126f
 #define MODERATE 0x1p40
+#define MOST_ROOT 0x1p61
 #define OF_MEAN 0x1p68f /* below 2^60 */
 #endif
 #define MOST_RATE 65536.0

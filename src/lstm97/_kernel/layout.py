@@ -199,8 +199,7 @@ class Layout:
         """Fill in what follows from the memory of learning, after `memory_views` were written."""
         for name in self.scaled():
             count, _, squares, deviation = arrays[f"statistics_of_{name}"].T
-            np.divide(squares, count, out=deviation, where=count > 0)
-            np.sqrt(deviation, out=deviation)
+            deviation[...] = np.sqrt(squares / np.maximum(count, 1))  # a count is 0 or at least 1
 
     @property
     def rule(self) -> str:

@@ -38,8 +38,8 @@ cdef inline void set_factors(int kind, const Net* net, const Update* update, fac
     by.m_kept = splat(<real> net.rule.momentum)
     by.m_part = splat(<real> ((1 - net.rule.momentum) * update.m_correction)) if kind == ADAM else splat(1)
     by.v_kept = splat(<real> net.rule.decay)
-    by.root = splat(<real> (sqrt((1 - net.rule.decay) * update.v_correction) / rate))
-    by.epsilon = splat(<real> (net.rule.epsilon / rate))
+    by.root = splat(<real> min(MOST_ROOT, sqrt((1 - net.rule.decay) * update.v_correction) / rate))
+    by.epsilon = splat(<real> min(MOST_ROOT * MOST_ROOT, net.rule.epsilon / rate))
 
 
 cdef inline void use_gradient(

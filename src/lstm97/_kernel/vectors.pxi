@@ -21,7 +21,7 @@ cdef extern from "_kernel/lanes.h" nogil:
     lanes one_by_root(lanes, lanes, lanes)
     lanes clamped(lanes, lanes)
     real SMALLEST, OF_MEAN
-    double HARMLESS, MODERATE, MOST_RATE
+    double HARMLESS, MODERATE, MOST_RATE, MOST_ROOT
     lanes picked(const lanes*, int, const word*)
     lanes where_positive(lanes, lanes, lanes)
     exponential exp_parts(lanes, lanes, lanes, lanes)
