@@ -162,8 +162,12 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 def learning_text(learning: Learning) -> str:
     """How a network learns, as a file has it: for each setting that is given its class and fields."""
     given = {name: getattr(learning, name) for name in _SETTINGS}
-    settings = {name: [type(each).__name__, asdict(each)] for name, each in given.items() if each is not None}
-    return as_text({**settings, "learning_rate": learning.learning_rate})
+    settings: dict[str, Any] = {
+        name: [type(each).__name__, asdict(each)] for name, each in given.items() if each is not None
+    }
+    if learning.learning_rate != PLAIN.learning_rate:
+        settings["learning_rate"] = learning.learning_rate
+    return as_text(settings)
 
 
 def _learning_of(text: str | None) -> Learning:
@@ -171,10 +175,9 @@ def _learning_of(text: str | None) -> Learning:
     if text is None:
         return PLAIN
     found = decode(text)
-    needed = {"optimizer", "learning_rate"}
-    if not isinstance(found, dict) or not needed <= found.keys() <= _SETTINGS.keys() | needed:
-        raise ValueError("learning must have an optimizer and a learning_rate, and may have a readout and scaling")
-    settings: dict[str, Any] = {"learning_rate": found.pop("learning_rate")}
+    if not isinstance(found, dict) or not {"optimizer"} <= found.keys() <= {*_SETTINGS, "learning_rate"}:
+        raise ValueError("learning must have an optimizer, and may have a readout, scaling and a learning_rate")
+    settings: dict[str, Any] = {"learning_rate": found.pop("learning_rate", PLAIN.learning_rate)}
     for name, (kind, fields) in found.items():
         settings[name] = _SETTINGS[name][kind](**fields)
     return Learning(**settings)

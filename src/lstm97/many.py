@@ -41,6 +41,7 @@ from lstm97.extend import (
 )
 from lstm97.history import History, Stop
 from lstm97.network import Network, move_memory, network_from_bytes, network_to_bytes
+from lstm97.optimizers import PLAIN
 from lstm97.options import Options
 from lstm97.sequences import Sequences, as_sequences, as_targets, presented
 from lstm97.training import check_learning, train
@@ -92,7 +93,7 @@ class _Job(NamedTuple):
 def train_many(
     nets: Iterable[Network],
     data: Pair | Sequence[Pair],
-    learning_rate: float = 0.1,
+    learning_rate: float | None = None,
     *,
     update: Literal["step", "sequence"] = "step",
     epochs: int = 1,
@@ -112,7 +113,7 @@ def train_many(
     data : tuple (inputs, targets), or list of such tuples
         What `train` takes as inputs and targets: one pair for all networks, or a list with a pair for each.
     learning_rate, update, epochs, stop, batch_size
-        As for `train`, the same for all networks.
+        As for `train`, the same for all networks; without a learning rate, each has its own.
     order : array_like of int, or list of Generator, optional
         The same sequences in the same order for all networks, as for `train`; or a list with a generator for each,
         which draws its permutations.
@@ -177,9 +178,9 @@ def train_many(
     many = _networks(nets)
     if type(return_exceptions) is not bool:
         raise TypeError(f"return_exceptions must be True or False, got {return_exceptions!r}")
-    checked = Options(learning_rate, update, epochs, stop, batch_size, threads=1)
+    checked = Options(PLAIN.learning_rate if learning_rate is None else learning_rate, update, epochs, stop, batch_size, threads=1)
     options = {name: getattr(checked, name) for name in ("update", "epochs", "stop", "batch_size")}
-    options["learning_rate"] = checked.constant_rate
+    options["learning_rate"] = None if learning_rate is None else checked.constant_rate
     jobs = _jobs(many, data, order, checked)
     n_threads = 0
     if executor is None:
