@@ -54,7 +54,14 @@ def check_import() -> None:
     assert (dict(os.environ), threading.active_count(), n_threads()) == before, "the import changed the process"
     optional = {"safetensors", "click", "tqdm", "matplotlib", "onnx"} & sys.modules.keys()
     assert not optional, f"the import loaded {optional}"
-    for name in ("py.typed", "_kernel/engine.pyi", "_kernel/trainer.pyi", "cython_api.pxd", "export/network.c"):
+    for name in (
+        "py.typed",
+        "_kernel/engine.pyi",
+        "_kernel/trainer.pyi",
+        "cython_api.pxd",
+        "export/network.c",
+        "export/learning.c",
+    ):
         assert (Path(lstm97.__file__).parent / name).is_file(), f"the wheel lacks {name}"
     print(f"lstm97 {lstm97.__version__} from {Path(lstm97.__file__).parent}")
 

@@ -9,6 +9,9 @@ import threading
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lstm97._advice import Advice, any_presented
 from lstm97._checks import integer, not_negative, positive
 from lstm97._files import (
@@ -53,12 +56,14 @@ __all__ = [
     "integer",
     "interrupt",
     "is_asked_to_end",
+    "memory_of",
     "not_negative",
     "open_regular",
     "positive",
     "read_arrays",
     "read_header",
     "read_whole",
+    "scales_of",
     "show_config",
     "step_work",
     "sync_folder",
@@ -76,6 +81,8 @@ class _Network(Protocol):
     _engine: Engine
     _layout: Layout
     _lock: Any
+
+    def _memory(self) -> dict[str, NDArray[Any]]: ...
 
 
 class _Learner(Protocol):
@@ -165,6 +172,46 @@ def step_work(net: _Network, *, symbols: bool) -> int:
     int
     """
     return net._layout.step_work(symbols=symbols)
+
+
+def memory_of(net: _Network) -> dict[str, NDArray[Any]]:
+    """What the optimizer, the readout and the scaling of a network keep from step to step, as they are now.
+
+    Parameters
+    ----------
+    net : Network
+        Which no other thread trains: see `held`.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Copies, by the names that files have: ``memory.m.KIND`` and ``memory.v.KIND``, shape (units, sources), as far as
+        the optimizer keeps them; ``memory.updates``, shape (1,), the updates so far; ``readout.root``, shape (sources,
+        sources), the root of P; ``scaling.inputs`` and ``scaling.targets``, shape (columns, 3): count, mean, sum of
+        squared differences from it.
+    """
+    return {name: np.array(view, order="C") for name, view in net._memory().items()}
+
+
+def scales_of(net: _Network) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """By what a network scales its data now.
+
+    Parameters
+    ----------
+    net : Network
+        Which no other thread trains: see `held`.
+
+    Returns
+    -------
+    dict of str to (ndarray, ndarray)
+        The means and the deviations of "inputs" and of "targets", as far as they are scaled.
+    """
+    found = {}
+    for name, array in memory_of(net).items():
+        if name.startswith("scaling."):
+            count, mean, squares = array.T
+            found[name.removeprefix("scaling.")] = mean, np.sqrt(squares / np.where(count > 0, count, 1))
+    return found
 
 
 def advice_of(net: _Learner) -> Advice:

@@ -13,7 +13,7 @@ import pytest
 from many_cases import REAL, reals, standing
 
 import lstm97
-from lstm97 import History, Network, Stop, extend, train
+from lstm97 import RLS, Adam, History, Network, Scaling, Stop, extend, train
 from lstm97.methods import RTRL, RecurrentTopology
 
 WINGS = ("cli", "cluster", "demos", "export", "many.py", "methods", "paper")
@@ -111,6 +111,37 @@ def test_a_step_with_symbols_reads_fewer_weights():
     net = Network(lstm97.Topology(50, 1, blocks=(2,)))
     assert 0 < extend.step_work(net, symbols=True) < extend.step_work(net, symbols=False)
     assert extend.step_work(net, symbols=False) >= net.topology.n_weights
+
+
+def test_what_learning_keeps_comes_in_copies():
+    topology = lstm97.Topology(2, 1, output="identity")
+    net = Network(topology, optimizer=Adam(), readout=RLS(prior=4.0), scaling=Scaling())
+    X, targets = np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([[10.0], [30.0]])
+    net.learn_run(X, targets, 0.1)
+    memory = extend.memory_of(net)
+    assert memory["memory.updates"].tolist() == [2]
+    for name in ("m", "v"):
+        for kind, weights in net.weights.items():
+            kept = memory[f"memory.{name}.{kind}"]
+            assert kept.shape == weights.shape
+            assert kept.any() == (kind != "output")  # which the readout changes
+    root = memory["readout.root"]
+    assert root.shape == (net.weights["output"].shape[1],) * 2
+    assert (np.diag(root @ root.T) <= 4).all()
+    assert memory["scaling.inputs"].tolist() == [[2, 2, 2], [2, 5, 0]]
+    assert memory["scaling.targets"].tolist() == [[2, 20, 200]]
+    scales = extend.scales_of(net)
+    assert {name: np.array(scale).tolist() for name, scale in scales.items()} == {
+        "inputs": [[2, 5], [1, 0]],
+        "targets": [[20], [10]],
+    }
+    root[...] = 0
+    assert extend.memory_of(net)["readout.root"].any()
+
+    assert extend.memory_of(Network(topology)) == {}
+    assert extend.scales_of(Network(topology, optimizer=Adam())) == {}
+    fresh = extend.scales_of(Network(topology, scaling=Scaling(targets=False)))
+    assert {name: np.array(scale).tolist() for name, scale in fresh.items()} == {"inputs": [[0, 0], [0, 0]]}
 
 
 @pytest.mark.filterwarnings("error")

@@ -151,7 +151,7 @@ class Program:
         folder.mkdir(parents=True, exist_ok=True)
         export_c(net, folder / "network.c", learn=learn, dtype=dtype)
         (folder / "driver.c").write_text(DRIVER)
-        self.topology, self.learn, self.dtype = net.topology, learn, np.dtype(dtype or net.dtype)
+        self.topology, self.sizes = net.topology, struct_bytes(net, learn, dtype)
         self.command = target.build(folder, *["-DLEARN"] * learn)
 
     def run(self, calls):
@@ -159,7 +159,7 @@ class Program:
         ran = subprocess.run(self.command, input="\n".join(calls), capture_output=True, text=True, check=True)
         assert ran.stderr == ""
         lines = [line.split() for line in ran.stdout.splitlines()]
-        assert tuple(map(int, lines[-1][:2])) == struct_bytes(self.topology, self.learn, self.dtype)
+        assert tuple(map(int, lines[-1][:2])) == self.sizes
         outputs = [list(map(float.fromhex, y)) for _, *y in lines[:-1]]
         weights = np.array(list(map(float.fromhex, lines[-1][2:])))
         return [int(status) for status, *_ in lines[:-1]], np.array(outputs), self.by_kind(weights)
@@ -730,7 +730,8 @@ def test_the_template_compiles_as_it_stands(target, standard, tmp_path):
 def test_the_template_is_the_network_that_it_names(tmp_path):
     template = TEMPLATE.read_text(encoding="utf-8")
     defined = dict(re.findall(r"^#define (\w+) ([01])$", template, re.MULTILINE))
-    assert {name: value == "1" for name, value in defined.items()} == c._features(SAMPLE, learn=True)
+    features = c._features(c._exported(Network(SAMPLE), True, None))
+    assert {name: value == "1" for name, value in defined.items()} == features
     export_c(Network(SAMPLE), tmp_path / "network.c", learn=True)
     exported = (tmp_path / "network.c").read_text().replace(f", written by lstm97 {lstm97.__version__}", "")
     exported = re.sub(r"(lstm97_initial = \{).*?(^\};)", r"\1\n\2", exported, flags=re.DOTALL | re.MULTILINE)

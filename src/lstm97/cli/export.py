@@ -40,7 +40,7 @@ def export_c(file: Path, learn: bool, dtype: str | None, name: str, out: Path | 
         c.export_c(net, out, learn=learn, dtype=dtype, name=name)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    weights, state = c.struct_bytes(net.topology, learn, dtype or net.dtype)
+    weights, state = c.struct_bytes(net, learn, dtype)
     click.echo(f"{out} written: {weights:,} bytes of weights, {state:,} bytes of state for each stream.")
 
 

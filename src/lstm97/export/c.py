@@ -1,23 +1,27 @@
 """A network as one C file: weights, step and learning rule, for programs that have no Python.
 
-All C is in the template network.c, which compiles as it stands; its first lines say how files are made of it.
+All C is in the template network.c, which compiles as it stands, and in learning.c, which it includes; the first lines
+of network.c say how files are made of it.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import accumulate
 from math import prod
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from lstm97.extend import __version__, held, write_whole
+from lstm97.extend import __version__, held, memory_of, scales_of, write_whole
 from lstm97.network import Network
+from lstm97.optimizers import RLS, SGD, Adam, RMSprop
 from lstm97.topology import Kind, Squash, Topology
 
 Array = NDArray[Any]
@@ -48,7 +52,8 @@ def export_c(
     Parameters
     ----------
     net : Network
-        Its topology and its weights; states are left out.
+        Its topology, its weights, how it scales its data and, with `learn`, how it learns: optimizer, readout, loss,
+        and what they have kept so far, so that learning goes on where it is now. States are left out.
     path : str or path
         Of the file; one that exists is replaced.
     learn : bool, default False
@@ -62,7 +67,8 @@ def export_c(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as above, or a weight is not finite in `dtype`.
+        If an argument is not as above, a weight, or a number that the optimizer keeps, is not finite in `dtype`, or
+        the optimizer's epsilon is 0 there.
     OSError
         If the file cannot be written.
     RuntimeError
@@ -74,6 +80,10 @@ def export_c(
     C++11 on) too. It computes what `Network.step`, `Network.learn` and `Network.correct` do, within rounding: its sums
     are in another order, and ``exp`` is that of the C library. ``NAME_get_parameters`` and ``NAME_set_parameters`` have
     the weights in the order of `Network.parameters`, so what C learned can go on here.
+
+    Inputs are values, of which ``Scaling`` scales each. Where a network has met symbols only, a file without the
+    learning rule takes their one-hot rows as they are. In networks that have an optimizer, a readout, scaling or a loss
+    other than the default, a target may be NaN for some outputs, as in `Network.learn`; others refuse it.
 
     Examples
     --------
@@ -89,26 +99,35 @@ def export_c(
     if not isinstance(learn, bool):
         raise TypeError(f"learn must be True or False, got {learn!r}")
     _check_name(name)
-    exported = Network(net.topology, net.dtype if dtype is None else dtype)
-    with held(net):
-        exported.parameters = net.parameters
-    write_whole(path, _with_names(_source(exported, learn), name, exported.dtype).encode())
+    exported = _exported(net, learn, dtype)
+    write_whole(path, _with_names(_source(exported), name, exported.net.dtype).encode())
 
 
-def struct_bytes(topology: Topology, learn: bool, dtype: DTypeLike) -> tuple[int, int]:
-    """Bytes of the weights and of a state in C, where an int has 4."""
-    sizes, itemsize = _sizes(topology), np.dtype(dtype).itemsize
-    bytes_of = {"lstm97_real": itemsize, "int": 4, "unsigned char": 1}
-    code = _kept(_template(), _features(topology, learn))
+def struct_bytes(net: Network, learn: bool, dtype: DTypeLike | None = None) -> tuple[int, int]:
+    """Bytes of the weights and of a state in C, where an int has 4 and a double is aligned to its 8."""
+    exported = _exported(net, learn, dtype)
+    sizes, itemsize = _sizes(net.topology), exported.net.dtype.itemsize
+    code = _kept(_template(), _features(exported))
+    size_of = {"lstm97_real": itemsize, "double": 8, "int": 4, "unsigned char": 1}
+    alignment_of = dict(size_of)
 
-    def n_bytes(struct: str) -> int:
-        (members,) = re.findall(rf"^typedef struct {{([^}}]*)}} lstm97_{struct};$", code, re.MULTILINE)
-        declared = re.findall(r"^    (\w.*) \w+((?:\[\w+\])*);", members, re.MULTILINE)
-        return sum(
-            bytes_of[type] * prod(sizes[n] for n in re.findall(r"LSTM97_(\w+)", shape)) for type, shape in declared
-        )
+    def measure(struct: str) -> None:
+        (members,) = re.findall(rf"^typedef struct {{([^}}]*)}} {struct};$", code, re.MULTILINE)
+        end, alignment = 0, 1
+        for type, shape in re.findall(r"^    (\w.*) \w+((?:\[\w+\])*);", members, re.MULTILINE):
+            end = _up(end, alignment_of[type])
+            end += size_of[type] * prod(sizes[n] for n in re.findall(r"LSTM97_(\w+)", shape))
+            alignment = max(alignment, alignment_of[type])
+        size_of[struct], alignment_of[struct] = _up(end, alignment), alignment
 
-    return n_bytes("weights"), -(-n_bytes("state") // itemsize) * itemsize
+    for struct in re.findall(r"^} (lstm97_(?:memory|column|weights|state));$", code, re.MULTILINE):
+        measure(struct)
+    return size_of["lstm97_weights"], size_of["lstm97_state"]
+
+
+def _up(n: int, step: int) -> int:
+    """n, rounded up to a multiple of the step."""
+    return -(-n // step) * step
 
 
 def _check_name(name: str) -> None:
@@ -122,10 +141,43 @@ def _check_name(name: str) -> None:
 # ---- what a network has ----
 
 
-def _features(topology: Topology, learn: bool) -> dict[str, bool]:
+@dataclass(frozen=True)
+class _Exported:
+    """What a file is made of."""
+
+    net: Network
+    """Weights and settings, in the dtype of the file."""
+    learn: bool
+    memory: Mapping[str, Array]
+    """What learning has kept, by the names of `memory_of`; reals in the dtype of the file."""
+    scales: Mapping[str, tuple[Array, Array]]
+    """Of the data that are scaled, means and deviations."""
+
+
+def _exported(net: Network, learn: bool, dtype: DTypeLike | None) -> _Exported:
+    """A copy of what of a network goes into the file."""
+    settings: Any = {"optimizer": net.optimizer, "readout": net.readout} if learn else {}
+    copy = Network(net.topology, net.dtype if dtype is None else dtype, scaling=net.scaling, **settings)
+    with held(net):
+        copy.parameters = net.parameters
+        memory, scales = memory_of(net), scales_of(net)
+    if not learn:
+        scales = {name: scale for name, scale in scales.items() if memory[f"scaling.{name}"][:, 0].any()}
+        return _Exported(copy, learn, {}, scales)
+    for name, array in memory.items():
+        if name.startswith(("memory.m.", "memory.v.", "readout.")):
+            with np.errstate(all="ignore"):
+                memory[name] = array.astype(copy.dtype)
+            if not np.isfinite(memory[name]).all():
+                raise ValueError(f"what learning keeps as {name} is not finite in {copy.dtype}")
+    return _Exported(copy, learn, memory, scales)
+
+
+def _features(exported: _Exported) -> dict[str, bool]:
     """The macros that conditions in the template name, and whether the network has what they stand for."""
-    t, sizes = topology, _sizes(topology)
-    return {
+    net, learn = exported.net, exported.learn
+    t, sizes = net.topology, _sizes(net.topology)
+    features = {
         "LEARNS": learn,
         "HAS_UNITS": sizes["N_UNITS"] > 0,
         "HAS_HIDDEN": t.n_hidden > 0,
@@ -142,6 +194,57 @@ def _features(topology: Topology, learn: bool) -> dict[str, bool]:
         "SOFTMAX_OUTPUTS": t.output == "softmax",
         "IDENTITY_OUTPUTS": t.output == "identity",
     }
+    return features | _learning_features(exported, features["HAS_OUTPUT_SOURCES"])
+
+
+def _learning_features(exported: _Exported, has_output_sources: bool) -> dict[str, bool]:
+    """Those macros that stand for how a network scales its data and for how it learns."""
+    net, t, learn = exported.net, exported.net.topology, exported.learn
+    optimizer, readout = net.optimizer, net.readout
+    is_plain = optimizer == SGD() and readout is None
+    is_default = is_plain and net.scaling is None and t == replace(t, loss=None)
+    has_rule = learn and not is_plain and t.n_weights > 0
+    has_readout = has_rule and readout is not None and has_output_sources
+    has_gradients = has_rule and t.n_weights > t.n_outputs * t.n_sources("output") * has_readout
+    return {
+        "CROSS_ENTROPY": learn and t.output == "logistic" and t.loss == "cross_entropy",
+        "HUBER": learn and t.loss == "huber",
+        "PARTIAL_TARGETS": learn and net.takes_partial_targets and not is_default,
+        "HAS_RULE": has_rule,
+        "HAS_GRADIENTS": has_gradients,
+        "HAS_MEANS": has_gradients and (isinstance(optimizer, Adam) or getattr(optimizer, "momentum", 0) > 0),
+        "HAS_SQUARES": has_gradients and isinstance(optimizer, (RMSprop, Adam)),
+        "IS_ADAM": has_gradients and isinstance(optimizer, Adam),
+        "HAS_BOUND": has_gradients and optimizer.bound is not None,
+        "HAS_READOUT": has_readout,
+        "READOUT_FORGETS": has_readout and readout is not None and readout.forgetting < 1,
+        "SCALES_INPUTS": "inputs" in exported.scales,
+        "SCALES_TARGETS": "targets" in exported.scales,
+        "STATISTICS_FORGET": learn and net.scaling is not None and net.scaling.decay is not None,
+    }
+
+
+def _settings(exported: _Exported) -> str:
+    """The constants of the learning rule and of scaling, in double: they are rounded where they are used."""
+    features, optimizer, scaling = _features(exported), exported.net.optimizer, exported.net.scaling
+    values: dict[str, float] = {}
+    if features["IS_ADAM"]:
+        values["momentum"] = cast(Adam, optimizer).beta1
+    elif features["HAS_MEANS"]:
+        values["momentum"] = cast(SGD, optimizer).momentum
+    if features["HAS_SQUARES"]:
+        values["decay"] = optimizer.beta2 if isinstance(optimizer, Adam) else cast(RMSprop, optimizer).decay
+        values["epsilon"] = cast(RMSprop | Adam, optimizer).epsilon
+    if features["HAS_BOUND"]:
+        values["bound"] = cast(float, optimizer.bound)
+    if features["HAS_READOUT"]:
+        readout = cast(RLS, exported.net.readout)
+        values["forgetting"] = readout.forgetting
+        if features["READOUT_FORGETS"]:
+            values["prior"] = readout.prior
+    if features["STATISTICS_FORGET"] and exported.scales and scaling is not None and scaling.decay is not None:
+        values["statistics_decay"] = scaling.decay
+    return "\n".join(f"static const double lstm97_{name} = {value!r};" for name, value in values.items())
 
 
 def _sizes(topology: Topology) -> dict[str, int]:
@@ -177,20 +280,23 @@ def _sizes(topology: Topology) -> dict[str, int]:
 
 
 def _template() -> str:
-    """The C file that all exported ones are made of."""
-    return files("lstm97.export").joinpath("network.c").read_text(encoding="utf-8")
+    """The C file that all exported ones are made of, with the one that it includes."""
+    network, learning = (
+        files("lstm97.export").joinpath(name).read_text(encoding="utf-8") for name in ("network.c", "learning.c")
+    )
+    return network.replace('#include "learning.c"\n', learning)
 
 
-def _source(net: Network, learn: bool) -> str:
+def _source(exported: _Exported) -> str:
     """The exported file, still under the name lstm97 and in double precision."""
-    sections = _sections(net)
+    sections = _sections(exported)
     text = re.sub(
         r"^// begin (\w+)\n.*?^// end\n",
         lambda found: sections[found[1]],
         _template(),
         flags=re.DOTALL | re.MULTILINE,
     )
-    return re.sub(r"\n{3,}", "\n\n", _kept(text, _features(net.topology, learn)))
+    return re.sub(r"\n{3,}", "\n\n", _kept(text, _features(exported)))
 
 
 def _kept(text: str, features: dict[str, bool]) -> str:
@@ -228,6 +334,8 @@ def _with_names(text: str, name: str, dtype: np.dtype[Any]) -> str:
         for double, single in (
             ("typedef double", "typedef float"),
             ("1e290", "1e30f"),
+            ("1e120", "1e12f"),
+            ("return sqrt(a);", "return sqrtf(a);"),
             ("700.0", "80.0f"),
             ("uint64_t", "uint32_t"),
             ("UINT64_C(0x7FF0000000000000)", "UINT32_C(0x7F800000)"),
@@ -236,16 +344,18 @@ def _with_names(text: str, name: str, dtype: np.dtype[Any]) -> str:
     return re.sub(r"\b(lstm97|LSTM97)_", lambda found: f"{name if found[1] == 'lstm97' else name.upper()}_", text)
 
 
-def _sections(net: Network) -> dict[str, str]:
+def _sections(exported: _Exported) -> dict[str, str]:
     """By name, the whole lines that take the place of a section in the template."""
+    net = exported.net
     topology, sizes = net.topology, _sizes(net.topology)
     (g, g_slope), (h, h_slope) = _SQUASHING[topology.input_squash], _SQUASHING[topology.output_squash]
     sections = {
         "template": "",
-        "head": _head(topology),
+        "head": _head(exported),
         "sizes": _constants({name: n for name, n in sizes.items() if name.startswith("N_")}),
         "places": _constants({name: n for name, n in sizes.items() if not name.startswith("N_")}),
-        "weights": _weights(net),
+        "weights": _weights(exported),
+        "settings": _settings(exported),
         "g": f"    {g}",
         "g_slope": f"    {g_slope}",
         "h": f"    {h}",
@@ -256,9 +366,21 @@ def _sections(net: Network) -> dict[str, str]:
     return {name: f"{text}\n" if text else "" for name, text in sections.items()}
 
 
-def _head(topology: Topology) -> str:
+def _head(exported: _Exported) -> str:
     """The first lines of the comment on how to use the file."""
-    wrapped = textwrap.fill(repr(topology), 115, initial_indent=" *     ", subsequent_indent=" *         ")
+    net, topology = exported.net, exported.net.topology
+    name = repr(topology)
+    if not exported.learn or topology == replace(topology, loss=None):
+        name = name.replace(f", loss={topology.loss!r})", ")")
+    settings = {
+        "optimizer": None if net.optimizer == SGD() else net.optimizer,
+        "readout": net.readout,
+        "scaling": net.scaling,
+    }
+    texts = [name, *(f"{setting}={value}" for setting, value in settings.items() if value is not None)]
+    wrapped = "\n".join(
+        textwrap.fill(text, 115, initial_indent=" *     ", subsequent_indent=" *         ") for text in texts
+    )
     return f"/* An LSTM of {topology.n_weights} weights, written by lstm97 {__version__}:\n *\n{wrapped}"
 
 
@@ -267,18 +389,48 @@ def _constants(values: dict[str, int]) -> str:
     return ",\n".join(f"    LSTM97_{name} = {n}" for name, n in values.items())
 
 
-def _weights(net: Network) -> str:
-    """The initializer of the weights, source by source."""
-    sizes, weights = _sizes(net.topology), net.weights
-    to_units = np.zeros((sizes["N_SOURCES"], sizes["N_UNITS"]), net.dtype)
+def _weights(exported: _Exported) -> str:
+    """The initializer of the weights and of what learning keeps, matrices source by source."""
+    features = _features(exported)
+    parts = [_initializer(matrix) for matrix in _matrices(exported, dict(exported.net.weights))]
+    for name, has_it in (("m", features["HAS_MEANS"]), ("v", features["HAS_SQUARES"])):
+        if has_it:
+            moments = _matrices(exported, _by_kind(exported, name))[: 1 if features["HAS_READOUT"] else 2]
+            inner = (textwrap.indent(_initializer(matrix), "    ") for matrix in moments)
+            parts.append("\n".join(["    {", *inner, "    },"]))
+    if features["HAS_READOUT"]:
+        parts.append(_initializer(exported.memory["readout.root"]))
+    n_updates = int(exported.memory.get("memory.updates", [0])[0])
+    optimizer = exported.net.optimizer
+    if features["IS_ADAM"]:
+        parts.append(f"    {cast(Adam, optimizer).beta1 ** n_updates!r},")
+    if features["HAS_SQUARES"]:
+        decay = optimizer.beta2 if isinstance(optimizer, Adam) else cast(RMSprop, optimizer).decay
+        parts.append(f"    {decay**n_updates!r},")
+    for name, scale in exported.scales.items():
+        statistics = exported.memory[f"scaling.{name}"].T if exported.learn else scale[:1]
+        parts.append(_initializer(np.array([*statistics, scale[1]]).T))
+    if not exported.net.topology.n_weights:
+        parts.insert(0, "    0," if parts else "    0")
+    return "\n".join(parts)
+
+
+def _by_kind(exported: _Exported, name: str) -> dict[Kind, Array]:
+    """The numbers m or v of each weight."""
+    return {kind: exported.memory[f"memory.{name}.{kind}"] for kind in exported.net.weights}
+
+
+def _matrices(exported: _Exported, by_kind: Mapping[Kind, Array]) -> list[Array]:
+    """Numbers of each weight as the structs have them: to the units, to the outputs; what a topology lacks left out."""
+    sizes = _sizes(exported.net.topology)
+    to_units = np.zeros((sizes["N_SOURCES"], sizes["N_UNITS"]), exported.net.dtype)
     begin = 0
     for kind in _UNITS:
-        if kind in weights:
-            n, n_sources = weights[kind].shape
-            to_units[:n_sources, begin : begin + n] = weights[kind].T
+        if kind in by_kind:
+            n, n_sources = by_kind[kind].shape
+            to_units[:n_sources, begin : begin + n] = by_kind[kind].T
             begin += n
-    matrices = [_initializer(matrix) for matrix in (to_units, weights["output"].T) if matrix.size]
-    return "\n".join(matrices or ["    0"])
+    return [matrix for matrix in (to_units, by_kind["output"].T) if matrix.size]
 
 
 def _initializer(matrix: Array) -> str:

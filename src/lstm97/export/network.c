@@ -1,10 +1,12 @@
 // begin template
 /* The template of the files that `lstm97.export_c` writes; c.py makes them. As it stands it is a network of the
- * topology that the next comment names, whose weights are all 0.
+ * topology that the next comment names, whose weights are all 0. learning.c, which it includes, has the ways to learn
+ * other than the paper's.
  *
  * Conditions on the macros of this section are decided when a network is exported, inside comments too: its file has
  * neither these macros nor their directives. What stands between "begin" and "end" is written anew for each network,
- * and this section is left out. lstm97_ and LSTM97_ become the network's name; for float32, double becomes float.
+ * and this section is left out. lstm97_ and LSTM97_ become the network's name; for float32, lstm97_real becomes float,
+ * and functions of it those of float.
  */
 #define LEARNS 1
 #define HAS_UNITS 1
@@ -21,6 +23,20 @@
 #define LOGISTIC_OUTPUTS 1
 #define SOFTMAX_OUTPUTS 0
 #define IDENTITY_OUTPUTS 0
+#define CROSS_ENTROPY 0
+#define HUBER 0
+#define PARTIAL_TARGETS 0
+#define HAS_RULE 0
+#define HAS_GRADIENTS 0
+#define HAS_MEANS 0
+#define HAS_SQUARES 0
+#define IS_ADAM 0
+#define HAS_BOUND 0
+#define HAS_READOUT 0
+#define READOUT_FORGETS 0
+#define SCALES_INPUTS 0
+#define SCALES_TARGETS 0
+#define STATISTICS_FORGET 0
 // end
 // begin head
 /* An LSTM of 133 weights:
@@ -32,6 +48,9 @@
  *
 #if LEARNS
  *     lstm97_weights w = lstm97_initial;                      // weights that may change
+#if HAS_MEANS || HAS_SQUARES || HAS_READOUT || SCALES_INPUTS || SCALES_TARGETS
+ *                                                             // and what learning keeps from step to step
+#endif
 #endif
  *     lstm97_state s = {0};                                   // a stream, where it begins
 #if LEARNS
@@ -39,6 +58,9 @@
  *     status = lstm97_learn(&w, &s, x, target, 0.1, y);       // a step, then the weights change
  *     status = lstm97_learn(&w, &s, x, NULL, 0, y);           // a step whose target is not known yet ...
  *     status = lstm97_correct(&w, &s, target, 0.1);           // ... and now it is
+#if PARTIAL_TARGETS
+ *     target[0] = NAN;                                        // an output without target
+#endif
 #else
  *     status = lstm97_step(&lstm97_initial, &s, x, y);        // a step: inputs x, outputs y
 #endif
@@ -74,7 +96,11 @@ enum {
     LSTM97_CELL_STATE_NOT_FINITE, /* the weights have not changed; reset the state */
     LSTM97_OUTPUT_NOT_FINITE,     /* the weights have not changed; reset the state */
     LSTM97_CHANGE_NOT_FINITE,     /* the weights have not changed; reset the state, try a smaller learning rate */
+#if PARTIAL_TARGETS
+    LSTM97_INPUT_NOT_FINITE,      /* x or a parameter is infinite or NaN, or target infinite; nothing has changed */
+#else
     LSTM97_INPUT_NOT_FINITE,      /* x, target or a parameter is infinite or not a number; nothing has changed */
+#endif
     LSTM97_BAD_LEARNING_RATE,     /* it is not positive and finite; nothing has changed */
     LSTM97_NOT_AWAITING           /* the last step was no learn without a target; nothing has changed */
 };
@@ -110,6 +136,36 @@ enum {
 // end
 };
 
+#if HAS_MEANS || HAS_SQUARES
+/* A number for each weight. */
+typedef struct {
+#if HAS_UNITS
+    lstm97_real to_units[LSTM97_N_SOURCES][LSTM97_N_UNITS];
+#endif
+#if HAS_OUTPUT_SOURCES && !HAS_READOUT
+    lstm97_real to_outputs[LSTM97_N_OUTPUT_SOURCES][LSTM97_N_OUTPUTS];
+#endif
+} lstm97_memory;
+#endif
+
+#if SCALES_INPUTS || SCALES_TARGETS
+#if LEARNS
+/* What is known of an input, or of the targets of an output. */
+typedef struct {
+    double count;     /* of the values so far */
+    double mean;
+    double squares;   /* the sum of the squared differences from the mean */
+    double deviation; /* the root of squares / count */
+} lstm97_column;
+#else
+/* What is known of an input, or of the targets of an output. */
+typedef struct {
+    double mean;
+    double deviation;
+} lstm97_column;
+#endif
+#endif
+
 typedef struct {
 #if HAS_UNITS
     lstm97_real to_units[LSTM97_N_SOURCES][LSTM97_N_UNITS]; /* from each source of the hidden layer to each unit */
@@ -119,6 +175,27 @@ typedef struct {
 #endif
 #if !HAS_UNITS && !HAS_OUTPUT_SOURCES
     unsigned char nothing; /* C has no struct without members */
+#endif
+#if HAS_MEANS
+    lstm97_memory m; /* sums of the gradients, earlier ones counting less */
+#endif
+#if HAS_SQUARES
+    lstm97_memory v; /* sums of the squares of the gradients, earlier ones counting less */
+#endif
+#if HAS_READOUT
+    lstm97_real root[LSTM97_N_OUTPUT_SOURCES][LSTM97_N_OUTPUT_SOURCES]; /* S, of which P = S S' */
+#endif
+#if IS_ADAM
+    double m_left; /* momentum to the power of the updates so far */
+#endif
+#if HAS_SQUARES
+    double v_left; /* decay to the power of the updates so far */
+#endif
+#if SCALES_INPUTS
+    lstm97_column inputs[LSTM97_N_INPUTS];
+#endif
+#if SCALES_TARGETS
+    lstm97_column targets[LSTM97_N_OUTPUTS];
 #endif
 } lstm97_weights;
 
@@ -134,6 +211,9 @@ typedef struct {
     lstm97_real z_k[LSTM97_N_OUTPUT_SOURCES]; /* sources of the outputs: inputs, hidden units, cells, 1 */
 #endif
     lstm97_real y_k[LSTM97_N_OUTPUTS]; /* outputs */
+#if SCALES_TARGETS
+    lstm97_real in_units[LSTM97_N_OUTPUTS]; /* outputs, in the units of the targets */
+#endif
 #if LEARNS
 #if HAS_FORGET_GATES
     lstm97_real s_before[LSTM97_N_CELLS]; /* cell states one step before */
@@ -144,7 +224,11 @@ typedef struct {
     lstm97_real ds_dw[LSTM97_N_SOURCES][LSTM97_N_PARTIALS]; /* of s_c by weights to cells, input, forget gates */
     lstm97_real partials_bound; /* no number in ds_dw is larger than this */
 #endif
+#if HAS_RULE
+    lstm97_real e_k[LSTM97_N_OUTPUTS]; /* error signals of the outputs */
+#else
     lstm97_real e_k[LSTM97_N_OUTPUTS]; /* error signals of the outputs, times the learning rate */
+#endif
 #if HAS_HIDDEN
     lstm97_real e_i[LSTM97_N_HIDDEN]; /* the same of the hidden units */
 #endif
@@ -169,6 +253,9 @@ int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97
 
 #if LEARNS
 /* target may be NULL: then this step has no error signal, or correct gives it one before the next step. */
+#if PARTIAL_TARGETS
+/* Where target is NaN, that output has none; where all of it is NaN, it counts as NULL. */
+#endif
 int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
                  const lstm97_real *target, lstm97_real learning_rate, lstm97_real y[LSTM97_N_OUTPUTS]);
 
@@ -231,6 +318,17 @@ static int lstm97_all_finite(const lstm97_real *a, int n)
     return seen < lstm97_bits_of_infinity << 1;
 }
 
+#if PARTIAL_TARGETS
+/* Whether a number is NaN. */
+static int lstm97_is_missing(const lstm97_real *a)
+{
+    lstm97_bits bits;
+    memcpy(&bits, a, sizeof bits);
+    volatile lstm97_bits seen = bits << 1;
+    return seen > lstm97_bits_of_infinity << 1;
+}
+#endif
+
 static void lstm97_fill(lstm97_real *to, lstm97_real value, int n)
 {
     for (int i = 0; i < n; i++)
@@ -249,6 +347,36 @@ static void lstm97_add_scaled(lstm97_real *LSTM97_RESTRICT to, const lstm97_real
 {
     for (int i = 0; i < n; i++)
         to[i] += factor * from[i];
+}
+#endif
+
+// begin settings
+// end
+
+#if SCALES_INPUTS || LEARNS && SCALES_TARGETS
+/* x in deviations from the mean of its column; 0 where the column has always been the same. */
+static lstm97_real lstm97_scaled(const lstm97_column *column, lstm97_real x)
+{
+    return column->deviation > 0 ? (lstm97_real)((x - column->mean) / column->deviation) : 0;
+}
+#endif
+
+#if LEARNS && SCALES_INPUTS || LEARNS && SCALES_TARGETS
+/* Take x into the statistics of its column (B. P. Welford, 1962), unless it is so large that its square overflows. */
+static void lstm97_take_in(lstm97_column *column, double x)
+{
+#if STATISTICS_FORGET
+    double kept = lstm97_statistics_decay;
+#else
+    double kept = 1;
+#endif
+    double delta = x - column->mean;
+    if (delta > 1e150 || delta < -1e150)
+        return;
+    column->count = kept * column->count + 1;
+    column->mean += delta / column->count;
+    column->squares = kept * column->squares + delta * (x - column->mean);
+    column->deviation = sqrt(column->squares / column->count);
 }
 #endif
 
@@ -408,13 +536,27 @@ static int lstm97_compute_outputs(const lstm97_weights *w, lstm97_state *s)
 #if !IDENTITY_OUTPUTS
     lstm97_squash_outputs(s->y_k);
 #endif
+#if SCALES_TARGETS
+    if (!lstm97_all_finite(s->y_k, LSTM97_N_OUTPUTS))
+        return 0;
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        s->in_units[k] = (lstm97_real)(s->y_k[k] * w->targets[k].deviation + w->targets[k].mean);
+    return lstm97_all_finite(s->in_units, LSTM97_N_OUTPUTS);
+#else
     return lstm97_all_finite(s->y_k, LSTM97_N_OUTPUTS);
+#endif
 }
 
 static int lstm97_advance(const lstm97_weights *w, lstm97_state *s, const lstm97_real *x)
 {
 #if !HAS_UNITS && !HAS_INPUT_TO_OUTPUT
     (void)x;
+#endif
+#if SCALES_INPUTS
+    lstm97_real scaled[LSTM97_N_INPUTS];
+    for (int m = 0; m < LSTM97_N_INPUTS; m++)
+        scaled[m] = lstm97_scaled(&w->inputs[m], x[m]);
+    x = scaled;
 #endif
 #if HAS_INPUT_TO_OUTPUT
     lstm97_copy(s->z_k, x, LSTM97_N_INPUTS);
@@ -429,7 +571,7 @@ static int lstm97_advance(const lstm97_weights *w, lstm97_state *s, const lstm97
     return lstm97_compute_outputs(w, s) ? LSTM97_OK : LSTM97_OUTPUT_NOT_FINITE;
 }
 
-#if LEARNS
+#if LEARNS && !HAS_RULE || LEARNS && HAS_GRADIENTS && !HAS_BOUND || LEARNS && HAS_CELLS
 static lstm97_real lstm97_magnitude(const lstm97_real *a, int n)
 {
     lstm97_real sum = 0;
@@ -503,12 +645,40 @@ static lstm97_real lstm97_error_at(const lstm97_state *s, const lstm97_real *wei
 
 #if LEARNS
 
+#if PARTIAL_TARGETS
+/* The error signal of an output y. */
+static lstm97_real lstm97_error_of(lstm97_real target, lstm97_real y)
+{
+    lstm97_real error = target - y;
+#if LOGISTIC_OUTPUTS && !CROSS_ENTROPY
+    return error * y * (1 - y);
+#else
+#if HUBER
+    return error > 1 ? 1 : error < -1 ? -1 : error;
+#else
+    return error;
+#endif
+#endif
+}
+#endif
+
+#if HAS_RULE
+/* The error signals. */
+#else
 /* The error signals, times the learning rate. */
+#endif
 static void lstm97_set_errors(const lstm97_weights *w, lstm97_state *s, const lstm97_real *target, lstm97_real rate)
 {
 #if !HAS_UNITS
     (void)w;
 #endif
+#if PARTIAL_TARGETS
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++) { /* (19) */
+        s->e_k[k] = 0;
+        if (!lstm97_is_missing(target + k))
+            s->e_k[k] = rate * lstm97_error_of(target[k], s->y_k[k]);
+    }
+#else
 #if LOGISTIC_OUTPUTS
     for (int k = 0; k < LSTM97_N_OUTPUTS; k++) { /* (19) */
         lstm97_real y = s->y_k[k];
@@ -517,6 +687,7 @@ static void lstm97_set_errors(const lstm97_weights *w, lstm97_state *s, const ls
 #else
     for (int k = 0; k < LSTM97_N_OUTPUTS; k++) /* (19) */
         s->e_k[k] = rate * (target[k] - s->y_k[k]);
+#endif
 #endif
 #if HAS_UNITS
     const lstm97_real (*to_outputs)[LSTM97_N_OUTPUTS] = w->to_outputs + LSTM97_HIDDEN_SOURCE;
@@ -557,7 +728,11 @@ static void lstm97_add_to_gates(lstm97_real *LSTM97_RESTRICT dw, const lstm97_re
 }
 #endif
 
+#if HAS_RULE
+/* The gradients of the weights from a source m to the hidden layer. */
+#else
 /* The changes of the weights from a source m to the hidden layer. */
+#endif
 static void lstm97_changes_from(int m, const lstm97_state *s, lstm97_real *LSTM97_RESTRICT dw)
 {
 #if HAS_HIDDEN || HAS_OUTPUT_GATES
@@ -592,7 +767,13 @@ static void lstm97_changes_from(int m, const lstm97_state *s, lstm97_real *LSTM9
 
 #if LEARNS
 
+#if !HAS_RULE || HAS_GRADIENTS && !HAS_BOUND
+
+#if HAS_RULE
+/* Whether a bound on all gradients rules out that their squares or a finite weight overflow. */
+#else
 /* Whether a bound on all changes rules out that a finite weight overflows. If not, call would_be_finite. */
+#endif
 static int lstm97_is_harmless(const lstm97_state *s)
 {
     lstm97_real errors = lstm97_magnitude(s->e_k, LSTM97_N_OUTPUTS);
@@ -618,8 +799,20 @@ static int lstm97_is_harmless(const lstm97_state *s)
     lstm97_real bounds[2];
     bounds[0] = factors;
     bounds[1] = errors * factors;
+#if HAS_RULE
+    return lstm97_all_finite(bounds, 2) && bounds[0] < 1e120 && bounds[1] < 1e120;
+#else
     return lstm97_all_finite(bounds, 2) && bounds[0] < 1e290 && bounds[1] < 1e290;
+#endif
 }
+
+#endif
+
+#if HAS_RULE
+
+#include "learning.c"
+
+#else
 
 /* Whether all weights would be finite after the change. */
 static int lstm97_would_be_finite(const lstm97_weights *w, const lstm97_state *s)
@@ -648,10 +841,34 @@ static int lstm97_would_be_finite(const lstm97_weights *w, const lstm97_state *s
     return finite;
 }
 
+#endif
+
 /* Changes all weights or, if one would not be finite then, none. */
 static int lstm97_change_weights(lstm97_weights *w, lstm97_state *s, const lstm97_real *target, lstm97_real rate)
 {
+#if PARTIAL_TARGETS
+    int n_given = 0;
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        n_given += !lstm97_is_missing(target + k);
+    if (n_given == 0)
+        return LSTM97_OK;
+#endif
     s->is_awaiting = 0;
+#if SCALES_TARGETS
+    lstm97_real scaled[LSTM97_N_OUTPUTS];
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++) {
+        scaled[k] = target[k];
+        if (!lstm97_is_missing(target + k)) {
+            lstm97_take_in(&w->targets[k], target[k]);
+            scaled[k] = lstm97_scaled(&w->targets[k], target[k]);
+        }
+    }
+    target = scaled;
+#endif
+#if HAS_RULE
+    lstm97_set_errors(w, s, target, 1);
+    return lstm97_change_by_rule(w, s, rate);
+#else
     lstm97_set_errors(w, s, target, rate);
     if (!lstm97_is_harmless(s) && !lstm97_would_be_finite(w, s))
         return LSTM97_CHANGE_NOT_FINITE;
@@ -667,6 +884,7 @@ static int lstm97_change_weights(lstm97_weights *w, lstm97_state *s, const lstm9
         lstm97_add_scaled(w->to_outputs[m], s->e_k, s->z_k[m], LSTM97_N_OUTPUTS);
 #endif
     return LSTM97_OK;
+#endif
 }
 
 #endif
@@ -704,7 +922,11 @@ int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97
 #endif
     int status = lstm97_advance(weights, state, x);
     if (status == LSTM97_OK)
+#if SCALES_TARGETS
+        lstm97_copy(y, state->in_units, LSTM97_N_OUTPUTS);
+#else
         lstm97_copy(y, state->y_k, LSTM97_N_OUTPUTS);
+#endif
     return status;
 }
 
@@ -712,8 +934,14 @@ int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97
 
 static int lstm97_check(const lstm97_real *target, lstm97_real learning_rate)
 {
+#if PARTIAL_TARGETS
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        if (!lstm97_is_missing(target + k) && !lstm97_all_finite(target + k, 1))
+            return LSTM97_INPUT_NOT_FINITE;
+#else
     if (!lstm97_all_finite(target, LSTM97_N_OUTPUTS))
         return LSTM97_INPUT_NOT_FINITE;
+#endif
     return lstm97_all_finite(&learning_rate, 1) && learning_rate > 0 ? LSTM97_OK : LSTM97_BAD_LEARNING_RATE;
 }
 
@@ -726,6 +954,10 @@ int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real
     if (status != LSTM97_OK)
         return status;
     state->is_awaiting = 0;
+#if SCALES_INPUTS
+    for (int m = 0; m < LSTM97_N_INPUTS; m++)
+        lstm97_take_in(&weights->inputs[m], x[m]);
+#endif
     status = lstm97_advance(weights, state, x);
     if (status != LSTM97_OK)
         return status;
@@ -735,7 +967,11 @@ int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real
     state->is_awaiting = 1;
     if (target)
         status = lstm97_change_weights(weights, state, target, learning_rate);
+#if SCALES_TARGETS
+    lstm97_copy(y, state->in_units, LSTM97_N_OUTPUTS);
+#else
     lstm97_copy(y, state->y_k, LSTM97_N_OUTPUTS);
+#endif
     return status;
 }
 
