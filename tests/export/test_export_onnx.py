@@ -147,6 +147,69 @@ def test_model_in_another_dtype_than_the_network(tmp_path):
     assert_close(y[0], net.step(x), TOLERANCE["float32"])
 
 
+def learned(net, rng, n=50):
+    """The network has learned from data in various units, as far as it scales them; returns other such inputs."""
+    t = net.topology
+    scales_targets = net.scaling.targets and t.output == "identity"
+    X = rng.normal(0, 1, (2 * n, t.n_inputs))
+    if net.scaling.inputs:
+        X = 1e4 + X * 10.0 ** np.arange(t.n_inputs)
+    X[:, -1] = 3.0
+    targets = rng.dirichlet(np.ones(t.n_outputs), n) * (1e3 if scales_targets else 1)
+    net.learn_run(X[:n], targets, 0.05)
+    net.reset()
+    return X[n:].astype(net.dtype)
+
+
+@peers
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("sequence", [False, True])
+@pytest.mark.parametrize("scaling", [lstm97.Scaling(), lstm97.Scaling(targets=False), lstm97.Scaling(inputs=False)])
+@pytest.mark.parametrize(
+    "topology",
+    [
+        lstm97.Topology(3, 2, blocks=(2, 1), n_hidden=1, input_to_output=True, output="identity"),
+        lstm97.Topology(3, 2, blocks=(2,), recurrent=False, output="softmax"),
+        lstm97.Topology(3, 2, blocks=(), input_to_output=True, output="identity"),
+        lstm97.Topology(3, 2, blocks=(), output="identity"),
+    ],
+)
+def test_scaling_is_in_the_model(tmp_path, topology, scaling, sequence, dtype):
+    net = lstm97.Network(topology, dtype, init_range=0.5, scaling=scaling)
+    X = learned(net, np.random.default_rng(1))
+    session = export(net, tmp_path / "net.onnx", sequence=sequence)
+    expected = net.run(X)
+    if sequence:
+        Y, _ = go_on(session, X[:, None].astype(dtype), zero_state(session, 1))
+    else:
+        state, Y = zero_state(session, 1), []
+        for x in X.astype(dtype):
+            y, state = go_on(session, x[None], state)
+            Y.append(y)
+    unit = max(1.0, np.abs(expected).max())
+    assert_close(np.reshape(Y, expected.shape) / unit, expected / unit, TOLERANCE[dtype])
+
+
+@peers
+def test_inputs_that_have_been_symbols_are_not_scaled(tmp_path):
+    net = lstm97.Network(lstm97.Topology(4, 1, output="identity"), init_range=1.0, scaling=lstm97.Scaling())
+    symbols = np.random.default_rng(1).integers(4, size=50)
+    net.learn_run(symbols, np.sin(symbols)[:, None], 0.1)
+    net.reset()
+    session = export(net, tmp_path / "net.onnx", sequence=True)
+    Y, _ = go_on(session, np.eye(4)[symbols][:, None], zero_state(session, 1))
+    assert_close(Y[:, 0], net.run(symbols), 1e-12)
+
+
+@peers
+def test_a_scale_that_the_dtype_cannot_hold_is_refused(tmp_path):
+    net = lstm97.Network(lstm97.Topology(2, 1, output="identity"), scaling=lstm97.Scaling())
+    net.learn([1e60, 1], [0.5], 0.1)
+    with pytest.raises(ValueError, match="net scales inputs by numbers that are not finite in float32"):
+        lstm97.export_onnx(net, tmp_path / "net.onnx", dtype="float32")
+    lstm97.export_onnx(net, tmp_path / "net.onnx")
+
+
 # ---- the files ----
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lstm97._extras import missing
-from lstm97.extend import LANE_ORDER, __version__, float_dtype, held, write_whole
+from lstm97.extend import LANE_ORDER, __version__, float_dtype, held, memory_of, scales_of, write_whole
 from lstm97.network import Network
 from lstm97.topology import GATES, Kind, Squash, Topology
 
@@ -43,7 +43,8 @@ def export_onnx(
 ) -> None:
     """Write a network as an ONNX model: inference as any ONNX runtime does it, the state going in and coming out.
 
-    The learning rule is not in the model, nor is the present state: the weights as they are now, frozen.
+    The learning rule is not in the model, nor is the present state: the weights as they are now, frozen, and by which
+    means and deviations the network scales its data.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def export_onnx(
     ModuleNotFoundError
         If the package onnx is missing (it comes with the extra ``onnx``).
     TypeError, ValueError
-        If an argument is not as above, or a weight is not finite in `dtype`.
+        If an argument is not as above, or a weight, mean or deviation is not finite in `dtype`.
     OSError
         If the file cannot be written.
     RuntimeError
@@ -87,6 +88,9 @@ def export_onnx(
     in the places of ``x`` and ``y``; the state that comes out is that after the last step. ONNX Runtime wants at least
     one step.
 
+    Inputs and outputs are in the units of the data: scaling is part of the model. Where a network has met symbols only,
+    their one-hot rows are not scaled.
+
     The bytes of a file depend on nothing but the network, the arguments, and the versions of lstm97 and onnx.
     """
     if not isinstance(net, Network):
@@ -94,13 +98,13 @@ def export_onnx(
     if not isinstance(sequence, bool):
         raise TypeError(f"sequence must be True or False, got {sequence!r}")
     real = float_dtype(net.dtype if dtype is None else dtype)
-    weights = _weights(net, real)
+    weights, scales = _weights(net, real), _scales(net, real)
     try:
         onnx = import_module("onnx")  # not by a statement: types are checked without it too
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(missing("export_onnx", error.name, "onnx"), name=error.name) from error
     graph = _Graph(onnx, real, "step." if sequence else "")
-    _add_step(graph, net.topology, weights)
+    _add_step(graph, net.topology, weights, scales)
     made = _sequence_graph(graph, net.topology) if sequence else _step_graph(graph, net.topology)
     model = onnx.helper.make_model(
         made,
@@ -122,6 +126,16 @@ def _weights(net: Network, dtype: np.dtype[Any]) -> dict[Kind, Array]:
         if not np.isfinite(values).all():
             raise ValueError(f"net has weights of the kind {kind!r} that are not finite in {dtype}")
     return weights
+
+
+def _scales(net: Network, dtype: np.dtype[Any]) -> dict[str, tuple[Array, Array]]:
+    """Means and deviations of the data that are scaled; without those of inputs that have all been symbols."""
+    with held(net):
+        memory, scales = memory_of(net), scales_of(net)
+    for name, scale in scales.items():
+        if (np.abs(scale) > np.finfo(dtype).max).any():
+            raise ValueError(f"net scales {name} by numbers that are not finite in {dtype}")
+    return {name: scale for name, scale in scales.items() if memory[f"scaling.{name}"][:, 0].any()}
 
 
 class _Graph:
@@ -185,15 +199,45 @@ class _Graph:
         half = self.node(operator, [value], f"{output}.half")
         return self.node("Mul", [half, self._number("two", after)], output)
 
+    def scaled(self, value: str, mean: Array, deviation: Array, output: str) -> str:
+        """A value in deviations from the mean; 0 in columns that have always been the same."""
+        is_constant = deviation.astype(self.dtype) == 0
+        difference = self._less_mean(value, mean, f"{output}.difference")
+        divisor = self.constant(f"{output}.deviation", np.where(is_constant, 1, deviation).astype(self.dtype))
+        if not is_constant.any():
+            return self.node("Div", [difference, divisor], output)
+        varies = self.constant(f"{output}.varies", (~is_constant).astype(self.dtype))
+        return self.node("Mul", [self.node("Div", [difference, divisor], f"{output}.any"), varies], output)
+
+    def _less_mean(self, value: str, mean: Array, output: str) -> str:
+        """A value less the mean. In float32 the mean has two parts: far from zero, one is too coarse."""
+        coarse = mean.astype(self.dtype)
+        rest = (mean - coarse).astype(self.dtype)
+        names = [self.constant(f"{output}.mean", coarse)]
+        if rest.any():
+            names.append(self.constant(f"{output}.rest_of_mean", rest))
+            value = self.node("Sub", [value, names[0]], f"{output}.from_coarse_mean")
+        return self.node("Sub", [value, names[-1]], output)
+
+    def in_units(self, value: str, mean: Array, deviation: Array, output: str) -> str:
+        """The value of which `scaled` makes this one."""
+        factor = self.constant(f"{output}.deviation", deviation.astype(self.dtype))
+        product = self.node("Mul", [value, factor], f"{output}.from_mean")
+        return self.node("Add", [product, self.constant(f"{output}.mean", mean.astype(self.dtype))], output)
+
     def _number(self, name: str, value: float) -> str:
         return self.constant(name, np.array([value], self.dtype))
 
 
-def _add_step(graph: _Graph, topology: Topology, weights: Mapping[Kind, Array]) -> None:
+def _add_step(
+    graph: _Graph, topology: Topology, weights: Mapping[Kind, Array], scales: Mapping[str, tuple[Array, Array]]
+) -> None:
     """Add the nodes that compute ``y`` and the next state from ``x`` and the state before."""
     activations: dict[str, str] = {"input": "x"}
+    if "inputs" in scales and (topology.n_cells or topology.n_hidden or topology.input_to_output):
+        activations["input"] = graph.scaled("x", *scales["inputs"], "scaled_x")
     if topology.n_cells or topology.n_hidden:
-        net_inputs = _hidden_net_inputs(graph, topology, weights)
+        net_inputs = _hidden_net_inputs(graph, topology, weights, activations["input"])
         for kind, net_input in net_inputs.items():
             if kind != "cell":
                 activations[kind] = graph.node("Sigmoid", [net_input], kind)
@@ -202,10 +246,14 @@ def _add_step(graph: _Graph, topology: Topology, weights: Mapping[Kind, Array]) 
     if topology.recurrent_sources:
         seen = [activations[kind] for kind in topology.recurrent_sources]
         graph.node("Concat", seen, "next_activations", axis=1)
-    _add_outputs(graph, topology, weights["output"], activations)
+    _add_outputs(graph, topology, weights["output"], activations, "scaled_y" if "targets" in scales else "y")
+    if "targets" in scales:
+        graph.in_units("scaled_y", *scales["targets"], "y")
 
 
-def _hidden_net_inputs(graph: _Graph, topology: Topology, weights: Mapping[Kind, Array]) -> dict[Kind, str]:
+def _hidden_net_inputs(
+    graph: _Graph, topology: Topology, weights: Mapping[Kind, Array], inputs: str
+) -> dict[Kind, str]:
     """The net inputs of the hidden layer by kind of unit: one product with all weights, then split."""
     kinds = [kind for kind in LANE_ORDER if kind in weights]
     n_sources = topology.n_inputs + sum(topology.recurrent_sources.values())
@@ -215,7 +263,7 @@ def _hidden_net_inputs(graph: _Graph, topology: Topology, weights: Mapping[Kind,
         biases = np.concatenate([weights[kind][:, -1] if topology.has_bias(kind) else none[kind] for kind in kinds])
     together = graph.net_input(
         "hidden_layer",
-        graph.joined(["x", "activations"] if topology.recurrent_sources else ["x"], "hidden_layer.sources"),
+        graph.joined([inputs, "activations"] if topology.recurrent_sources else [inputs], "hidden_layer.sources"),
         np.concatenate([weights[kind][:, :n_sources] for kind in kinds]).T,
         biases,
     )
@@ -246,7 +294,9 @@ def _at_cells(graph: _Graph, topology: Topology, gate: Kind) -> str:
     return graph.node("Gather", [gate, graph.constant("block_of_cell", block_of)], f"{gate}.at_cells", axis=1)
 
 
-def _add_outputs(graph: _Graph, topology: Topology, weights: Array, activations: Mapping[str, str]) -> None:
+def _add_outputs(
+    graph: _Graph, topology: Topology, weights: Array, activations: Mapping[str, str], output: str
+) -> None:
     """Add the outputs, which see the hidden layer of the same step."""
     sources = topology.sources("output")
     has_bias = sources.pop("bias")
@@ -257,7 +307,7 @@ def _add_outputs(graph: _Graph, topology: Topology, weights: Array, activations:
     joined = graph.joined(seen, "output.sources")
     net_input = graph.net_input("output", joined, matrix, weights[:, -1] if has_bias else None)
     operator = {"logistic": "Sigmoid", "identity": "Identity", "softmax": "Softmax"}[topology.output]
-    graph.node(operator, [net_input], "y", **({"axis": 1} if operator == "Softmax" else {}))
+    graph.node(operator, [net_input], output, **({"axis": 1} if operator == "Softmax" else {}))
 
 
 def _states(graph: _Graph, topology: Topology, prefix: str = "") -> list[list[Any]]:
