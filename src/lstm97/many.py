@@ -178,7 +178,8 @@ def train_many(
     many = _networks(nets)
     if type(return_exceptions) is not bool:
         raise TypeError(f"return_exceptions must be True or False, got {return_exceptions!r}")
-    checked = Options(PLAIN.learning_rate if learning_rate is None else learning_rate, update, epochs, stop, batch_size, threads=1)
+    rate = PLAIN.learning_rate if learning_rate is None else learning_rate
+    checked = Options(rate, update, epochs, stop, batch_size, threads=1)
     options = {name: getattr(checked, name) for name in ("update", "epochs", "stop", "batch_size")}
     options["learning_rate"] = None if learning_rate is None else checked.constant_rate
     jobs = _jobs(many, data, order, checked)
