@@ -12,7 +12,7 @@ from topologies import may_lack_targets
 import lstm97
 from lstm97 import Network, Topology
 
-pytestmark = may_lack_targets
+pytestmark = [may_lack_targets, pytest.mark.filterwarnings("ignore:targets from .* out of reach")]
 
 DTYPES = ("float64", "float32")
 

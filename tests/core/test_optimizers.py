@@ -23,7 +23,7 @@ import lstm97
 from lstm97 import SGD, Adam, Network, RMSprop, Topology, _run, options
 from lstm97._kernel import builds, team
 
-pytestmark = may_lack_targets
+pytestmark = [may_lack_targets, pytest.mark.filterwarnings("ignore:targets from .* out of reach")]
 
 DTYPES = ("float64", "float32")
 
