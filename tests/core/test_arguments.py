@@ -272,6 +272,7 @@ NET = one_of(Made(attrgetter("net")), wrong=("net", None, NETS[0]))
 FOREIGN = Made(lambda _: Network(NETS[0]).state)
 STATE = one_of(Made(attrgetter("stream")), None, Made(attrgetter("net.state")), wrong=("state", 0, NET.base, FOREIGN))
 RATE = one_of(0.1, 0.5, 1, np.float32(0.2), Fraction(1, 3), 1e30, wrong=(*NO_NUMBER, 0, np.inf, 10**400))
+OWN_RATE = RATE._replace(fits=RATE.fits | st.none())
 RANGE = one_of(0.1, 0, np.float32(1), Fraction(1, 3), np.uint8(1), wrong=(*NO_NUMBER, np.inf, 1e308, 10**400))
 BOUND = one_of(0.1, 0, np.inf, np.float16(0.5), Fraction(1, 3), Decimal("0.5"), 10**400, wrong=NO_NUMBER)
 BIAS = array_like(np.array([-1.0, 2.0]), near(2), *NO_REALS, np.nan, np.inf, [1, 2, 3], 10**400)
@@ -354,7 +355,7 @@ net_of = attrgetter("net")
 of_unit = Call({"kind": UNIT}, attrgetter("net.topology"), raises=(TypeError, ValueError))
 BIASES = ("input_gate_bias", "output_gate_bias", "forget_gate_bias")
 FLAGS = ("output_gates", "forget_gates", "recurrent", "gate_sources", "input_to_output")
-LEARNING = {"learning_rate": RATE, "state": STATE}
+LEARNING = {"learning_rate": OWN_RATE, "state": STATE}
 LEARNS = ("weights", "statistics", "states")
 CALLS = {
     "Topology": Call({
@@ -373,6 +374,12 @@ CALLS = {
         **dict.fromkeys(BIASES, BIAS), "optimizer": OPTIMIZER,
         "readout": one_of(None, RLS(), RLS(0.9, 1e-60), RLS(0.9, 1e60), wrong=(RLS, RLS(), True, SGD())),
         "scaling": one_of(Scaling(), None, Scaling(inputs=False), Scaling(decay=0.5), wrong=(Scaling, True, RLS())),
+        "learning_rate": RATE,
+    }),
+    "Network.for_stream": Call({
+        "n_inputs": count(1), "n_outputs": count(1), "cells": count(1), "seed": SEED,
+        "task": one_of("regression", "classification", wrong=("values", None, 1, [])),
+        "dtype": one_of("float64", np.float32, wrong=("float16", int, 5)),
     }),
     "Network.learn": Call({"x": ROW, "target": TARGET, **LEARNING, "weight": WEIGHT, "out": out(2)}, net_of, LEARNS),
     "Network.correct": Call({"target": TARGET, **LEARNING, "weight": WEIGHT}, net_of, LEARNS),
@@ -419,7 +426,7 @@ CALLS = {
     }, None, ("files",)),
     "train": Call({
         "net": NET, "inputs": MANY, "targets": MANY_TARGETS, "epochs": count(0), "order": ORDER,
-        "learning_rate": RATE._replace(fits=RATE.fits | st.sampled_from([Decay(0.5, 0.1, 4), FALLING])),
+        "learning_rate": OWN_RATE._replace(fits=OWN_RATE.fits | st.sampled_from([Decay(0.5, 0.1, 4), FALLING])),
         "every": count(1), "patience": count(1), "keep_best": FLAG,
         "validation": one_of(
             (MANY.base, MANY_TARGETS.base), [MANY.base, np.array([0, 1, -1])],
@@ -447,7 +454,7 @@ CALLS = {
             wrong=(None, "ab", 5, {}, (), (MANY.base,), [MANY.base, MANY_TARGETS.base], (MANY.base, "x"),
                    [(MANY.base, MANY_TARGETS.base)] * 3, [(MANY.base, MANY_TARGETS.base), ([X.T], [Y])]),
         ),
-        "learning_rate": RATE, "epochs": count(0), "batch_size": count(1),
+        "learning_rate": OWN_RATE, "epochs": count(0), "batch_size": count(1),
         "order": one_of(
             np.array([2, 0, 1, 1]), None, [0, 2], Made(lambda _: np.random.default_rng(2).spawn(2)),
             wrong=([3], [-1], "random", [0.0], 0, [None], object(), *ORDERS),
