@@ -12,6 +12,7 @@ Bias = Literal["all", "hidden", "gates", "gates_and_output", "none"]
 Squash = Literal["logistic", "centered", "centered2", "tanh", "identity"]
 Output = Literal["logistic", "identity", "softmax"]
 Loss = Literal["squared", "cross_entropy", "huber"]
+Recurrence = bool | Literal["self"]
 Kind = Literal["cell", "input_gate", "output_gate", "forget_gate", "hidden", "output"]
 
 GATES: tuple[Kind, ...] = ("input_gate", "output_gate", "forget_gate")
@@ -26,7 +27,7 @@ LOSSES: dict[str, tuple[Loss, ...]] = {
 MOST_SOURCES = 2**31 - 1
 """The most sources that a unit can have: they are numbered with 32 bits."""
 
-_FLAGS = ("output_gates", "forget_gates", "recurrent", "gate_sources", "input_to_output")
+_FLAGS = ("output_gates", "forget_gates", "gate_sources", "input_to_output")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "bias": get_args(Bias),
     "input_squash": get_args(Squash),
@@ -50,10 +51,13 @@ class Topology:
     output_gates, forget_gates : bool, default True, False
         Whether each block has an output gate (without: ``y_c = h(s_c)``) and a forget gate (without: the cell
         state's self-weight is 1).
-    recurrent : bool, default True
+    recurrent : bool or "self", default True
         Whether the hidden layer (cells, gates, conventional hidden units) sees its own activations of the step before.
+        With "self" each of its units sees its own alone; `lstm97.methods.ElementwiseLSTM` learns such a topology, by
+        the whole gradient, and `Network` does not.
     gate_sources : bool, default True
-        Whether these recurrent sources include the gates; False: cells and conventional hidden units only.
+        Whether these recurrent sources include the gates; False: cells and conventional hidden units only. Without
+        meaning with ``recurrent="self"``.
     input_to_output : bool, default False
         Whether the outputs see the inputs too. With ``recurrent=False`` this is the paper's connectivity B.
     bias : {"all", "hidden", "gates", "gates_and_output", "none"}, default "all"
@@ -95,7 +99,7 @@ class Topology:
     n_hidden: int = 0
     output_gates: bool = True
     forget_gates: bool = False
-    recurrent: bool = True
+    recurrent: Recurrence = True
     gate_sources: bool = True
     input_to_output: bool = False
     bias: Bias = "all"
@@ -118,6 +122,11 @@ class Topology:
             if type(value).__name__ not in ("bool", "bool_"):  # bool, or NumPy's scalar
                 raise TypeError(f"{name} must be True or False, got {value!r}")
             set_field(self, name, bool(value))
+        if not isinstance(self.recurrent, str) or self.recurrent != "self":
+            if type(self.recurrent).__name__ not in ("bool", "bool_"):
+                error = ValueError if isinstance(self.recurrent, str) else TypeError
+                raise error(f"recurrent must be True, False or 'self', got {self.recurrent!r}")
+            set_field(self, "recurrent", bool(self.recurrent))
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if not isinstance(value, str) or value not in choices:
@@ -167,8 +176,13 @@ class Topology:
         return {kind: n for kind, n in counts.items() if n}
 
     @property
-    def recurrent_sources(self) -> dict[Kind, int]:
-        """Number of recurrent sources of the hidden layer by kind, in the order of the sources."""
+    def recurrent_sources(self) -> dict[str, int]:
+        """Number of recurrent sources of a unit of the hidden layer by kind, in the order of the sources.
+
+        With ``recurrent="self"`` the one source "self", which is another unit for each.
+        """
+        if self.recurrent == "self":
+            return {"self": 1}
         if not self.recurrent:
             return {}
         order: tuple[Kind, ...] = ("hidden", "cell", *(GATES if self.gate_sources else ()))
@@ -188,8 +202,7 @@ class Topology:
             found: dict[str, int] = {"input": self.n_inputs * self.input_to_output}
             found |= {"hidden": self.n_hidden, "cell": self.n_cells}
         else:
-            found = {"input": self.n_inputs}
-            found |= {str(source): n for source, n in self.recurrent_sources.items()}
+            found = {"input": self.n_inputs} | self.recurrent_sources
         return found | {"bias": int(self.has_bias(kind))}
 
     def n_sources(self, kind: Kind) -> int:

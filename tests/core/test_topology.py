@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from reference import weight_shapes
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from topologies import topologies
 
 import lstm97
@@ -57,6 +59,36 @@ def test_a_kind_without_bias_has_one_source_fewer():
     assert weights["input_gate"].shape == (2, 11)
 
 
+@given(topologies(recurrent="self"))
+def test_a_self_recurrent_unit_sees_one_unit_of_its_layer(topology):
+    alone = dataclasses.replace(topology, recurrent=False)
+    n_units = sum(n for kind, n in topology.units.items() if kind != "output")
+    assert topology.n_weights == alone.n_weights + n_units
+    for kind in topology.units:
+        sources = topology.sources(kind)
+        assert sum(sources.values()) == topology.n_sources(kind)
+        if kind == "output":
+            assert sources == alone.sources(kind)
+        else:
+            assert sources == {"input": topology.n_inputs, "self": 1, "bias": int(topology.has_bias(kind))}
+            assert list(sources) == ["input", "self", "bias"]
+    assert topology == dataclasses.replace(topology, recurrent="self")
+
+
+def test_a_network_refuses_a_self_recurrent_topology_and_names_who_takes_it(tmp_path):
+    words = r"recurrent='self' is for lstm97\.methods\.ElementwiseLSTM"
+    with pytest.raises(ValueError, match=words):
+        lstm97.Network(Topology(2, 1, recurrent="self"))
+    path = tmp_path / "net.safetensors"
+    lstm97.Network(Topology(2, 1)).save(path)
+    with safe_open(path, "np") as file:
+        metadata = file.metadata()
+    metadata["topology"] = metadata["topology"].replace('"recurrent": true', '"recurrent": "self"')
+    save_file(load_file(path), path, metadata)
+    with pytest.raises(ValueError, match=words):
+        lstm97.load(path)
+
+
 def test_equal_hashable_and_normalised():
     a = Topology(np.int64(3), 2, blocks=[2, np.int32(1)], forget_gates=np.True_)
     assert a == Topology(3, 2, blocks=(2, 1), forget_gates=True)
@@ -83,7 +115,8 @@ def test_equal_hashable_and_normalised():
         ({"blocks": "22"}, TypeError, "blocks must be a sequence"),
         ({"blocks": (2, 0)}, ValueError, r"blocks\[1\] must be at least 1"),
         ({"blocks": (2, 1.5)}, TypeError, r"blocks\[1\] must be an integer"),
-        ({"recurrent": 1}, TypeError, "recurrent must be True or False"),
+        ({"recurrent": 1}, TypeError, "recurrent must be True, False or 'self'"),
+        ({"recurrent": "all"}, ValueError, "recurrent must be True, False or 'self', got 'all'"),
         ({"forget_gates": None}, TypeError, "forget_gates must be True or False"),
         (
             {"bias": "some"},

@@ -74,6 +74,12 @@ class Layout:
     dtype: np.dtype[Any]
     learning: Learning = PLAIN
 
+    def __post_init__(self) -> None:
+        if self.topology.recurrent == "self":
+            raise ValueError(
+                "recurrent='self' is for lstm97.methods.ElementwiseLSTM; a Network takes recurrent=True or False"
+            )
+
     @property
     def takes_partial_targets(self) -> bool:
         """Whether some outputs may have a target at a step and others none; softmax outputs depend on one another."""
@@ -142,7 +148,7 @@ class Layout:
             "lane_out": lanes["output_gate"].start if n_blocks and t.output_gates else -1,
             "lane_forget": lanes["forget_gate"].start if n_blocks and t.forget_gates else -1,
             "bias_source": n_unbiased if has_bias_row else -1,
-            "recurrent": t.recurrent,
+            "recurrent": bool(t.recurrent),
             "gate_sources": t.gate_sources,
             "input_to_output": t.input_to_output,
             "output_bias": t.has_bias("output"),
