@@ -58,8 +58,8 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
     )
 
 
-CALLERS = ("_kernel.engine", "_kernel.trainer", "cython_api", "methods._recurrent", "methods._cascade")
-modules = [module(name) for name in CALLERS]
+METHODS = ("methods._recurrent", "methods._cascade", "methods._elementwise")
+modules = [module(name) for name in ("_kernel.engine", "_kernel.trainer", "cython_api", *METHODS)]
 for suffix, level in LEVELS.items():
     double = f"_kernel.core{suffix}" if suffix else "_core"
     modules.append(module(double, level, INLINE | {"LSTM97_REAL": "double", "LSTM97_REAL_IS_DOUBLE": "1"}))

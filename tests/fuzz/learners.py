@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lstm97.methods import BPTT, RTRL, Chunker, ChunkerTopology, Elman, RecurrentTopology
+from lstm97 import Topology
+from lstm97.methods import BPTT, RTRL, Chunker, ChunkerTopology, ElementwiseLSTM, Elman, RecurrentTopology
 
 N_INPUTS = 3
 N_OUTPUTS = 3  # so that targets can be the next inputs
@@ -16,6 +17,7 @@ SPARSE = RecurrentTopology(
 )
 NETS = ChunkerTopology(n_inputs=N_INPUTS, n_outputs=N_OUTPUTS, n_hidden=2, imitated="hidden", bias=True)
 NEXT = ChunkerTopology(n_inputs=N_INPUTS, n_outputs=N_OUTPUTS, next_inputs=True, time=False)
+CELLS = Topology(N_INPUTS, N_OUTPUTS, blocks=(2, 1), n_hidden=1, forget_gates=True, recurrent="self")
 
 LEARNERS = {
     "rtrl": lambda seed=1: RTRL(LAYERED, seed, 0.7),
@@ -26,6 +28,7 @@ LEARNERS = {
     "elman": lambda seed=1: Elman(LAYERED, seed, 0.7),
     "chunker": lambda seed=1: Chunker(NETS, seed, 0.7, threshold=0.45),
     "chunker of next inputs": lambda seed=1: Chunker(NEXT, seed, 0.7, threshold=0.45),
+    "elementwise lstm": lambda seed=1: ElementwiseLSTM(CELLS, seed, 0.7),
 }
 
 PER_SEQUENCE = [name for name in LEARNERS if "chunker" not in name]

@@ -71,7 +71,7 @@ def count_units(topology):
 def recurrent_kinds(topology):
     """The kinds whose activations of the step before are sources of the hidden layer, in order."""
     kinds = []
-    if topology.recurrent:
+    if topology.recurrent is True:
         kinds += ["hidden", "cell"]
         if topology.gate_sources:
             kinds += GATES
@@ -99,6 +99,7 @@ def count_sources(topology, kind):
             n += topology.n_inputs
     else:
         n = topology.n_inputs + sum(units[source] for source in recurrent_kinds(topology))
+        n += topology.recurrent == "self"
     return n + 1 if has_bias(topology, kind) else n
 
 

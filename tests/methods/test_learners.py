@@ -19,6 +19,7 @@ from lstm97.methods import (
     RTRL,
     Chunker,
     ChunkerTopology,
+    ElementwiseLSTM,
     Elman,
     Learner,
     RecurrentTopology,
@@ -200,6 +201,8 @@ def one_output(make):
     net = make()
     if isinstance(net, Chunker):
         topology = ChunkerTopology(n_inputs=1, n_outputs=1, next_inputs=net.topology.next_inputs)
+    elif isinstance(net, ElementwiseLSTM):
+        topology = lstm97.Topology(1, 1, recurrent="self")
     else:
         topology = RecurrentTopology(
             n_inputs=1, n_outputs=1, n_hidden=2, fully_recurrent=net.topology.fully_recurrent, bias=True
@@ -365,6 +368,7 @@ RUNAWAYS = {
     "bptt": lambda: BPTT(LINEAR),
     "elman": lambda: Elman(LINEAR),
     "chunker": lambda: Chunker(ChunkerTopology(n_inputs=3, n_outputs=3, output="identity")),
+    "elementwise lstm": lambda: ElementwiseLSTM(lstm97.Topology(3, 3, output="identity", recurrent="self")),
 }
 
 
@@ -437,6 +441,7 @@ SIZES = {"n_inputs": 2, "n_outputs": 2, "n_hidden": 2}
 NET = RecurrentTopology(**SIZES)
 FULL = RecurrentTopology(**SIZES, fully_recurrent=True)
 PAIR = ChunkerTopology(n_inputs=2, n_outputs=2)
+CELLS = lstm97.Topology(2, 2, recurrent="self")
 
 
 @pytest.mark.parametrize(
@@ -477,6 +482,11 @@ PAIR = ChunkerTopology(n_inputs=2, n_outputs=2)
         (lambda: Elman(FULL), ".*fully_recurrent"),
         (lambda: Chunker(PAIR, threshold=-0.1), "threshold"),
         (lambda: Chunker(PAIR, threshold=None), "threshold"),
+        (lambda: ElementwiseLSTM(NET), "topology"),
+        (lambda: ElementwiseLSTM(lstm97.Topology(2, 2)), "topology"),
+        (lambda: ElementwiseLSTM(lstm97.Topology(2, 2, recurrent=False)), "topology"),
+        (lambda: ElementwiseLSTM(CELLS, init_range=-1.0), "init_range"),
+        (lambda: ElementwiseLSTM(CELLS, optimizer="adam"), "optimizer"),
     ],
 )
 def test_a_wrong_setting_is_named(call, argument):
@@ -565,6 +575,7 @@ LARGE_LEARNERS = {
     "bptt": (lambda: BPTT(LARGE, 10), 20_000),
     "elman": (lambda: Elman(LARGE), 60_000),
     "chunker": (lambda: Chunker(ChunkerTopology(n_inputs=20, n_outputs=20, n_hidden=8)), 15_000),
+    "elementwise lstm": (lambda: ElementwiseLSTM(lstm97.Topology(20, 20, (2,) * 8, recurrent="self")), 30_000),
 }
 
 

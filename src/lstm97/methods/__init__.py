@@ -1,7 +1,8 @@
 """The methods the 1997 paper compares LSTM with, each a learner with the calls of `lstm97.Network` for one stream.
 
-`RTRL`, `BPTT` and `Elman` train nets of `RecurrentTopology`, `Chunker` two of them, `RCC` grows one of its own. `train`
-and `predict` take any of them, and an `lstm97.Network`.
+`RTRL`, `BPTT` and `Elman` train nets of `RecurrentTopology`, `Chunker` two of them, `RCC` grows one of its own.
+`ElementwiseLSTM` is no method of the paper's: an LSTM that follows the whole gradient. `train` and `predict` take any of
+them, and an `lstm97.Network`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from lstm97.history import History
 from lstm97.methods.cascade import RCC, CascadeTopology
 from lstm97.methods.chunker import Chunker, ChunkerTopology
+from lstm97.methods.elementwise import ElementwiseLSTM
 from lstm97.methods.learner import Learner, read
 from lstm97.methods.recurrent import BPTT, RTRL, Elman
 from lstm97.methods.topology import RecurrentTopology, Squash
@@ -28,6 +30,7 @@ __all__ = [
     "CascadeTopology",
     "Chunker",
     "ChunkerTopology",
+    "ElementwiseLSTM",
     "Elman",
     "Learner",
     "RecurrentTopology",
@@ -37,7 +40,7 @@ __all__ = [
     "train",
 ]
 
-METHODS = MappingProxyType({method.method: method for method in (RTRL, BPTT, Elman, RCC, Chunker)})
+METHODS = MappingProxyType({method.method: method for method in (RTRL, BPTT, Elman, RCC, Chunker, ElementwiseLSTM)})
 """The methods by name."""
 
 

@@ -18,15 +18,18 @@ Indices: j, k, u units, m sources, i weights or units, t steps. No Python object
 """
 
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport NAN, exp, fabs, isfinite, isnan, tanh
+from libc.math cimport NAN, exp, fabs, isnan, tanh
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
 from lstm97._kernel.abi cimport StopRule
-from lstm97._kernel.stop_rule cimport rule_holds
 from lstm97._kernel.stop_window cimport give_back, take_rule
+from lstm97.methods._packed cimport (
+    Chunk, Tally, add_row, add_to_tally, all_finite, bind_chunk, dot, end_of_sequence, kept_address, raise_not_finite,
+    target_at, zeros,
+)
 
 cdef enum:
     LOGISTIC
@@ -71,16 +74,6 @@ cdef struct State:
     double *past_y
     double *past_injected           # the errors that reached the recurrent layer's activations directly
 
-cdef struct Tally:
-    Py_ssize_t n_signals
-    double error_sum, error_max
-
-cdef struct Chunk:
-    const double *values
-    const int32_t *symbols
-    const double *targets
-    const int32_t *classes
-
 cdef struct Pair:                   # the state that the chunker's two nets share
     bint next_inputs                # targets are the next inputs
     Py_ssize_t n_imitated           # the chunker's units that the automatizer predicts: hidden ones, then outputs
@@ -109,20 +102,6 @@ cdef inline double slope(double y, int kind) noexcept nogil:
     if kind == LOGISTIC:
         return y * (1 - y)
     return 1 - y * y if kind == TANH else 1
-
-
-cdef inline void add_row(double* to, const double* row, double scale, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        to[i] += scale * row[i]
-
-
-cdef inline double dot(const double* a, const double* b, Py_ssize_t n) noexcept nogil:
-    cdef double total = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        total += a[i] * b[i]
-    return total
 
 
 cdef inline void add_inputs(const Net* net, const State* st, double* to, const double* w, Py_ssize_t n) noexcept nogil:
@@ -353,20 +332,6 @@ cdef void change_outputs(const Net* net, const State* st) noexcept nogil:
         add_row(change + net.n_units * n, st.e, 1, n)
 
 
-cdef void add_to_tally(Tally* tally, const double* o, const double* target, Py_ssize_t n) noexcept nogil:
-    """Count the errors of a step, if it has targets."""
-    cdef Py_ssize_t k
-    cdef double error
-    if isnan(target[0]):
-        return
-    tally.n_signals += 1
-    for k in range(n):
-        error = fabs(target[k] - o[k])
-        tally.error_sum += error
-        if error > tally.error_max or isnan(error):  # a NaN stays: nothing is greater
-            tally.error_max = error
-
-
 cdef bint set_errors(const Net* net, State* st, const double* target, double rate) noexcept nogil:
     """Set e, and delta at the activations, from the targets of this step; returns whether there are any."""
     cdef Py_ssize_t k, m
@@ -462,14 +427,6 @@ cdef void set_change_targets(Net* net, bint at_once) noexcept nogil:
     """Choose where changes are added. BPTT must not change the recurrent weights while errors go back through them."""
     net.w_change = net.w if at_once and not net.trains_through_time else net.w_sum
     net.v_change = net.v if at_once else net.v_sum
-
-
-cdef bint all_finite(const double* a, Py_ssize_t n) noexcept nogil:
-    cdef double total = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        total += a[i] * 0
-    return isfinite(total)
 
 
 cdef bint weights_finite(const Net* net) noexcept nogil:
@@ -594,27 +551,6 @@ cdef void reset_pair(const Net* low, State* lo, const Net* high, State* hi, Pair
 
 
 # ---- sequences -------------------------------------------------------------------------------------------------------
-
-cdef const double* target_at(const Chunk* chunk, Py_ssize_t index, double* row, Py_ssize_t n) noexcept nogil:
-    """The targets at an index of the chunk, as a row; NaN where there are none."""
-    cdef Py_ssize_t k
-    if chunk.targets != NULL:
-        return chunk.targets + index * n
-    for k in range(n):
-        row[k] = NAN if chunk.classes == NULL or chunk.classes[index] < 0 else 0
-    if chunk.classes != NULL and chunk.classes[index] >= 0:
-        row[chunk.classes[index]] = 1
-    return row
-
-
-cdef bint end_of_sequence(const Tally* tally, Py_ssize_t n_outputs, double* error, StopRule* rule) noexcept nogil:
-    """Store the sequence's mean error; returns whether there is a stop rule that holds."""
-    error[0] = NAN
-    if not tally.n_signals:
-        return False
-    error[0] = tally.error_sum / (tally.n_signals * n_outputs)
-    return rule.window and rule_holds(rule, error[0], not tally.error_max <= rule.tolerance)
-
 
 cdef class Loops:
     """One net with its weights, a state for its stream and one for sequences. Arguments are packed and checked."""
@@ -951,48 +887,9 @@ cdef class PairLoops:
             raise_not_finite(i)
 
 
-# ---- arrays ----------------------------------------------------------------------------------------------------------
-
-cdef double* kept_address(array, list arrays) except NULL:
-    """The address of an array's numbers, valid for as long as the list holds the array."""
-    cdef double[::1] flat = array.reshape(-1) if array.size else np.zeros(1)
-    arrays.append(flat)
-    return &flat[0]
-
-
-cdef double* zeros(Py_ssize_t n, list arrays) except NULL:
-    """New memory for n numbers."""
-    return kept_address(np.zeros(max(n, 1)), arrays)
-
-
-cdef int bind_chunk(Chunk* chunk, inputs, targets) except -1:
-    """Point a chunk at packed arrays, which the caller keeps alive: 1-D int32 symbols or classes, or rows."""
-    cdef const double[:, ::1] rows
-    cdef const int32_t[::1] numbers
-    memset(chunk, 0, sizeof(Chunk))
-    if len(inputs):
-        if inputs.ndim == 1:
-            numbers = inputs
-            chunk.symbols = &numbers[0]
-        else:
-            rows = inputs
-            chunk.values = &rows[0, 0]
-    if targets is not None and len(targets):
-        if targets.ndim == 1:
-            numbers = targets
-            chunk.classes = &numbers[0]
-        else:
-            rows = targets
-            chunk.targets = &rows[0, 0]
-
-
 cdef Py_ssize_t cost_of_step(const Net* net, int64_t n_back) noexcept nogil:
     """About how many multiplications a step takes from which errors may go back n_back steps."""
     cdef Py_ssize_t n_weights = net.n_units * net.n_sources
     cdef int64_t depth = min(n_back, net.depth) if net.depth else n_back
     cdef Py_ssize_t recurrent = depth if net.trains_through_time else net.n_units * net.n_units
     return n_weights * (1 + recurrent) + 2 * net.n_out_sources * net.n_outputs
-
-
-cdef object raise_not_finite(Py_ssize_t sequence):
-    raise FloatingPointError(f"weights overflowed in sequence {sequence}; try a smaller learning_rate")

@@ -10,8 +10,8 @@ import numpy as np
 from lstm97.extend import integer, not_negative
 from lstm97.history import History
 from lstm97.methods._recurrent import Loops, PairLoops
-from lstm97.methods.learner import Array, Floats, Integers, Learner, check_size
-from lstm97.methods.recurrent import Seed, draw_weights, layers
+from lstm97.methods.learner import Array, Floats, Integers, Learner, Seed, check_size, draw_weights
+from lstm97.methods.recurrent import layers
 from lstm97.methods.topology import RecurrentTopology, Squash
 from lstm97.network import Weights
 from lstm97.sequences import Sequences

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import Any, BinaryIO, ClassVar, Protocol, Self
 
 import numpy as np
+from numpy.random import BitGenerator, Generator, SeedSequence
 from numpy.typing import ArrayLike, NDArray
 
 from lstm97.extend import (
@@ -25,6 +26,7 @@ from lstm97.extend import (
     begun,
     decode,
     is_asked_to_end,
+    not_negative,
     open_regular,
     positive,
     read_arrays,
@@ -49,6 +51,7 @@ from lstm97.sequences import (
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Seed = int | SeedSequence | BitGenerator | Generator | None
 
 FORMAT = "1"
 
@@ -67,6 +70,39 @@ class Units(Protocol):
     @property
     def n_weights(self) -> int:
         """Number of weights, biases included."""
+
+
+class Loops(Protocol):
+    """A net, its states and how it learns, compiled; arguments are packed and checked."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of memory."""
+
+    def reset(self) -> None:
+        """Set the stream's state to zero."""
+
+    def run(self, inputs: Array, Y: Floats) -> None:
+        """Continue the stream."""
+
+    def predict(self, inputs: Array, offsets: Integers, Y: Floats) -> None:
+        """Run over sequences, each from a zero state."""
+
+    def learn(self, inputs: Array, targets: Array | None, rate: float, Y: Floats) -> bool:
+        """Continue the stream and learn; returns whether the weights are finite afterwards."""
+
+    def train(
+        self,
+        inputs: Array,
+        offsets: Integers,
+        targets: Array,
+        target_per_sequence: bool,
+        order: Integers,
+        rate: float,
+        at_once: bool,
+        history: History,
+    ) -> None:
+        """Train on sequences; the History is up to date however this ends."""
 
 
 class Learner(ABC):
@@ -344,7 +380,7 @@ class Learner(ABC):
     def _to_bytes(self) -> bytes:
         """What `save` writes."""
         with self._in_use():
-            arrays = {f"weights.{name}": np.array(values, order="C") for name, values in self.weights.items()}
+            arrays = {name: np.array(values, order="C") for name, values in self._tensors().items()}
         for name, values in arrays.items():
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} are not all finite, and no file with such weights could be loaded")
@@ -355,11 +391,19 @@ class Learner(ABC):
         }
         return to_bytes(arrays, metadata)
 
+    def _tensors(self) -> dict[str, Floats]:
+        """Everything that a file holds by its names there: views, to write from and to read into."""
+        return {f"weights.{name}": values for name, values in self.weights.items()} | self._memory()
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles go through the bytes that `save` writes, without the state."""
         return _from_bytes, (type(self), self._to_bytes())
 
     # ---- what each method implements ----
+
+    def _memory(self) -> dict[str, Floats]:
+        """What learning keeps beside the weights from update to update, by its names in files: views."""
+        return {}
 
     @abstractmethod
     def _settings(self) -> dict[str, Any]:
@@ -431,6 +475,63 @@ class Learner(ABC):
         return _finite(Y)
 
 
+class CompiledLearner(Learner):
+    """A learner that is one net of compiled loops."""
+
+    def __init__(self, outputs: str, loops: Loops) -> None:
+        super().__init__(outputs)
+        self._compiled = loops
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of memory of weights and states."""
+        return self._compiled.n_bytes
+
+    def _reset(self) -> None:
+        self._compiled.reset()
+
+    def _run(self, inputs: Array, Y: Floats) -> None:
+        self._compiled.run(inputs, Y)
+
+    def _learn(self, inputs: Array, targets: Array | None, learning_rate: float, Y: Floats) -> None:
+        if not self._compiled.learn(inputs, targets, learning_rate, Y):
+            raise FloatingPointError("weights overflowed; try a smaller learning_rate")
+
+    def _train(
+        self,
+        inputs: Sequences,
+        targets: Array,
+        target_per_sequence: bool,
+        order: Integers,
+        learning_rate: float,
+        update: str,
+        history: History,
+    ) -> None:
+        self._compiled.train(
+            inputs.values,
+            inputs.offsets,
+            targets,
+            target_per_sequence,
+            order,
+            learning_rate,
+            update == "step",
+            history,
+        )
+
+    def _predict(self, inputs: Sequences, Y: Floats) -> None:
+        self._compiled.predict(inputs.values, inputs.offsets, Y)
+
+
+def draw_weights(weights: dict[str, Floats], seed: Seed, init_range: float) -> None:
+    """Draw initial weights, layer after layer in the order of the dict."""
+    init_range = not_negative("init_range", init_range)
+    if not init_range < 1e300:
+        raise ValueError(f"init_range must be finite, got {init_range!r}")
+    rng = np.random.default_rng(seed)
+    for view in weights.values():
+        view[...] = rng.uniform(-init_range, init_range, view.shape)
+
+
 def read(path: str | PathLike[str], methods: Mapping[str, type[Learner]]) -> Learner | Network:
     """Read a learner of one of these methods, or a network, from a file; see `lstm97.methods.load`."""
     what = os.fsdecode(path)
@@ -466,16 +567,18 @@ def _learner(kind: type[Learner], file: BinaryIO, size: int, header: Header, wha
         if size - header.size != 8 * n_numbers:
             raise ValueError(f"it has {size - header.size} bytes of data, but its header describes {8 * n_numbers}")
         learner = kind._from_settings(decode(header.metadata["settings"]), n_numbers)
-        weights = learner.weights
-        if header.entries.keys() != {f"weights.{layer}" for layer in weights}:
+        views = learner._tensors()
+        if header.entries.keys() != views.keys():
             raise ValueError(f"it has the tensors {', '.join(sorted(header.entries))}")
-        for layer, view in weights.items():
-            if header.entries[f"weights.{layer}"].shape != view.shape:
-                raise ValueError(f"weights.{layer} has not the shape {view.shape}")
+        for name, view in views.items():
+            if header.entries[name].shape != view.shape:
+                raise ValueError(f"{name} has not the shape {view.shape}")
         for name, values in read_arrays(file, header, what).items():
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} is not finite")
-            weights[name.removeprefix("weights.")][...] = values
+            if name.startswith(("memory.v", "memory.updates")) and (values < 0).any():
+                raise ValueError(f"{name} has negative numbers")
+            views[name][...] = values
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{what} is not a file of lstm97.methods: {error}") from error
     return learner

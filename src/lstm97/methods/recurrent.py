@@ -6,21 +6,16 @@ from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.random import BitGenerator, Generator, SeedSequence
 from numpy.typing import NDArray
 
-from lstm97.extend import integer, not_negative
-from lstm97.history import History
+from lstm97.extend import integer
 from lstm97.methods._recurrent import Loops
-from lstm97.methods.learner import Array, Floats, Integers, Learner, check_size
+from lstm97.methods.learner import CompiledLearner, Floats, Seed, check_size, draw_weights
 from lstm97.methods.topology import RecurrentTopology
 from lstm97.network import Weights
-from lstm97.sequences import Sequences
-
-Seed = int | SeedSequence | BitGenerator | Generator | None
 
 
-class RecurrentLearner(Learner):
+class RecurrentLearner(CompiledLearner):
     """A net of `RecurrentTopology`; its subclasses differ in how they compute the gradient."""
 
     def __init__(
@@ -35,9 +30,9 @@ class RecurrentLearner(Learner):
     ) -> None:
         if not isinstance(topology, RecurrentTopology):
             raise TypeError(f"topology must be a RecurrentTopology, got {type(topology).__name__}")
-        super().__init__(topology.squash if topology.fully_recurrent else topology.output)
         self._topology = topology
         self._loops = Loops(topology, through_time=through_time, depth=depth, forced=forced)
+        super().__init__(topology.squash if topology.fully_recurrent else topology.output, self._loops)
         draw_weights(self.weights, seed, init_range)
         self.weights["recurrent"][:, topology.n_inputs :][:, : topology.n_units] *= topology.sees
 
@@ -56,11 +51,6 @@ class RecurrentLearner(Learner):
         """
         return Weights(layers(self._loops))
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of memory of weights and states."""
-        return self._loops.n_bytes
-
     def _settings(self) -> dict[str, Any]:
         return {"topology": asdict(self._topology)}
 
@@ -69,40 +59,6 @@ class RecurrentLearner(Learner):
         topology = RecurrentTopology(**settings["topology"])
         check_size(topology.n_numbers, n_numbers)
         return cls(topology, **{name: value for name, value in settings.items() if name != "topology"})
-
-    def _reset(self) -> None:
-        self._loops.reset()
-
-    def _run(self, inputs: Array, Y: Floats) -> None:
-        self._loops.run(inputs, Y)
-
-    def _learn(self, inputs: Array, targets: Array | None, learning_rate: float, Y: Floats) -> None:
-        if not self._loops.learn(inputs, targets, learning_rate, Y):
-            raise FloatingPointError("weights overflowed; try a smaller learning_rate")
-
-    def _train(
-        self,
-        inputs: Sequences,
-        targets: Array,
-        target_per_sequence: bool,
-        order: Integers,
-        learning_rate: float,
-        update: str,
-        history: History,
-    ) -> None:
-        self._loops.train(
-            inputs.values,
-            inputs.offsets,
-            targets,
-            target_per_sequence,
-            order,
-            learning_rate,
-            update == "step",
-            history,
-        )
-
-    def _predict(self, inputs: Sequences, Y: Floats) -> None:
-        self._loops.predict(inputs.values, inputs.offsets, Y)
 
 
 class RTRL(RecurrentLearner):
@@ -257,13 +213,3 @@ class Elman(BPTT):
 def layers(loops: Loops) -> dict[str, NDArray[np.float64]]:
     """The weights of a net by layer, (units, sources) each: views."""
     return {"recurrent": loops.w.T} | ({"output": loops.v.T} if loops.v.size else {})
-
-
-def draw_weights(weights: dict[str, Floats], seed: Seed, init_range: float) -> None:
-    """Draw initial weights, layer after layer in the order of the dict."""
-    init_range = not_negative("init_range", init_range)
-    if not init_range < 1e300:
-        raise ValueError(f"init_range must be finite, got {init_range!r}")
-    rng = np.random.default_rng(seed)
-    for view in weights.values():
-        view[...] = rng.uniform(-init_range, init_range, view.shape)
