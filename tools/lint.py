@@ -28,6 +28,7 @@ CHECKS: dict[str, list[str]] = {
         "lstm97._kernel.trainer",
         "lstm97.cython_api",
         "lstm97.methods._cascade",
+        "lstm97.methods._elementwise",
         "lstm97.methods._recurrent",
         "--allowlist",
         "tools/stubtest-allowlist.txt",

@@ -13,15 +13,9 @@ from pathlib import Path
 MOST_BYTES = 900_000
 NEEDS = {"numpy"}
 SHIPPED = (
-    *(
-        "py.typed",
-        "_kernel/engine.pyi",
-        "_kernel/trainer.pyi",
-        "cython_api.pxd",
-        "export/network.c",
-        "export/learning.c",
-    ),
-    *("cython_api.pyi", "methods/_cascade.pyi", "methods/_recurrent.pyi"),
+    *("py.typed", "_kernel/engine.pyi", "_kernel/trainer.pyi", "cython_api.pxd", "cython_api.pyi"),
+    *("export/network.c", "export/learning.c"),
+    *("methods/_cascade.pyi", "methods/_elementwise.pyi", "methods/_recurrent.pyi"),
 )
 LIBRARIES = {"libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-aarch64.so.1", "ld-linux-x86-64.so.2"}
 

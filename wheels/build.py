@@ -41,7 +41,8 @@ KERNEL_TESTS = (
 )
 EMULATED_TESTS = (
     *KERNEL_TESTS,
-    *("methods/test_recurrent_methods", "methods/test_cascade", "host/test_subnormals", "core/test_arguments"),
+    *("methods/test_recurrent_methods", "methods/test_cascade", "methods/test_elementwise"),
+    *("host/test_subnormals", "core/test_arguments"),
 )
 # These tests are run on one CPython only: experiments, reports, benchmarks, commands, exporters, and programs with
 # processes of their own do not depend on the version.

@@ -35,7 +35,7 @@ FUNCTION = re.compile(
 )
 NEEDED_BY_LOOPS = ("cpython.pycapsule", "cpython.pyport", "lstm97._kernel.abi", "lstm97._kernel.stop_rule")
 """What the loops may import besides C; capsules export the table of functions."""
-SHARED_WITH_METHODS = ("lstm97._kernel.abi", "lstm97._kernel.stop_rule", "lstm97._kernel.stop_window")
+SHARED_WITH_METHODS = tuple(f"lstm97._kernel.{name}" for name in ("abi", "arrays", "stop_rule", "stop_window"))
 """The exception to what is forbidden: the loops of `methods` cimport the stop rule in C from the kernel."""
 LONGEST_FUNCTION = 80
 LARGEST_KERNEL = 140_000

@@ -1,8 +1,8 @@
 """The methods the 1997 paper compares LSTM with, each a learner with the calls of `lstm97.Network` for one stream.
 
 `RTRL`, `BPTT` and `Elman` train nets of `RecurrentTopology`, `Chunker` two of them, `RCC` grows one of its own.
-`ElementwiseLSTM` is no method of the paper's: an LSTM that follows the whole gradient. `train` and `predict` take any of
-them, and an `lstm97.Network`.
+`ElementwiseLSTM` is no method of the paper's: an LSTM that follows the whole gradient. `train` and `predict` take any
+of them, and an `lstm97.Network`.
 """
 
 from __future__ import annotations

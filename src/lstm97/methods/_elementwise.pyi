@@ -5,11 +5,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm97.history import History
-from lstm97.topology import Kind, Topology
 
 _Array = NDArray[Any]
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
+
+NUMBERS: tuple[str, ...]
+RULE: tuple[str, ...]
 
 @final
 class Loops:
@@ -19,7 +21,13 @@ class Loops:
     memory: dict[tuple[str, str], _Floats]
     @property
     def n_bytes(self) -> int: ...
-    def __init__(self, topology: Topology, lanes: Mapping[Kind, int], rule: dict[str, Any]) -> None: ...
+    def __init__(
+        self,
+        numbers: Mapping[str, int],
+        rule: Mapping[str, float],
+        block_of: NDArray[np.int32],
+        is_biased: _Floats,
+    ) -> None: ...
     def reset(self) -> None: ...
     def run(self, inputs: _Array, Y: _Floats) -> None: ...
     def predict(self, inputs: _Array, offsets: _Integers, Y: _Floats) -> None: ...

@@ -8,8 +8,8 @@ dy            (n_units,)             slopes f'(net_u), of a cell g'(net_c)
 s, h, dh      (n_cells,)             cell states, h(s_c), h'(s_c); s_before, h_before and dh_before of t-1
 y_in, y_out   (n_cells,)             the activations of the cell's gates; 1 where there is no such gate. y_f likewise
 o, e          (n_outputs,)           outputs; errors at their net inputs
-w, w_out      (n_sources, units)     row m: the weights from source m: inputs, the unit itself, bias; for outputs: inputs
-                                     (or not), hidden units, cells, bias
+w, w_out      (n_sources, units)     row m: the weights from source m: inputs, the unit itself, bias; for outputs:
+                                     inputs (or not), hidden units, cells, bias
 g, m, v       as w, w_out            -dE/dw of one update; an optimizer's means of g and of g^2
 traces        (n_sources, n_traces)  row m: derivatives by the weights from source m, in parts of n_cells (if there are
                                      such gates) or n_hidden numbers: T_c, T_in, T_out, T_f = ds_c/dw of the cell's own
@@ -25,8 +25,8 @@ With q_u the weight of unit u from itself and y_c = y_out h(s_c), what a step ca
 
 and what reaches the outputs is dy_c/dw = y_out h'(s_c) T, of an output gate's weights h(s_c) G_out more.
 
-Only rows of inputs that were not 0 since the reset are touched, if inputs come as symbols; else all are. Indices: c cells,
-j blocks, u units, m sources, k outputs, i lanes or numbers of a list. No Python objects inside the loops.
+Only rows of inputs that were not 0 since the reset are touched, if inputs come as symbols; else all are. Indices: c
+cells, j blocks, u units, m sources, k outputs, i lanes or numbers of a list. No Python objects inside the loops.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -44,7 +44,7 @@ from lstm97.methods._packed cimport (
     target_at, zeros,
 )
 
-cdef enum:
+cdef enum:                          # in the order of `elementwise.SQUASHES`, `LOSSES` and `OPTIMIZERS`
     LOGISTIC
     CENTERED
     CENTERED2
@@ -65,6 +65,13 @@ cdef enum:
 cdef enum:
     SLICE = 20_000_000      # about as many multiplications run between two checks for signals
 
+NUMBERS = (
+    *("n_inputs", "n_cells", "n_hidden", "n_units", "n_outputs", "n_out_sources"),
+    *("lane_in", "lane_out", "lane_f", "lane_hidden"),
+    *("has_out", "has_f", "has_bias", "input_to_output", "output_bias", "g", "h", "output", "loss", "rule"),
+)
+RULE = ("kept_m", "kept_v", "epsilon", "bound")
+
 cdef struct Matrix:
     Py_ssize_t n_sources, n_lanes
     double *w
@@ -72,28 +79,26 @@ cdef struct Matrix:
     double *m                       # NULL if the optimizer keeps none; v too
     double *v
 
-cdef struct Rule:
-    int kind
-    double kept_m, kept_v           # what is kept of m and v at an update
-    double epsilon, bound           # bound 0: none
-    double *n_updates
-    double e2                       # sum of the squares of the errors behind g
-
 cdef struct Net:
-    Py_ssize_t n_inputs, n_cells, n_blocks, n_hidden, n_units, n_outputs, n_traces
-    Py_ssize_t lane_in, lane_out, lane_f, lane_hidden                   # where kinds of units begin in w; -1: none
+    # These are `NUMBERS`, in that order.
+    Py_ssize_t n_inputs, n_cells, n_hidden, n_units, n_outputs, n_out_sources
+    Py_ssize_t lane_in, lane_out, lane_f, lane_hidden                   # where kinds of units begin in w
+    Py_ssize_t has_out, has_f, has_bias, input_to_output, output_bias
+    Py_ssize_t g, h, output, loss, rule
+    # These are `RULE`, in that order: what an update keeps of m and v, 0 for none; a bound of 0 is none.
+    double kept_m, kept_v, epsilon, bound
+    Py_ssize_t n_traces
     Py_ssize_t T_c, T_in, T_out, T_f, G_in, G_out, G_f, G_h             # where these parts begin in a row of traces
-    bint has_out, has_f, has_bias, input_to_output, output_bias
-    int g, h, output, loss
     const int32_t *block_of         # (n_cells,)
     const double *is_biased         # (n_units,)
     Matrix hidden, out
-    Rule rule
+    double *n_updates
+    double e2                       # sum of the squares of the errors behind g
 
 cdef struct State:
     int32_t symbol                  # the number of the input that is 1, or -1 if the inputs are in x
     Py_ssize_t n_seen
-    int32_t *seen                   # (n_inputs,) inputs whose rows may not be 0: the first n_seen
+    int32_t *seen                   # (n_inputs,) the first n_seen: inputs whose rows may not be 0
     double *is_seen                 # (n_inputs,)
     double *x
     double *y
@@ -422,7 +427,7 @@ cdef void add_gradient(Net* net, State* st) noexcept nogil:
     cdef double* g = net.out.g
     cdef Py_ssize_t n = net.n_outputs
     cdef Py_ssize_t i, u
-    net.rule.e2 += dot(st.e, st.e, n)
+    net.e2 += dot(st.e, st.e, n)
     if net.input_to_output:
         for i in range(st.n_seen):
             u = st.seen[i]
@@ -450,49 +455,49 @@ cdef struct Factors:
     double rate, by_m, by_v, scale      # learning rate; 1 / (1 - kept^t) of m and v; 1 / M
 
 
-cdef inline double step_size(const Rule* rule, const Factors* by, const Matrix* a, Py_ssize_t i) noexcept nogil:
-    if rule.kind == SGD:
+cdef inline double step_size(const Net* net, const Factors* by, const Matrix* a, Py_ssize_t i) noexcept nogil:
+    if net.rule == SGD:
         return by.rate
-    return by.rate / (sqrt(a.v[i] * by.by_v) + rule.epsilon)
+    return by.rate / (sqrt(a.v[i] * by.by_v) + net.epsilon)
 
 
 cdef double remember(
-    const Rule* rule, const Factors* by, const Matrix* a, Py_ssize_t begin, Py_ssize_t n
+    const Net* net, const Factors* by, const Matrix* a, Py_ssize_t begin, Py_ssize_t n
 ) noexcept nogil:
     """Take g into m and v. Returns the sum of a g^2, with a the step sizes, if the rule has a bound."""
     cdef double moved = 0
     cdef Py_ssize_t i
     if a.m != NULL:
         for i in range(begin, begin + n):
-            a.m[i] = rule.kept_m * a.m[i] + (1 if rule.kind == SGD else 1 - rule.kept_m) * a.g[i]
+            a.m[i] = net.kept_m * a.m[i] + (1 if net.rule == SGD else 1 - net.kept_m) * a.g[i]
     if a.v != NULL:
         for i in range(begin, begin + n):
-            a.v[i] = rule.kept_v * a.v[i] + (1 - rule.kept_v) * a.g[i] * a.g[i]
-    if rule.bound:
+            a.v[i] = net.kept_v * a.v[i] + (1 - net.kept_v) * a.g[i] * a.g[i]
+    if net.bound:
         for i in range(begin, begin + n):
-            moved += step_size(rule, by, a, i) * a.g[i] * a.g[i]
+            moved += step_size(net, by, a, i) * a.g[i] * a.g[i]
     return moved
 
 
 cdef double change(
-    const Rule* rule, const Factors* by, const Matrix* a, Py_ssize_t begin, Py_ssize_t n
+    const Net* net, const Factors* by, const Matrix* a, Py_ssize_t begin, Py_ssize_t n
 ) noexcept nogil:
     """Change weights, and clear their g."""
     cdef const double* direction = a.g if a.m == NULL else a.m
     cdef double factor = by.scale * by.by_m
     cdef Py_ssize_t i
-    if rule.kind == SGD:
+    if net.rule == SGD:
         add_row(a.w + begin, direction + begin, factor * by.rate, n)
     else:
         for i in range(begin, begin + n):
-            a.w[i] += factor * step_size(rule, by, a, i) * direction[i]
+            a.w[i] += factor * step_size(net, by, a, i) * direction[i]
     memset(a.g + begin, 0, n * sizeof(double))
     return 0
 
 
 cdef double over_weights(
     const Net* net, const State* st, const Factors* by,
-    double (*use)(const Rule*, const Factors*, const Matrix*, Py_ssize_t, Py_ssize_t) noexcept nogil
+    double (*use)(const Net*, const Factors*, const Matrix*, Py_ssize_t, Py_ssize_t) noexcept nogil
 ) noexcept nogil:
     """Use all weights but those from inputs that were not seen; returns the sum."""
     cdef const Matrix* a = &net.hidden
@@ -501,11 +506,11 @@ cdef double over_weights(
     cdef Py_ssize_t first = net.n_inputs * net.input_to_output
     cdef Py_ssize_t i
     for i in range(st.n_seen):
-        total += use(&net.rule, by, a, st.seen[i] * a.n_lanes, a.n_lanes)
+        total += use(net, by, a, st.seen[i] * a.n_lanes, a.n_lanes)
         if net.input_to_output:
-            total += use(&net.rule, by, b, st.seen[i] * b.n_lanes, b.n_lanes)
-    total += use(&net.rule, by, a, net.n_inputs * a.n_lanes, (1 + net.has_bias) * a.n_lanes)
-    return total + use(&net.rule, by, b, first * b.n_lanes, (b.n_sources - first) * b.n_lanes)
+            total += use(net, by, b, st.seen[i] * b.n_lanes, b.n_lanes)
+    total += use(net, by, a, net.n_inputs * a.n_lanes, (1 + net.has_bias) * a.n_lanes)
+    return total + use(net, by, b, first * b.n_lanes, (b.n_sources - first) * b.n_lanes)
 
 
 cdef double correction(double kept, double t) noexcept nogil:
@@ -515,26 +520,25 @@ cdef double correction(double kept, double t) noexcept nogil:
 
 cdef void update(Net* net, const State* st, double rate) noexcept nogil:
     """One update of the weights by g, which is then 0."""
-    cdef Rule* rule = &net.rule
     cdef Factors by
     cdef double moved
-    rule.n_updates[0] += 1
+    net.n_updates[0] += 1
     by.rate, by.scale = rate, 1
-    by.by_m = correction(rule.kept_m, rule.n_updates[0]) if rule.kind == ADAM else 1
-    by.by_v = correction(rule.kept_v, rule.n_updates[0]) if rule.kind != SGD else 1
-    if rule.bound or net.hidden.m != NULL or net.hidden.v != NULL:
+    by.by_m = correction(net.kept_m, net.n_updates[0]) if net.rule == ADAM else 1
+    by.by_v = correction(net.kept_v, net.n_updates[0]) if net.rule != SGD else 1
+    if net.bound or net.hidden.m != NULL or net.hidden.v != NULL:
         moved = over_weights(net, st, &by, remember)
-        if rule.bound and rule.e2 > 0 and moved > rule.bound * rule.e2:
-            by.scale = rule.bound * rule.e2 / moved
+        if net.bound and net.e2 > 0 and moved > net.bound * net.e2:
+            by.scale = net.bound * net.e2 / moved
     over_weights(net, st, &by, change)
-    rule.e2 = 0
+    net.e2 = 0
 
 
 cdef void forget_gradient(Net* net) noexcept nogil:
     """Clear g, which may hold that of a sequence that was not finished."""
     memset(net.hidden.g, 0, net.hidden.n_sources * net.hidden.n_lanes * sizeof(double))
     memset(net.out.g, 0, net.out.n_sources * net.out.n_lanes * sizeof(double))
-    net.rule.e2 = 0
+    net.e2 = 0
 
 
 cdef bint weights_finite(const Net* net) noexcept nogil:
@@ -564,6 +568,26 @@ cdef Py_ssize_t cost_of_step(const Net* net) noexcept nogil:
     return 100 + (net.n_inputs + 2) * (2 * net.n_traces + net.n_units) + net.out.n_sources * net.n_outputs
 
 
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+cdef void set_parts(Net* net) noexcept nogil:
+    """Where the parts of a row of traces begin."""
+    cdef Py_ssize_t n = net.n_cells
+    net.T_c, net.T_in, net.T_out = 0, n, 2 * n
+    net.T_f = net.T_out + n * net.has_out
+    net.G_in = net.T_f + n * net.has_f
+    net.G_out = net.G_in + n
+    net.G_f = net.G_out + n * net.has_out
+    net.G_h = net.G_f + n * net.has_f
+    net.n_traces = net.G_h + net.n_hidden
+
+
+cdef double* taken(double** end, Py_ssize_t n) noexcept nogil:
+    """Memory for n numbers: the last of those that end there, and end before it now."""
+    end[0] -= n
+    return end[0]
+
+
 # ---- sequences -------------------------------------------------------------------------------------------------------
 
 cdef class Loops:
@@ -576,96 +600,65 @@ cdef class Loops:
     cdef list arrays
     cdef double* row
 
-    def __init__(self, topology, lanes, rule):
-        """`lanes`: where kinds of units begin in w; `rule`: `SGD`, `RMSprop` or `Adam` as numbers by name."""
+    def __init__(self, numbers, rule, block_of, is_biased):
+        """`numbers` and `rule` by the names of `NUMBERS` and `RULE`, and the arrays of `Net`."""
         cdef Net* net = &self.net
-        self.arrays, self.memory = [], {}
-        net.n_inputs, net.n_outputs, net.n_hidden = topology.n_inputs, topology.n_outputs, topology.n_hidden
-        net.n_cells, net.n_blocks = topology.n_cells, topology.n_blocks
-        net.n_units = sum(topology.units.values()) - net.n_outputs
-        net.has_out, net.has_f = "output_gate" in lanes, "forget_gate" in lanes
-        net.lane_in, net.lane_out = lanes.get("input_gate", 0), lanes.get("output_gate", 0)
-        net.lane_f, net.lane_hidden = lanes.get("forget_gate", 0), lanes.get("hidden", 0)
-        biased = np.zeros(net.n_units)
-        for kind, first in lanes.items():
-            biased[first:first + topology.units[kind]] = topology.has_bias(kind)
-        net.has_bias, net.output_bias = biased.any(), topology.has_bias("output")
-        net.input_to_output = topology.input_to_output
-        kinds = {
-            "logistic": LOGISTIC, "centered": CENTERED, "centered2": CENTERED2, "tanh": TANH, "identity": IDENTITY,
-            "softmax": SOFTMAX,
-        }
-        losses = {"squared": SQUARED, "cross_entropy": CROSS_ENTROPY, "huber": HUBER}
-        net.g, net.h = kinds[topology.input_squash], kinds[topology.output_squash]
-        net.output, net.loss = kinds[topology.output], losses[topology.loss]
-        block_of = np.repeat(np.arange(net.n_blocks, dtype=np.int32), topology.blocks)
-        self.arrays.append(block_of)
-        net.block_of = <int32_t*> address(block_of)
-        net.is_biased = kept_address(biased, self.arrays)
+        cdef Py_ssize_t* number = &net.n_inputs
+        cdef double* real = &net.kept_m
+        self.arrays, self.memory = [block_of, is_biased], {}
+        for i, name in enumerate(NUMBERS):
+            number[i] = numbers[name]
+        for i, name in enumerate(RULE):
+            real[i] = rule[name]
+        net.block_of, net.is_biased = <int32_t*> address(block_of), <double*> address(is_biased)
+        set_parts(net)
         self.row = zeros(net.n_outputs, self.arrays)
-        self.set_parts()
-        self.set_rule(rule)
+        self.n_updates = np.zeros(1)
+        net.n_updates = kept_address(self.n_updates, self.arrays)
         self.w = self.make_matrix(&net.hidden, "hidden", net.n_inputs + 1 + net.has_bias, net.n_units)
-        self.w_out = self.make_matrix(&net.out, "output", topology.n_sources("output"), net.n_outputs)
+        self.w_out = self.make_matrix(&net.out, "output", net.n_out_sources, net.n_outputs)
         self.make_state(&self.stream)
         self.make_state(&self.sequence)
 
-    cdef int set_parts(self) except -1:
-        """Where the parts of a row of traces begin."""
-        cdef Net* net = &self.net
-        cdef Py_ssize_t n = net.n_cells
-        net.T_c, net.T_in, net.T_out = 0, n, 2 * n
-        net.T_f = net.T_out + n * net.has_out
-        net.G_in = net.T_f + n * net.has_f
-        net.G_out = net.G_in + n
-        net.G_f = net.G_out + n * net.has_out
-        net.G_h = net.G_f + n * net.has_f
-        net.n_traces = net.G_h + net.n_hidden
-
-    cdef int set_rule(self, settings) except -1:
-        cdef Rule* rule = &self.net.rule
-        rule.kind = {"SGD": SGD, "RMSprop": RMSPROP, "Adam": ADAM}[settings["name"]]
-        rule.kept_m = settings.get("momentum", settings.get("beta1", 0.0))
-        rule.kept_v = settings.get("decay", settings.get("beta2", 0.0))
-        rule.epsilon = settings.get("epsilon", 0.0)
-        rule.bound = settings["bound"] or 0.0
-        self.n_updates = np.zeros(1)
-        rule.n_updates = kept_address(self.n_updates, self.arrays)
-
     cdef object make_matrix(self, Matrix* a, str name, Py_ssize_t n_sources, Py_ssize_t n_lanes):
         """Point at new weights, and the gradient and memory that belong to them; returns the weights."""
-        cdef Rule* rule = &self.net.rule
+        cdef Net* net = &self.net
         a.n_sources, a.n_lanes = n_sources, n_lanes
         w = np.zeros((n_sources, n_lanes))
         a.w, a.g = kept_address(w, self.arrays), zeros(w.size, self.arrays)
-        if rule.kind == ADAM or (rule.kind == SGD and rule.kept_m):
-            self.memory["m", name] = np.zeros(w.shape)
-            a.m = kept_address(self.memory["m", name], self.arrays)
-        if rule.kind != SGD:
-            self.memory["v", name] = np.zeros(w.shape)
-            a.v = kept_address(self.memory["v", name], self.arrays)
+        if net.rule == ADAM or (net.rule == SGD and net.kept_m):
+            self.memory["m", name] = m = np.zeros(w.shape)
+            a.m = kept_address(m, self.arrays)
+        if net.rule != SGD:
+            self.memory["v", name] = v = np.zeros(w.shape)
+            a.v = kept_address(v, self.arrays)
         return w
 
     cdef int make_state(self, State* st) except -1:
+        """Point at parts of new memory, from the end on."""
         cdef Net* net = &self.net
-        cdef list arrays = self.arrays
+        cdef Py_ssize_t n = 2 * net.n_inputs + 3 * net.n_units + 10 * net.n_cells + 2 * net.n_outputs
+        cdef Py_ssize_t n_traces = (net.n_inputs + 1 + net.has_bias + 4) * net.n_traces
+        cdef double* end = zeros(n + n_traces, self.arrays) + n + n_traces
+        cdef Py_ssize_t c
         seen = np.zeros(net.n_inputs, np.int32)
-        arrays.append(seen)
-        st.seen, st.is_seen, st.x = <int32_t*> address(seen), zeros(net.n_inputs, arrays), zeros(net.n_inputs, arrays)
-        st.y, st.y_before = zeros(net.n_units, arrays), zeros(net.n_units, arrays)
-        st.dy = zeros(net.n_units, arrays)
-        st.s, st.s_before = zeros(net.n_cells, arrays), zeros(net.n_cells, arrays)
-        st.h, st.h_before = zeros(net.n_cells, arrays), zeros(net.n_cells, arrays)
-        st.dh, st.dh_before = zeros(net.n_cells, arrays), zeros(net.n_cells, arrays)
-        st.y_in = zeros(net.n_cells, arrays)
-        st.y_out = kept_address(np.ones(net.n_cells), arrays)
-        st.y_out_before = kept_address(np.ones(net.n_cells), arrays)
-        st.y_f = kept_address(np.ones(net.n_cells), arrays)
-        st.o, st.e = zeros(net.n_outputs, arrays), zeros(net.n_outputs, arrays)
-        st.kept, st.taken = zeros(net.n_traces, arrays), zeros(net.n_traces, arrays)
-        st.z, st.delta = zeros(net.n_traces, arrays), zeros(net.n_traces, arrays)
-        st.traces = zeros((net.n_inputs + 1 + net.has_bias) * net.n_traces, arrays)
+        self.arrays.append(seen)
+        st.seen = <int32_t*> address(seen)
+        st.is_seen, st.x = taken(&end, net.n_inputs), taken(&end, net.n_inputs)
+        st.y, st.y_before, st.dy = taken(&end, net.n_units), taken(&end, net.n_units), taken(&end, net.n_units)
+        st.s, st.s_before = taken(&end, net.n_cells), taken(&end, net.n_cells)
+        st.h, st.h_before = taken(&end, net.n_cells), taken(&end, net.n_cells)
+        st.dh, st.dh_before = taken(&end, net.n_cells), taken(&end, net.n_cells)
+        st.y_in, st.y_f = taken(&end, net.n_cells), taken(&end, net.n_cells)
+        st.y_out, st.y_out_before = taken(&end, net.n_cells), taken(&end, net.n_cells)
+        st.o, st.e = taken(&end, net.n_outputs), taken(&end, net.n_outputs)
+        st.kept, st.taken = taken(&end, net.n_traces), taken(&end, net.n_traces)
+        st.z, st.delta = taken(&end, net.n_traces), taken(&end, net.n_traces)
+        st.traces = taken(&end, (net.n_inputs + 1 + net.has_bias) * net.n_traces)
+        for c in range(net.n_cells):
+            st.y_f[c] = st.y_out[c] = st.y_out_before[c] = 1
         reset(net, st)
+        return 0
 
     @property
     def n_bytes(self):
@@ -760,7 +753,7 @@ cdef class Loops:
         cdef const double* target
         cdef Py_ssize_t n = len(order)
         cdef const int64_t* begins = <const int64_t*> address(offsets)
-        cdef const int64_t* next_one = <const int64_t*> address(order)
+        cdef const int64_t* numbers = <const int64_t*> address(order)
         room = history._room(n)
         cdef double* errors = <double*> address(room)
         bind_chunk(&chunk, inputs, targets)
@@ -790,7 +783,7 @@ cdef class Loops:
                         position += 1
                         if position == n or stopped:
                             break
-                        i = next_one[position]
+                        i = numbers[position]
                         t, end = begins[i], begins[i + 1]
                         memset(&tally, 0, sizeof(Tally))
                         reset(net, st)

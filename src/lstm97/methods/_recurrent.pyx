@@ -25,6 +25,7 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from lstm97._kernel.abi cimport StopRule
+from lstm97._kernel.arrays cimport address
 from lstm97._kernel.stop_window cimport give_back, take_rule
 from lstm97.methods._packed cimport (
     Chunk, Tally, add_row, add_to_tally, all_finite, bind_chunk, dot, end_of_sequence, kept_address, raise_not_finite,
@@ -602,19 +603,20 @@ cdef class Loops:
         cdef Net* net = &self.net
         cdef list arrays = []
         cdef Py_ssize_t n_old = len(past)
-        cdef int32_t[::1] symbols = np.zeros(capacity, np.int32)
+        symbols = np.zeros(capacity, np.int32)
+        cdef int32_t* past_symbol = <int32_t*> address(symbols)
         cdef double* past_x = zeros(capacity * net.n_inputs, arrays)
         cdef double* past_y = zeros(capacity * net.n_units, arrays)
         cdef double* past_injected = zeros(capacity * net.n_units, arrays)
         cdef int64_t n = min(st.n_steps, min(st.capacity, capacity))
         if n:
-            memcpy(&symbols[0], st.past_symbol, n * sizeof(int32_t))
+            memcpy(past_symbol, st.past_symbol, n * sizeof(int32_t))
             memcpy(past_x, st.past_x, n * net.n_inputs * sizeof(double))
             memcpy(past_y, st.past_y, n * net.n_units * sizeof(double))
             memcpy(past_injected, st.past_injected, n * net.n_units * sizeof(double))
         # Extending the list can fail, so it comes before the pointers change; it holds the old arrays until then.
         past.extend([symbols, *arrays])
-        st.past_symbol, st.past_x, st.past_y, st.past_injected = &symbols[0], past_x, past_y, past_injected
+        st.past_symbol, st.past_x, st.past_y, st.past_injected = past_symbol, past_x, past_y, past_injected
         st.capacity = capacity
         del past[:n_old]
 
@@ -637,13 +639,14 @@ cdef class Loops:
     def reset(self):
         reset(&self.net, &self.stream)
 
-    def run(self, inputs, double[:, ::1] Y):
+    def run(self, inputs, Y):
         """Inference: continue the stream."""
         cdef Chunk chunk
         cdef Net* net = &self.net
         cdef State* st = &self.stream
         cdef Py_ssize_t t = 0, n = len(inputs)
         cdef Py_ssize_t cost
+        cdef double* y = <double*> address(Y)
         bind_chunk(&chunk, inputs, None)
         self.ensure_capacity(st, self.stream_past, st.n_steps + n)
         while t < n:
@@ -652,43 +655,46 @@ cdef class Loops:
                 while t < n and cost < SLICE:
                     set_input(net, st, &chunk, t)
                     advance(net, st)
-                    memcpy(&Y[t, 0], st.o, net.n_outputs * sizeof(double))
+                    memcpy(y + t * net.n_outputs, st.o, net.n_outputs * sizeof(double))
                     feed_back(net, st)
                     cost += cost_of_step(net, 0)
                     t += 1
             PyErr_CheckSignals()
 
-    def predict(self, inputs, const int64_t[::1] offsets, double[:, ::1] Y):
+    def predict(self, inputs, offsets, Y):
         """Run over sequences, each from a zero state."""
+        cdef const int64_t* begins = <const int64_t*> address(offsets)
         cdef Chunk chunk
         cdef Net* net = &self.net
         cdef State* st = &self.sequence
         cdef Py_ssize_t t = 0, i = 0, n = len(inputs)
         cdef Py_ssize_t cost
+        cdef double* y = <double*> address(Y)
         bind_chunk(&chunk, inputs, None)
         while t < n:
             with nogil:
                 cost = 0
                 while t < n and cost < SLICE:
-                    while t == offsets[i]:
+                    while t == begins[i]:
                         reset(net, st)
                         i += 1
                     set_input(net, st, &chunk, t)
                     forward(net, st)
-                    memcpy(&Y[t, 0], st.o, net.n_outputs * sizeof(double))
+                    memcpy(y + t * net.n_outputs, st.o, net.n_outputs * sizeof(double))
                     feed_back(net, st)
                     cost += cost_of_step(net, 0)
                     t += 1
             PyErr_CheckSignals()
         reset(net, st)
 
-    def learn(self, inputs, targets, double rate, double[:, ::1] Y):
+    def learn(self, inputs, targets, double rate, Y):
         """Continue the stream and learn; returns whether the weights are finite afterwards."""
         cdef Chunk chunk
         cdef Net* net = &self.net
         cdef State* st = &self.stream
         cdef Py_ssize_t t = 0, n = len(inputs)
         cdef Py_ssize_t cost
+        cdef double* y = <double*> address(Y)
         bind_chunk(&chunk, inputs, targets)
         self.ensure_capacity(st, self.stream_past, st.n_steps + n)
         set_change_targets(net, True)
@@ -698,14 +704,14 @@ cdef class Loops:
                 while t < n and cost < SLICE:
                     set_input(net, st, &chunk, t)
                     learn_step(net, st, target_at(&chunk, t, self.row, net.n_outputs), rate, True, NULL)
-                    memcpy(&Y[t, 0], st.o, net.n_outputs * sizeof(double))
+                    memcpy(y + t * net.n_outputs, st.o, net.n_outputs * sizeof(double))
                     cost += cost_of_step(net, st.n_steps)
                     t += 1
             PyErr_CheckSignals()
         return weights_finite(net)
 
     def train(
-        self, inputs, const int64_t[::1] offsets, targets, bint target_per_sequence, const int64_t[::1] order,
+        self, inputs, offsets, targets, bint target_per_sequence, order,
         double rate, bint at_once, history,
     ):
         """Train on sequences; the History is up to date however this ends."""
@@ -718,8 +724,11 @@ cdef class Loops:
         cdef Py_ssize_t cost
         cdef bint stopped = False, finite = True
         cdef const double* target
-        cdef Py_ssize_t n = order.shape[0]
-        cdef double[::1] errors = history._room(n)
+        cdef Py_ssize_t n = len(order)
+        cdef const int64_t* begins = <const int64_t*> address(offsets)
+        cdef const int64_t* numbers = <const int64_t*> address(order)
+        room = history._room(n)
+        cdef double* errors = <double*> address(room)
         bind_chunk(&chunk, inputs, targets)
         take_rule(&rule, history)
         reset(net, st)
@@ -751,8 +760,8 @@ cdef class Loops:
                         position += 1
                         if position == n or stopped:
                             break
-                        i = order[position]
-                        t, end = offsets[i], offsets[i + 1]
+                        i = numbers[position]
+                        t, end = begins[i], begins[i + 1]
                         memset(&tally, 0, sizeof(Tally))
                         reset(net, st)
                         cost += net.n_sources * net.n_units
@@ -795,7 +804,7 @@ cdef class PairLoops:
             self.stream.clock = self.low.stream.n_steps
             self.stream.had_target = False
 
-    def learn(self, inputs, targets, double rate, double[:, ::1] Y):
+    def learn(self, inputs, targets, double rate, Y):
         """Continue the stream and learn. Returns the times of inputs passed on, or None if weights overflowed."""
         cdef Chunk chunk
         cdef Net* low = &self.low.net
@@ -803,11 +812,12 @@ cdef class PairLoops:
         cdef Tally tally
         cdef Py_ssize_t t = 0, n = len(inputs)
         cdef Py_ssize_t cost
-        cdef int64_t[::1] passed = np.zeros(2 * n + 1, np.int64)
+        cdef double* y = <double*> address(Y)
+        passed = np.zeros(2 * n + 1, np.int64)
         bind_chunk(&chunk, inputs, targets)
         set_change_targets(low, True)
         set_change_targets(&self.high.net, True)
-        self.stream.passed, self.stream.n_passed = &passed[0], 0
+        self.stream.passed, self.stream.n_passed = <int64_t*> address(passed), 0
         try:
             while t < n:
                 with nogil:
@@ -818,7 +828,7 @@ cdef class PairLoops:
                             low, lo, &self.high.net, &self.high.stream, &self.stream, &chunk, t,
                             target_at(&chunk, t, self.row, self.n_task), rate, &tally,
                         )
-                        memcpy(&Y[t, 0], lo.o, self.n_task * sizeof(double))
+                        memcpy(y + t * self.n_task, lo.o, self.n_task * sizeof(double))
                         cost += cost_of_step(low, 0) + cost_of_step(&self.high.net, 0)
                         t += 1
                 PyErr_CheckSignals()
@@ -826,10 +836,10 @@ cdef class PairLoops:
             self.stream.passed = NULL
         if not weights_finite(low) or not weights_finite(&self.high.net):
             return None
-        return np.asarray(passed)[:self.stream.n_passed].copy()
+        return passed[:self.stream.n_passed].copy()
 
     def train(
-        self, inputs, const int64_t[::1] offsets, targets, bint target_per_sequence, const int64_t[::1] order,
+        self, inputs, offsets, targets, bint target_per_sequence, order,
         double rate, history,
     ):
         """Train on sequences; the History is up to date however this ends."""
@@ -843,9 +853,13 @@ cdef class PairLoops:
         cdef Py_ssize_t cost
         cdef bint stopped = False, finite = True
         cdef const double* target
-        cdef Py_ssize_t n = order.shape[0]
-        cdef double[::1] errors = history._room(n)
-        cdef double[::1] none = np.full(self.n_task, np.nan)
+        cdef Py_ssize_t n = len(order)
+        cdef const int64_t* begins = <const int64_t*> address(offsets)
+        cdef const int64_t* numbers = <const int64_t*> address(order)
+        room = history._room(n)
+        cdef double* errors = <double*> address(room)
+        no_target = np.full(self.n_task, np.nan)
+        cdef double* none = <double*> address(no_target)
         bind_chunk(&chunk, inputs, targets)
         take_rule(&rule, history)
         set_change_targets(low, True)
@@ -856,7 +870,7 @@ cdef class PairLoops:
                     cost = 0
                     while cost < SLICE:
                         if t < end:
-                            target = &none[0]
+                            target = none
                             if not target_per_sequence or t == end - 1:
                                 target = target_at(&chunk, i if target_per_sequence else t, self.row, self.n_task)
                             chunk_step(
@@ -875,8 +889,8 @@ cdef class PairLoops:
                         position += 1
                         if position == n or stopped:
                             break
-                        i = order[position]
-                        t, end = offsets[i], offsets[i + 1]
+                        i = numbers[position]
+                        t, end = begins[i], begins[i + 1]
                         memset(&tally, 0, sizeof(Tally))
                         reset_pair(low, &self.low.sequence, high, &self.high.sequence, pair)
                         cost += low.n_sources

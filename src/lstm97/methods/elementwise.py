@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
+
+import numpy as np
 
 from lstm97.methods._elementwise import Loops
 from lstm97.methods.learner import CompiledLearner, Floats, Seed, check_size, draw_weights
 from lstm97.network import Weights
 from lstm97.optimizers import SGD, Adam, Learning, Optimizer, RMSprop
-from lstm97.topology import Kind, Topology
+from lstm97.topology import Kind, Loss, Squash, Topology
 
+SQUASHES = (*get_args(Squash), "softmax")
+LOSSES = get_args(Loss)
 OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, RMSprop, Adam)}
 
 
@@ -36,9 +40,9 @@ class ElementwiseLSTM(CompiledLearner):
     Notes
     -----
     A step is that of `lstm97.Network`, but for the recurrent source: a cell sees its own y_c(t-1), a gate its own
-    activation, a conventional hidden unit its own. What carries the whole gradient forward is then a few numbers for each
-    weight [1]_, [2]_: the derivative of a gate's or hidden unit's activation by its own weights, of a cell's state by its
-    own and its gates' weights. With q the weight of a unit from itself::
+    activation, a conventional hidden unit its own. What carries the whole gradient forward is then a few numbers for
+    each weight [1]_, [2]_: the derivative of a gate's or hidden unit's activation by its own weights, of a cell's state
+    by its own and its gates' weights. With q the weight of a unit from itself::
 
         dy_u/dw(t) = f'(net_u) (z(t) + q_u dy_u/dw(t-1))                            gates, hidden units
         ds_c/dw(t) = p ds_c/dw(t-1) + what w does at this step itself
@@ -84,13 +88,14 @@ class ElementwiseLSTM(CompiledLearner):
             raise ValueError(f"topology must have recurrent='self', got {topology.recurrent}; others are for a Network")
         self._topology = topology
         self._optimizer = Learning(optimizer).optimizer
-        self._lanes: dict[Kind, int] = {}
-        n_units = 0
-        for kind, n in topology.units.items():
-            if kind != "output":
-                self._lanes[kind] = n_units
-                n_units += n
-        self._loops = Loops(topology, self._lanes, self._rule())
+        self._lanes = _lanes(topology)
+        is_biased = [np.full(topology.units[kind], float(topology.has_bias(kind))) for kind in self._lanes]
+        self._loops = Loops(
+            _numbers(topology, self._lanes) | {"rule": list(OPTIMIZERS).index(type(optimizer).__name__)},
+            _rule(self._optimizer),
+            np.repeat(np.arange(topology.n_blocks, dtype=np.int32), topology.blocks),
+            np.concatenate([np.zeros(0), *is_biased]),
+        )
         super().__init__(topology.output, self._loops)
         draw_weights(self.weights, seed, init_range)
 
@@ -131,11 +136,9 @@ class ElementwiseLSTM(CompiledLearner):
                 found |= {f"memory.{name}.{kind}": view for kind, view in views.items()}
         return found
 
-    def _rule(self) -> dict[str, Any]:
-        return {"name": type(self._optimizer).__name__} | asdict(self._optimizer)
-
     def _settings(self) -> dict[str, Any]:
-        return {"topology": asdict(self._topology), "optimizer": self._rule()}
+        optimizer = {"name": type(self._optimizer).__name__} | asdict(self._optimizer)
+        return {"topology": asdict(self._topology), "optimizer": optimizer}
 
     @classmethod
     def _from_settings(cls, settings: dict[str, Any], n_numbers: int) -> Self:
@@ -147,3 +150,47 @@ class ElementwiseLSTM(CompiledLearner):
         n_each = {"RMSprop": 1, "Adam": 2}.get(type(optimizer).__name__, int(getattr(optimizer, "momentum", 0) > 0))
         check_size(topology.n_weights * (1 + n_each) + (optimizer != SGD()), n_numbers)
         return cls(topology, init_range=0.0, optimizer=optimizer)
+
+
+def _lanes(topology: Topology) -> dict[Kind, int]:
+    """Where the kinds of units begin in a row of weights."""
+    lanes: dict[Kind, int] = {}
+    begin = 0
+    for kind, n in topology.units.items():
+        if kind != "output":
+            lanes[kind] = begin
+            begin += n
+    return lanes
+
+
+def _numbers(topology: Topology, lanes: dict[Kind, int]) -> dict[str, int]:
+    """What the loops know of a topology."""
+    t = topology
+    return {
+        **{name: getattr(t, name) for name in ("n_inputs", "n_cells", "n_hidden", "n_outputs", "input_to_output")},
+        "n_units": sum(t.units[kind] for kind in lanes),
+        "n_out_sources": t.n_sources("output"),
+        "lane_in": lanes.get("input_gate", 0),
+        "lane_out": lanes.get("output_gate", 0),
+        "lane_f": lanes.get("forget_gate", 0),
+        "lane_hidden": lanes.get("hidden", 0),
+        "has_out": "output_gate" in lanes,
+        "has_f": "forget_gate" in lanes,
+        "has_bias": any(t.has_bias(kind) for kind in lanes),
+        "output_bias": t.has_bias("output"),
+        "g": SQUASHES.index(t.input_squash),
+        "h": SQUASHES.index(t.output_squash),
+        "output": SQUASHES.index(t.output),
+        "loss": LOSSES.index(t.loss),
+    }
+
+
+def _rule(optimizer: Optimizer) -> dict[str, float]:
+    """What the loops know of an optimizer."""
+    fields = asdict(optimizer)
+    return {
+        "kept_m": fields.get("momentum", fields.get("beta1", 0.0)),
+        "kept_v": fields.get("decay", fields.get("beta2", 0.0)),
+        "epsilon": fields.get("epsilon", 0.0),
+        "bound": optimizer.bound or 0.0,
+    }
