@@ -786,6 +786,8 @@ class Program:
                 one(rng, large), one(rng, (1, *large)), blocks=one(rng, ((), (1,), (2**40,), (2**62,) * 2))
             ),
             lambda: Network(Topology(one(rng, large), 1)),
+            lambda: Network(Topology(2, 1, recurrent="self")),
+            lambda: methods.ElementwiseLSTM(Topology(2, 1, recurrent=one(rng, (True, "self", "all")))),
             lambda: Network(
                 t, **mixed(dtype="float32", seed=1, init_range=0.1, input_gate_bias=-1.0, output_gate_bias=0)
             ),

@@ -604,6 +604,14 @@ def test_another_python_thread_makes_progress_during_training(name, how):
     assert during > 1000  # if the call held the GIL, the thread could only count during one switch interval at each end
 
 
+# Uninterrupted these would run for minutes.
+ENDLESS = {
+    "rtrl": "RTRL(RecurrentTopology(n_inputs=5, n_outputs=5, n_hidden=60))",
+    "elementwise lstm": "ElementwiseLSTM(Topology(5, 5, (1,) * 5000, recurrent='self'))",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
 @pytest.mark.parametrize(
     "call",
     [
@@ -614,12 +622,13 @@ def test_another_python_thread_makes_progress_during_training(name, how):
         "net.run(X)",
     ],
 )
-def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_learner(call):
+def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_learner(call, name):
     program = f"""
         import numpy as np
-        from lstm97.methods import RTRL, RecurrentTopology
+        from lstm97 import Topology
+        from lstm97.methods import RTRL, ElementwiseLSTM, RecurrentTopology
         X = np.ones((100_000, 5))
-        net = RTRL(RecurrentTopology(n_inputs=5, n_outputs=5, n_hidden=60))  # uninterrupted it would run for minutes
+        net = {ENDLESS[name]}
         print("ready", flush=True)
         try:
             {call}

@@ -28,7 +28,8 @@ def test_examples(name):
 
 def test_there_are_examples():
     finder = doctest.DocTestFinder(exclude_empty=True)
-    names = ("topology", "network", "sequences", "training", "methods.topology", "methods.recurrent", "methods.cascade")
-    modules = [f"lstm97.{name}" for name in names]
+    names = ("topology", "network", "sequences", "training")
+    methods = ("topology", "recurrent", "cascade", "elementwise")
+    modules = [f"lstm97.{name}" for name in (*names, *(f"methods.{name}" for name in methods))]
     for name in modules:
         assert any(test.examples for test in finder.find(importlib.import_module(name))), name

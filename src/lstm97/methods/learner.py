@@ -370,6 +370,8 @@ class Learner(ABC):
     def save(self, path: str | PathLike[str]) -> None:
         """Write settings and weights to a safetensors file, which `lstm97.methods.load` reads. The state is not kept.
 
+        What an optimizer remembers is, as it belongs to the weights.
+
         Raises
         ------
         OSError
