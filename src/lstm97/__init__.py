@@ -21,6 +21,7 @@ __all__ = [
     "Checkpoint",
     "Config",
     "Decay",
+    "Forecaster",
     "History",
     "Network",
     "RMSprop",
@@ -47,8 +48,14 @@ if TYPE_CHECKING:
     from lstm97.cluster import executors as executors
     from lstm97.export.c import export_c
     from lstm97.export.onnx import export_onnx
+    from lstm97.forecaster import Forecaster
     from lstm97.many import train_many
 else:
-    _NAMES = {"export_c": "lstm97.export.c", "export_onnx": "lstm97.export.onnx", "train_many": "lstm97.many"}
+    _NAMES = {
+        "Forecaster": "lstm97.forecaster",
+        "export_c": "lstm97.export.c",
+        "export_onnx": "lstm97.export.onnx",
+        "train_many": "lstm97.many",
+    }
     _MODULES = {name: f"lstm97.{name}" for name in ("cluster", "demos", "export", "methods", "paper")}
     __getattr__, __dir__ = lazily(globals(), _MODULES | {"executors": "lstm97.cluster.executors"}, _NAMES)

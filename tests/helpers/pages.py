@@ -7,9 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-KEEPING_ALIVE, METHODS, EMBEDDING, ALL_CORES = (
+KEEPING_ALIVE, FORECASTING, METHODS, EMBEDDING, ALL_CORES = (
     (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    for name in ("keeping-alive", "methods", "embedding", "all-cores")
+    for name in ("keeping-alive", "forecasting", "methods", "embedding", "all-cores")
 )
 # The example for a cluster, which tests/cluster/test_averaging.py runs on one
 FOR_A_CLUSTER = "from distributed import Client"

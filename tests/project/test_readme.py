@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from pages import ALL_CORES, EMBEDDING, FOR_A_CLUSTER, KEEPING_ALIVE, METHODS, README, ROOT, blocks
+from pages import ALL_CORES, EMBEDDING, FOR_A_CLUSTER, FORECASTING, KEEPING_ALIVE, METHODS, README, ROOT, blocks
 from waiting import HANGS
 
 import lstm97
@@ -40,6 +40,7 @@ def test_python_example_runs_as_is_and_prints_what_it_says(code, tmp_path):
     "code",
     [
         *blocks("python", KEEPING_ALIVE),
+        *blocks("python", FORECASTING),
         *blocks("python", METHODS),
         *(code for code in blocks("python", ALL_CORES) if FOR_A_CLUSTER not in code),
     ],
