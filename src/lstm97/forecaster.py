@@ -52,6 +52,8 @@ MOST_BEYOND = 15.0
 
 LARGEST = 1e290
 """The largest magnitude of a value: sums of differences of such values stay finite."""
+LARGEST_IN_FILE = 1e305
+"""The largest magnitude of what comes from files: more than such values can have led to."""
 SMALLEST_SCALE = 1e-290
 """A scale below this is taken for 0."""
 LARGEST_INPUT = 10.0
@@ -98,7 +100,7 @@ class Forecaster:
     -----
     Differences are divided by the mean of all absolute differences from the first change on, values less their mean by
     the mean absolute deviation from the mean before; both are known before the forecast is made. So that an outlier
-    does little harm, it counts as at most 100 times the scale in this mean, and the network sees it cut to 10. Until
+    does little harm, it counts as at most 100 times the scale in these means, and the network sees it cut to 10. Until
     the values change there is no such scale: then the forecast is the last value, and nothing is learned.
 
     The network has single cells with forget gates, tanh for both squashing functions, an identity output and Huber's
@@ -107,7 +109,7 @@ class Forecaster:
     compares this one setting with others on real series.
 
     A forecaster is for one thread at a time: a call, or a property, raises RuntimeError while another thread is in one.
-    A `learn` that an interrupt breaks off may have learned half of its value; the next ones go on from there.
+    What an interrupt breaks off may be learned in part, of `learn_many` up to a thousand values; it can go on from there.
 
     Examples
     --------
@@ -304,10 +306,11 @@ class Forecaster:
             return math.nan
         else:
             number, self._error = self._forecast, math.nan
-        seen = number - (self._last if self._difference else self._first)
-        self._last = number
         if self._difference:
-            self._base = number
+            seen, self._base = number - self._last, number
+        else:
+            seen = number - self._first
+        self._last = number
         if not (begin := self._begin):
             begin = len(self._seen) + 1 - len(self._x)
             self._seen[begin:] = self._seen[: len(self._x) - 1]
@@ -336,17 +339,23 @@ class Forecaster:
         np.maximum(x, self._smallest, out=x)
 
     def _count(self, number: float) -> None:
-        """Take a number into the scale, and into the mean."""
+        """Take a number into the scale and the mean, an outlier cut."""
         if not self._n_values:
             self._first = self._last = self._base = number
-        n = self._n_values = self._n_values + 1
-        deviation = abs(number - self._base)
+        self._n_values += 1
+        deviation = number - self._base
+        if self._scale:
+            most = LARGEST_DEVIATION * self._scale
+            deviation = min(max(deviation, -most), most)
         if self._total or deviation:
+            self._total += abs(deviation)
             self._n_scaled += 1
-            self._total, self._scale = _scaled(self._total, self._n_scaled, self._scale, deviation)
-        if not self._difference:
-            self._sum += number - self._first
-            self._mean = self._sum / n
+            self._scale = _scale(self._total, self._n_scaled)
+        if self._difference:
+            self._base = number
+        else:
+            self._sum += self._mean + deviation
+            self._mean = self._sum / self._n_values
             self._base = self._first + self._mean
 
     def _record(self, error: float) -> None:
@@ -385,39 +394,26 @@ class Forecaster:
                 begin += 1
 
     def _learn_at_once(self, numbers: Floats, forecasts: Floats) -> bool:
-        """Do what `_learn` does for each number, with one call of the network; False: nothing, as a scale is 0."""
+        """Do what `_learn` does for each number, with one call of the network; False: nothing, as a scale may be 0."""
         n, n_lags = len(numbers), len(self._x)
-        steps = np.arange(1, n + 1)
-        before = np.empty(n)
-        before[0] = self._base
-        if self._difference:
-            before[1:] = numbers[:-1]
-            bases, seen = numbers, numbers - before
-            deviations = np.abs(seen)
-        else:
-            seen = numbers - self._first
-            sums = _sums(self._sum, seen)
-            means = sums / (self._n_values + steps)
-            bases = self._first + means
-            before[1:] = bases[:-1]
-            deviations = np.abs(numbers - before)
-        total, scale, all_scales = self._total, self._scale, []
-        for i, deviation in enumerate(deviations.tolist(), self._n_scaled + 1):
-            total, scale = _scaled(total, i, scale, deviation)
-            all_scales.append(scale)
-        scales = np.array(all_scales)
-        if not scales.all():
+        if self._total / (self._n_scaled + n) < SMALLEST_SCALE:
             return False
-        old = self._seen[self._begin : self._begin + n_lags - 1][::-1]
-        row = np.concatenate([old, seen])
+        counted = np.empty((n + 1, 3))
+        counted[0] = self._base, self._scale, self._mean
+        for i, number in enumerate(numbers.tolist(), 1):
+            self._count(number)
+            counted[i] = self._base, self._scale, self._mean
+        before, units = counted[:-1, 0], counted[:-1, 1]
+        bases, scales, means = counted[1:, 0], counted[1:, 1], counted[1:, 2:]
+        seen = numbers - (before if self._difference else self._first)
+        row = np.concatenate([self._seen[self._begin : self._begin + n_lags - 1][::-1], seen])
         windows = np.lib.stride_tricks.sliding_window_view(row, n_lags)[:, ::-1]
         if self._difference:
             X = windows / scales[:, np.newaxis]
         else:
-            X = (windows - means[:, np.newaxis]) / scales[:, np.newaxis]
-            X[np.arange(n_lags) >= (self._n_lags + steps)[:, np.newaxis]] = 0.0
+            X = (windows - means) / scales[:, np.newaxis]
+            X[np.arange(n_lags) >= self._n_lags + np.arange(1, n + 1)[:, np.newaxis]] = 0.0
         np.clip(X, -LARGEST_INPUT, LARGEST_INPUT, out=X)
-        units = np.concatenate([[self._scale], scales[:-1]])
         with np.errstate(over="ignore"):
             targets = np.clip((numbers - before) / units, -LARGEST_ERROR, LARGEST_ERROR)
         Y = np.empty((n, 1))
@@ -431,13 +427,8 @@ class Forecaster:
         self._begin = len(self._seen) - n_lags
         self._seen[self._begin :] = windows[-1]
         self._n_lags = min(self._n_lags + n, n_lags)
-        self._n_values += n
-        self._n_scaled += n
-        self._total = total
         self._last, self._output = numbers[-1].item(), outputs[-1].item()
-        if not self._difference:
-            self._sum = sums[-1].item()
-        self._derive()
+        self._forecast = forecasts[-1].item()
         self._awaits = True
         return True
 
@@ -626,10 +617,10 @@ class Forecaster:
         numbers = dict(zip(_NUMBERS, arrays["numbers"].tolist(), strict=True))
         counts = dict(zip(_COUNTS, arrays["counts"].tolist(), strict=True))
         for name in ("lags", "errors"):
-            if not np.isfinite(arrays[name]).all():
-                raise ValueError(f"its {name} are not finite")
-        if not all(math.isfinite(number) for name, number in numbers.items() if name != "_error"):
-            raise ValueError("its numbers are not finite")
+            if not (np.abs(arrays[name]) <= LARGEST_IN_FILE).all():
+                raise ValueError(f"its {name} are not finite, or too large")
+        if not all(abs(number) <= LARGEST_IN_FILE for name, number in numbers.items() if name != "_error"):
+            raise ValueError("its numbers are not finite, or too large")
         n, n_scaled = counts["_n_values"], counts["_n_scaled"]
         if not (0 <= n_scaled <= n < 2**62 and 0 <= counts["_n_lags"] <= len(self._x) and counts["_awaits"] in (0, 1)):
             raise ValueError("its counts cannot be")
@@ -684,7 +675,7 @@ def _number(value: Any) -> float:
         if isinstance(value, (int, np.integer, np.floating)):
             return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf
     array = as_numbers("value", value)
     if array.shape:
         raise ValueError(f"value has shape {array.shape}, expected a number; for many values call learn_many")
@@ -704,24 +695,10 @@ def _cut(error: float) -> float:
     return error if -LARGEST_ERROR <= error <= LARGEST_ERROR else math.copysign(LARGEST_ERROR, error)
 
 
-def _scaled(total: float, n: int, scale: float, deviation: float) -> tuple[float, float]:
-    """The sum of n deviations, this one the last, and the scale; `total` and `scale` are those before."""
-    if scale and deviation > LARGEST_DEVIATION * scale:
-        deviation = LARGEST_DEVIATION * scale
-    total += deviation
-    return total, _scale(total, n)
-
-
 def _scale(total: float, n: int) -> float:
     """The mean of n deviations; 0 if there is none, or it is too small to divide by."""
     scale = total / n if n else 0.0
     return scale if scale >= SMALLEST_SCALE else 0.0
-
-
-def _sums(start: float, terms: Floats) -> Floats:
-    """The sums from a start on, each term added to the sum before, as a loop would."""
-    sums: Floats = np.add.accumulate(np.concatenate([[start], terms]))
-    return sums[1:]
 
 
 def _from_bytes(data: bytes) -> Forecaster:
@@ -745,9 +722,8 @@ def _read(file: BinaryIO, size: int, what: str) -> Forecaster:
         cells = network.topology.n_cells
         if (network.topology, network.optimizer) != (_topology(cells, n_lags), OPTIMIZER) or network.scaling:
             raise ValueError(f"its network is not one for {n_lags} lags")
-        phase = _phase(data)
-        if (phase == "awaiting") != bool(arrays["counts"][_COUNTS.index("_awaits")]):
-            raise ValueError("its network is at another step")
+        if arrays["counts"][_COUNTS.index("_awaits")] and _phase(data) != "awaiting":
+            raise ValueError("its network has not made a step that waits for its target")
         forecaster = Forecaster.__new__(Forecaster)
         forecaster._set_up(network, difference)
         forecaster._restore(arrays)
