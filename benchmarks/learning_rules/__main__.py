@@ -55,12 +55,15 @@ def _forecasts(size: Size, seeds: range) -> Iterator[Record]:
     prepared = [name for name in PREPARATIONS if name != "raw"]
     settings = [Setting(preparation, lags) for preparation, lags in product(prepared, (24, 1))]
     yield from forecasting.of_peers("series", series)
+    yield from forecasting.of_forecaster("series", series, seeds)
     yield from forecasting.networks("series", series, UNSCALED, settings, seeds)
 
 
 def _raw(size: Size, seeds: range) -> Iterator[Record]:
+    series = _series(size)
     settings = [Setting("raw", lags) for lags in (24, 1)]
-    return forecasting.networks("raw", _series(size), tuple(RULES), settings, seeds)
+    yield from forecasting.of_forecaster("raw", series, seeds)
+    yield from forecasting.networks("raw", series, tuple(RULES), settings, seeds)
 
 
 def _streams(size: Size, seeds: range) -> Iterator[Record]:

@@ -21,6 +21,7 @@ Array = npt.NDArray[np.float64]
 
 WARM_UP = 48
 """Observations before the first error that counts, the same for all models; all of them are learned."""
+FORECASTER = "Forecaster"
 MEASURE = f"sum of absolute errors over the naive forecast's, from observation {WARM_UP + 2} on"
 
 
@@ -88,6 +89,14 @@ def networks(
                 for seed in seeds:
                     value, note = run(series, rule, setting, seed)
                     yield Record(task, series.name, rule, setting.plain(rule), seed, MEASURE, value, note)
+
+
+def of_forecaster(task: str, all_series: Iterable[Series], seeds: range) -> Iterator[Record]:
+    """Yield records of `lstm97.Forecaster` as it comes, on the series in their own units."""
+    for series in all_series:
+        for seed in seeds:
+            forecasts = lstm97.Forecaster(seed=seed).learn_many(series.values)
+            yield Record(task, series.name, FORECASTER, {}, seed, MEASURE, score(series.values, forecasts[:-1]))
 
 
 def of_peers(task: str, all_series: Iterable[Series]) -> Iterator[Record]:

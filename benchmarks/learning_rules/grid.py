@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..latency import markdown_table
-from .forecasting import Setting, networks
+from .forecasting import Setting, networks, of_forecaster
 from .packages import Series
 from .records import Record
 
@@ -29,10 +29,11 @@ TASK, FIXED_TASK = "grid", "fixed"
 
 
 def measure(series: Iterable[Series], seeds: range) -> Iterator[Record]:
-    """Yield records of the grid, then of the fixed setting with each of the rules that may be the fixed one."""
+    """Yield records of the grid, then of the Forecaster and of the fixed setting with each of the rules it could have."""
     loaded = list(series)
     settings = [Setting(cells=cells, rate=rate) for cells, rate in product(CELLS, RATES)]
     yield from networks(TASK, loaded, RULES, settings, seeds)
+    yield from of_forecaster(FIXED_TASK, loaded, seeds)
     yield from networks(FIXED_TASK, loaded, FIXED_RULES, [FIXED], seeds)
 
 

@@ -109,7 +109,7 @@ class Forecaster:
     compares this one setting with others on real series.
 
     A forecaster is for one thread at a time: a call, or a property, raises RuntimeError while another thread is in one.
-    What an interrupt breaks off may be learned in part, of `learn_many` up to a thousand values; it can go on from there.
+    What an interrupt breaks off may be learned in part, of `learn_many` up to a thousand values; calls go on from there.
 
     Examples
     --------

@@ -89,6 +89,17 @@ def test_networks_forecast_before_they_learn():
     assert errors[1] - errors[0] == pytest.approx(100.0, abs=20.0)
 
 
+def test_the_forecaster_is_measured_by_forecasts_made_before():
+    series = a_series(120)
+    changed = Series("made", np.append(series.values[:-1], 1e6), 1)
+    a, b = (
+        record.value * np.abs(np.diff(each.values))[WARM_UP:].sum()
+        for each in (series, changed)
+        for record in forecasting.of_forecaster("series", [each], ONE_SEED)
+    )
+    assert b - a == pytest.approx(1e6, rel=1e-3)  # only the last error has changed
+
+
 def test_the_score_of_the_naive_forecast_is_one_and_leaves_the_first_errors_out():
     values = a_series(100).values
     assert forecasting.score(values, values[:-1]) == 1.0
