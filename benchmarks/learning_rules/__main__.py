@@ -78,6 +78,7 @@ TASKS: dict[str, Callable[[Size, range], Iterator[Record]]] = {
     "series": _forecasts,
     "grid": lambda size, seeds: grid.measure(_series(size), seeds),
     "raw": _raw,
+    "intervals": lambda size, seeds: forecasting.of_intervals(_series(size), seeds),
     "streams": _streams,
     "one pass": lambda _, seeds: onepass.measure(packages.labelled_sequences(), seeds),
     "text": lambda size, seeds: text.measure(size.n_bytes, seeds),

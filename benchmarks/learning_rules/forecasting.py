@@ -22,6 +22,8 @@ Array = npt.NDArray[np.float64]
 WARM_UP = 48
 """Observations before the first error that counts, the same for all models; all of them are learned."""
 FORECASTER = "Forecaster"
+PROBABILITIES = (0.5, 0.9, 0.99)
+COVERED = "share of the values that are within the interval given before, of all that were given one"
 MEASURE = f"sum of absolute errors over the naive forecast's, from observation {WARM_UP + 2} on"
 
 
@@ -97,6 +99,27 @@ def of_forecaster(task: str, all_series: Iterable[Series], seeds: range) -> Iter
         for seed in seeds:
             forecasts = lstm97.Forecaster(seed=seed).learn_many(series.values)
             yield Record(task, series.name, FORECASTER, {}, seed, MEASURE, score(series.values, forecasts[:-1]))
+
+
+def of_intervals(all_series: Iterable[Series], seeds: range) -> Iterator[Record]:
+    """Yield how often values are within the intervals that `lstm97.Forecaster` gives before it learns them."""
+    for series in all_series:
+        for probability in PROBABILITIES:
+            for seed in seeds:
+                share, note = covered(series.values, lstm97.Forecaster(seed=seed), probability)
+                setting = {"probability": probability}
+                yield Record("intervals", series.name, FORECASTER, setting, seed, COVERED, share, note)
+
+
+def covered(values: Array, forecaster: lstm97.Forecaster, probability: float) -> tuple[float | None, str]:
+    """Return the share of values within their intervals, or None and why if no value had one."""
+    hits = []
+    for value in values.tolist():
+        low, high = forecaster.interval(probability)
+        if not np.isnan(low):
+            hits.append(low <= value <= high)
+        forecaster.learn(value)
+    return (float(np.mean(hits)), "") if hits else (None, "too few values")
 
 
 def of_peers(task: str, all_series: Iterable[Series]) -> Iterator[Record]:

@@ -29,7 +29,7 @@ TASK, FIXED_TASK = "grid", "fixed"
 
 
 def measure(series: Iterable[Series], seeds: range) -> Iterator[Record]:
-    """Yield records of the grid, then of the Forecaster and of the fixed setting with each of the rules it could have."""
+    """Yield records of the grid, of the Forecaster, and of the fixed setting with each rule that may be fixed."""
     loaded = list(series)
     settings = [Setting(cells=cells, rate=rate) for cells, rate in product(CELLS, RATES)]
     yield from networks(TASK, loaded, RULES, settings, seeds)

@@ -14,7 +14,7 @@ from .records import Record
 
 MULTIPLIED = ("series", "raw")
 """Tasks whose values are ratios: their means are geometric."""
-WITH_MEAN = (*MULTIPLIED, "streams", "one pass")
+WITH_MEAN = (*MULTIPLIED, "intervals", "streams", "one pass")
 """Tasks whose columns have a mean."""
 
 
@@ -32,7 +32,7 @@ def _cell(rows: Sequence[dict[str, Any]], task: str) -> tuple[str, float | None]
     lost = len(rows) - len(values)
     text = _number(_mean(values, task), task) if values else ""
     if lost:
-        word = "not solved" if task == "delayed XOR" else "overflowed"
+        word = {"delayed XOR": "not solved", "intervals": "too short"}.get(task, "overflowed")
         text = f"{text}{'; ' if text else ''}{lost} of {len(rows)} {word}"
     return text, None if lost or not values else _mean(values, task)
 

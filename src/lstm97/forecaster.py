@@ -84,7 +84,7 @@ class Forecaster:
         How many memory cells its network has.
     lags : int, default 24
         How many of the last values, or differences, the network sees at each step. What is older it can know by its
-        cells alone: take a season's length if that is not many times more.
+        cells alone.
     difference : bool, default True
         Whether it sees and forecasts differences from value to value. False: the values themselves, less their mean so
         far; for series that come back to their mean, such as noise around one level.
@@ -109,7 +109,7 @@ class Forecaster:
     compares this one setting with others on real series.
 
     A forecaster is for one thread at a time: a call, or a property, raises RuntimeError while another thread is in one.
-    What an interrupt breaks off may be learned in part, of `learn_many` up to a thousand values; calls go on from there.
+    What an interrupt breaks off may be learned in part: of `learn_many`, a thousand values at most.
 
     Examples
     --------

@@ -16,6 +16,8 @@ from benchmarks.learning_rules.preparations import PREPARATIONS
 from benchmarks.learning_rules.records import Record
 from benchmarks.learning_rules.rules import RULES
 
+import lstm97
+
 ONE_SEED = range(1, 2)
 
 
@@ -98,6 +100,17 @@ def test_the_forecaster_is_measured_by_forecasts_made_before():
         for record in forecasting.of_forecaster("series", [each], ONE_SEED)
     )
     assert b - a == pytest.approx(1e6, rel=1e-3)  # only the last error has changed
+
+
+def test_intervals_are_those_before_the_value():
+    values = np.random.default_rng(0).normal(size=1000).cumsum()
+    share, note = forecasting.covered(values, lstm97.Forecaster(2, 3), 0.9)
+    assert share == pytest.approx(0.9, abs=0.03)
+    assert note == ""
+    assert forecasting.covered(values[:20], lstm97.Forecaster(2, 3), 0.9) == (None, "too few values")
+    records = list(forecasting.of_intervals([a_series(30)], ONE_SEED))
+    assert [record.value is None for record in records] == [False, False, True]
+    assert "| 1 of 1 too short |" in tables.pivot([asdict(record) for record in records], "intervals")
 
 
 def test_the_score_of_the_naive_forecast_is_one_and_leaves_the_first_errors_out():
