@@ -450,8 +450,8 @@ class Forecaster:
 
         Raises
         ------
-        TypeError, ValueError, RuntimeError
-            As for `learn`.
+        TypeError, ValueError, RuntimeError, FloatingPointError
+            As for `learn`; the forecaster stays as it is.
 
         Examples
         --------
@@ -635,8 +635,8 @@ class Forecaster:
         self._derive()
         if self._awaits and not self._scale:
             raise ValueError("it learns without a scale")
-        if not self._n_errors and self._error == self._error and self._error != math.inf:
-            raise ValueError("its last error is not among its errors")
+        if math.isfinite(self._error) and self._error not in arrays["errors"][-1:]:
+            raise ValueError("its last error is not the last of its errors")
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:

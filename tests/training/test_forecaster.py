@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -480,6 +481,7 @@ CHANGES = {
     "lags of another type": lambda arrays: arrays.update(lags=np.zeros(4, np.float32)),
     "a table of lags": lambda arrays: arrays.update(lags=np.zeros((2, 2))),
     "numbers that are not finite": put("numbers", 1, np.nan),
+    "a last error that is another": put("numbers", 5, 1e9),
     "a negative scale": put("numbers", 3, -1.0),
     "no scale": put("numbers", 3, 0.0),
     "a negative count": put("counts", 0, -1),
@@ -529,6 +531,24 @@ def test_every_byte_counts(tmp_path):
         path.write_bytes(data[:end])
         with pytest.raises(ValueError, match=r"f\.safetensors"):
             Forecaster.load(path)
+
+
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 4), difference=st.booleans())
+def test_mutated_files_are_refused_or_are_those_of_a_forecaster(seed, n, difference, tmp_path_factory):
+    rng, path = np.random.default_rng(seed), tmp_path_factory.getbasetemp() / "mutated.safetensors"
+    data = bytearray(all_of(learned(a_series(30), difference=difference)[0]))
+    for _ in range(n):
+        data[rng.integers(len(data))] = rng.integers(256)
+    path.write_bytes(data)
+    with contextlib.suppress(ValueError, FloatingPointError):
+        f = Forecaster.load(path)
+        assert all_of(copy.copy(f)) == all_of(f)
+        before = all_of(f)
+        assert len(f.forecast(5)) == 5
+        assert len(f.interval(0.5)) == 2
+        assert f.score >= 0 or math.isnan(f.score)
+        assert all_of(f) == before
+        f.learn_many([1.0, math.nan, 2.0, 3.0])
 
 
 def test_settings_are_in_the_file_by_name(tmp_path):
