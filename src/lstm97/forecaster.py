@@ -140,7 +140,13 @@ class Forecaster:
         cells, lags = integer("cells", cells, at_least=1), integer("lags", lags, at_least=1)
         if type(difference).__name__ not in ("bool", "bool_"):  # bool, or NumPy's scalar
             raise TypeError(f"difference must be True or False, got {difference!r}")
-        network = Network(_topology(cells, lags), seed=seed, forget_gate_bias=0.0, optimizer=OPTIMIZER)
+        network = Network(
+            _topology(cells, lags),
+            seed=seed,
+            forget_gate_bias=0.0,
+            optimizer=OPTIMIZER,
+            learning_rate=LEARNING_RATE,
+        )
         network.weights["output"] = 0.0
         self._set_up(network, bool(difference))
 
@@ -297,7 +303,7 @@ class Forecaster:
                 target = _cut((number - self._base) / self._scale)
                 self._target[0] = target
                 self._awaits = False
-                self._network.correct(self._target, LEARNING_RATE)
+                self._network.correct(self._target)
                 self._record(target - self._output)
             else:
                 self._judge_without_scale(number)
@@ -321,7 +327,7 @@ class Forecaster:
             self._forecast = number
             return number
         self._look(self._seen[begin : begin + len(self._x)], self._n_lags)
-        self._output = self._network.learn(self._x, None, LEARNING_RATE, out=self._y).item()
+        self._output = self._network.learn(self._x, None, out=self._y).item()
         self._awaits = True
         self._forecast = self._base + self._scale * self._output
         return self._forecast
@@ -418,8 +424,8 @@ class Forecaster:
             targets = np.clip((numbers - before) / units, -LARGEST_ERROR, LARGEST_ERROR)
         Y = np.empty((n, 1))
         self._awaits = False
-        self._network.correct(targets[:1], LEARNING_RATE)
-        self._network.learn_run(X, np.append(targets[1:], np.nan)[:, np.newaxis], LEARNING_RATE, out=Y)
+        self._network.correct(targets[:1])
+        self._network.learn_run(X, np.append(targets[1:], np.nan)[:, np.newaxis], out=Y)
         outputs = Y[:, 0]
         for error in (targets - np.concatenate([[self._output], outputs[:-1]]))[-RECENT:].tolist():
             self._record(error)
@@ -719,8 +725,8 @@ def _read(file: BinaryIO, size: int, what: str) -> Forecaster:
         data = arrays["network"].tobytes()
         network = network_from_bytes(data)
         n_lags = len(arrays["lags"])
-        cells = network.topology.n_cells
-        if (network.topology, network.optimizer) != (_topology(cells, n_lags), OPTIMIZER) or network.scaling:
+        wanted = _topology(network.topology.n_cells, n_lags), OPTIMIZER, LEARNING_RATE
+        if (network.topology, network.optimizer, network.learning_rate) != wanted or network.scaling:
             raise ValueError(f"its network is not one for {n_lags} lags")
         if arrays["counts"][_COUNTS.index("_awaits")] and _phase(data) != "awaiting":
             raise ValueError("its network has not made a step that waits for its target")
