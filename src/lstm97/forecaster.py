@@ -726,7 +726,8 @@ def _read(file: BinaryIO, size: int, what: str) -> Forecaster:
         network = network_from_bytes(data)
         n_lags = len(arrays["lags"])
         wanted = _topology(network.topology.n_cells, n_lags), OPTIMIZER, LEARNING_RATE
-        if (network.topology, network.optimizer, network.learning_rate) != wanted or network.scaling:
+        found = network.topology, network.optimizer, network.learning_rate
+        if found != wanted or network.readout or network.scaling:
             raise ValueError(f"its network is not one for {n_lags} lags")
         if arrays["counts"][_COUNTS.index("_awaits")] and _phase(data) != "awaiting":
             raise ValueError("its network has not made a step that waits for its target")

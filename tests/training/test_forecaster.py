@@ -465,10 +465,15 @@ def put(name, index, value):
     return change
 
 
-def of_another_network(arrays):
-    arrays["network"] = np.frombuffer(
-        lstm97.network.network_to_bytes(Network(Topology(4, 1, output="identity")), True), np.uint8
-    )
+def of_another_network(**arguments):
+    topology = Forecaster(**SMALL).network.topology
+    right = {"topology": topology, "optimizer": RMSprop(decay=0.999, bound=0.5), "learning_rate": 0.01}
+    data = lstm97.network.network_to_bytes(Network(**(right | arguments)), True)
+
+    def change(arrays):
+        arrays["network"], arrays["counts"][3] = np.frombuffer(data, np.uint8), 0
+
+    return change
 
 
 CHANGES = {
@@ -489,7 +494,12 @@ CHANGES = {
     "more lags than there are": put("counts", 2, 5),
     "another truth": put("counts", 3, 2),
     "a network that is none": lambda arrays: arrays.update(network=np.zeros(100, np.uint8)),
-    "another network": of_another_network,
+    "a network that has not made the step": lambda arrays: (of_another_network()(arrays), put("counts", 3, 1)(arrays)),
+    "another topology": of_another_network(topology=Topology(4, 1, output="identity")),
+    "another optimizer": of_another_network(optimizer=lstm97.SGD()),
+    "another learning rate": of_another_network(learning_rate=0.1),
+    "another readout": of_another_network(readout=lstm97.RLS()),
+    "scaling": of_another_network(scaling=lstm97.Scaling()),
 }
 
 
@@ -497,7 +507,7 @@ CHANGES = {
 def test_files_that_cannot_be_are_refused(name, tmp_path):
     path = tmp_path / "f.safetensors"
     learned(a_series(300))[0].save(path)
-    rewritten(path, lambda arrays: None)
+    rewritten(path, of_another_network())
     Forecaster.load(path)
     rewritten(path, CHANGES[name])
     with pytest.raises(ValueError, match=r"f\.safetensors is not a"):
