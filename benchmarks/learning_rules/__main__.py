@@ -63,6 +63,7 @@ def _raw(size: Size, seeds: range) -> Iterator[Record]:
     series = _series(size)
     settings = [Setting("raw", lags) for lags in (24, 1)]
     yield from forecasting.of_forecaster("raw", series, seeds)
+    yield from forecasting.of_stream_networks("raw", series, (24, 1), seeds)
     yield from forecasting.networks("raw", series, tuple(RULES), settings, seeds)
 
 

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+import lstm97
+
 from .packages import Labelled, package
 from .records import Record
-from .rules import FOR_ALL_OUTPUTS, RULES, network
+from .rules import FOR_ALL_OUTPUTS, FOR_STREAM, RULES, network
 
 Array = npt.NDArray[np.float64]
 
@@ -37,6 +39,13 @@ def accuracy(stream: Labelled, rule: str, seed: int) -> tuple[float | None, str]
     except FloatingPointError as error:
         return None, str(error)
     return float((np.argmax(outputs, axis=1) == stream.classes).mean()), ""
+
+
+def of_stream_network(stream: Labelled, seed: int) -> float:
+    """Return the accuracy of `lstm97.Network.for_stream` as it comes, on inputs in their own units."""
+    net = lstm97.Network.for_stream(stream.inputs.shape[1], stream.n_classes, "classification", seed=seed)
+    outputs = net.learn_run(stream.inputs, stream.classes)
+    return float((np.argmax(outputs, axis=1) == stream.classes).mean())
 
 
 def logistic_regression(stream: Labelled) -> float:
@@ -70,6 +79,8 @@ def measure(streams: Iterable[Labelled], seeds: range) -> Iterator[Record]:
     for stream in streams:
         for name, peer in PEERS.items():
             yield Record("streams", stream.name, name, {}, None, MEASURE, peer(stream))
+        for seed in seeds:
+            yield Record("streams", stream.name, FOR_STREAM, {}, seed, MEASURE, of_stream_network(stream, seed))
         for rule in FOR_ALL_OUTPUTS:
             setting = {"cells": CELLS, "rate": RULES[rule].learning_rate}
             for seed in seeds:

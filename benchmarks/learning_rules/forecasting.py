@@ -15,7 +15,7 @@ from . import peers
 from .packages import Series
 from .preparations import PREPARATIONS, Prepared
 from .records import Record
-from .rules import RULES, network
+from .rules import FOR_STREAM, RULES, network
 
 Array = npt.NDArray[np.float64]
 
@@ -99,6 +99,19 @@ def of_forecaster(task: str, all_series: Iterable[Series], seeds: range) -> Iter
         for seed in seeds:
             forecasts = lstm97.Forecaster(seed=seed).learn_many(series.values)
             yield Record(task, series.name, FORECASTER, {}, seed, MEASURE, score(series.values, forecasts[:-1]))
+
+
+def of_stream_networks(task: str, all_series: Iterable[Series], lags: Iterable[int], seeds: range) -> Iterator[Record]:
+    """Yield records of `lstm97.Network.for_stream` as it comes, with the last values in their own units as inputs."""
+    chosen = list(lags)
+    for series in all_series:
+        for n in chosen:
+            prepared = PREPARATIONS["raw"](series.values, n)
+            for seed in seeds:
+                net = lstm97.Network.for_stream(n, 1, seed=seed)
+                outputs = outputs_before_learning(net, prepared, net.learning_rate)
+                value = score(series.values, prepared.forecasts(outputs))
+                yield Record(task, series.name, FOR_STREAM, {"preparation": "raw", "lags": n}, seed, MEASURE, value)
 
 
 def of_intervals(all_series: Iterable[Series], seeds: range) -> Iterator[Record]:

@@ -40,6 +40,9 @@ RULES = {
     "Adam, bounded": Rule(0.003, Adam(bound=BOUND)),
 }
 
+FOR_STREAM = "Network.for_stream"
+"""What records call a network that is made by `lstm97.Network.for_stream` and used as it comes."""
+
 FOR_ALL_OUTPUTS = tuple(name for name, rule in RULES.items() if not (rule.readout or rule.scaling or rule.loss))
 """Rules that are for logistic and softmax outputs too."""
 UNSCALED = tuple(name for name, rule in RULES.items() if not rule.scaling)
