@@ -603,7 +603,8 @@ def test_every_public_function_and_argument_has_a_case():
     for name, thing in inspect.getmembers(lstm97, inspect.isclass):
         public |= {f"{name}.{key}" for key in vars(thing) if not key.startswith("_")}
     takes_any = {name for name in public if callable(thing := attrgetter(name)(lstm97)) and parameters(thing)}
-    assert takes_any - FOR_OTHERS_TO_CALL <= CALLS.keys()
+    of_others = {name for name in takes_any if name.partition(".")[0] == "Forecaster"}  # see test_forecaster
+    assert takes_any - FOR_OTHERS_TO_CALL - of_others <= CALLS.keys()
     assert {name: parameters(function(name)).keys() for name in CALLS} == {
         name: call.arguments.keys() for name, call in CALLS.items()
     }

@@ -22,6 +22,7 @@ OWN = {
     "kind._from_settings": "a class method of the class whose file this is",
     "learner._install": "an instance that a class method of its own class has just made",
     "learner._max_units": "as learner._install",
+    "learner._tensors": "as learner._install",
     "learner._topology": "as learner._install",
     "os._exit": "a public function of the standard library, in spite of its name",
     "super()._checked_update": "a method of the own base class",

@@ -191,7 +191,7 @@ class Reading:
         return dataclasses.replace(
             experiment,
             reading=self.name,
-            topology=dataclasses.replace(lstm_topology(experiment), **self.topology),
+            topology=dataclasses.replace(lstm_topology(experiment), **{"loss": None, **self.topology}),
             parameters={**experiment.parameters, **self.parameters},
             **{"learning_rate": experiment.learning_rate * self.rate_factor, "stop": stop, **self.settings},
         )
