@@ -24,7 +24,7 @@ from .forecasting import Setting
 from .preparations import PREPARATIONS
 from .records import Record
 from .rules import RULES, UNSCALED
-from .tables import markdown
+from .tables import markdown, shortened
 
 
 @dataclass(frozen=True)
@@ -139,14 +139,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="run nothing: print what --json wrote to FILEs",
     )
+    parser.add_argument("--short", action="store_true", help="of the series, print only what learns from 24 lags")
     options = parser.parse_args(arguments)
     if options.files:
-        print(markdown(together([json.loads(file.read_text(encoding="utf-8")) for file in options.files])))
+        found = together([json.loads(file.read_text(encoding="utf-8")) for file in options.files])
+        print(markdown(shortened(found) if options.short else found))
         return
     size = QUICK if options.quick else WHOLE
     command = f"{parser.prog} {shlex.join(sys.argv[1:] if arguments is None else arguments)}".rstrip()
     figures = measure(options.task or list(TASKS), size, options.seeds or size.seeds, command)
-    print(markdown(figures))
+    print(markdown(shortened(figures) if options.short else figures))
     if options.json:
         options.json.write_text(as_json(figures), encoding="utf-8")
 

@@ -55,6 +55,20 @@ def pivot(rows: Sequence[dict[str, Any]], task: str) -> str:
     return markdown_table(title, ["", *names, *(["mean"] if task in WITH_MEAN else [])], lines)
 
 
+def shortened(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures without most settings of the series: those of 24 lags stay, of differences or raw values."""
+    rows = [
+        row
+        for row in figures["rows"]
+        if row["task"] not in MULTIPLIED
+        or (
+            row["setting"].get("preparation") in (None, "differences", "raw")
+            and row["setting"].get("lags") in (None, 24)
+        )
+    ]
+    return figures | {"rows": rows}
+
+
 def markdown(figures: dict[str, Any]) -> str:
     """Return all tables, below the machine, the versions, and what could not be measured."""
     rows = figures["rows"]

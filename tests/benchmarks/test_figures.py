@@ -7,6 +7,7 @@ import re
 
 import pytest
 from benchmarks import averaging, headlines, hosts, latency
+from benchmarks.learning_rules import tables as learning_rules
 from pages import ALL_CORES, EMBEDDING, README, ROOT
 
 
@@ -20,6 +21,13 @@ def test_figures_of_embedding_are_those_that_the_commands_print(tables):
     command = rf"`python\s+-m\s+{tables.__name__}\s+--from\s+(\S+\.json)`"
     (arguments,) = re.findall(command, EMBEDDING)
     assert tables.markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in EMBEDDING
+
+
+def test_figures_of_learning_rules_are_those_that_the_command_prints():
+    page = (ROOT / "docs/learning-rules.md").read_text(encoding="utf-8")
+    (arguments,) = re.findall(r"`python -m benchmarks.learning_rules --short --from\s+(\S+\.json)`", page)
+    figures = json.loads((ROOT / arguments).read_text(encoding="utf-8"))
+    assert learning_rules.markdown(learning_rules.shortened(figures)) in page
 
 
 @pytest.mark.parametrize("tables", [headlines, averaging])
