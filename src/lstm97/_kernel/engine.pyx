@@ -26,7 +26,7 @@ from lstm97._kernel.arrays cimport address, checked_address, point_at_arrays
 
 from lstm97 import sequences
 from lstm97._checks import not_negative, positive
-from lstm97._kernel.layout import RULES, stated
+from lstm97._kernel.layout import stated
 
 cdef extern from "_kernel/lanes.h":
     enum:
@@ -213,7 +213,7 @@ cdef class Engine:
         """Take over how the network learns, and point it at what it keeps from update to update."""
         cdef object learning = layout.learning
         cdef object optimizer = learning.optimizer
-        self.net.rule.kind = RULES.index(layout.rule)
+        self.net.rule.kind = layout.rule_kind
         self.net.rule.momentum = getattr(optimizer, "beta1", getattr(optimizer, "momentum", 0))
         self.net.rule.decay = getattr(optimizer, "beta2", getattr(optimizer, "decay", 0))
         self.net.rule.epsilon = getattr(optimizer, "epsilon", 0)

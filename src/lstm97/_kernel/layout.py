@@ -219,6 +219,11 @@ class Layout:
                 return "plain" if bound is None else "bounded"
         return "momentum"
 
+    @property
+    def rule_kind(self) -> int:
+        """The optimizer as a RuleKind of abi.pxd."""
+        return RULES.index(self.rule)
+
     def _memory_shapes(self) -> dict[str, tuple[int, ...]]:
         """The arrays of reals that learning keeps from update to update."""
         sizes = self.sizes
