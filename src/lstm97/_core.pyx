@@ -305,7 +305,7 @@ cdef void output_errors(const Net* net, State* st, double alpha) noexcept nogil:
         e = e * splat(<real> alpha)
         if net.shape.output == LOGISTIC and net.shape.loss == SQUARED:
             e = e * y * (splat(1) - y)
-        store(st.e_k + k, e * load(net.is_output + k))
+        store(st.e_k + k, where_positive(load(net.is_output + k), e, splat(0)))
     if st.is_partial:
         for k in range(net.shape.n_outputs):
             if st.target[k] != st.target[k]:

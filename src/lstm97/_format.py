@@ -126,7 +126,8 @@ def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, Learning
             layout = Layout(topology, np.dtype(dtype))
             named |= {STATE + name: part for name, part in state_shapes(layout).items()}
         if "training" in metadata:
-            named |= training_parts(decode(metadata["training"]), topology.n_weights, dtype)
+            layout = Layout(topology, np.dtype(dtype), learning)
+            named |= training_parts(decode(metadata["training"]), layout.n_kept, layout.kept_dtype.name)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{what} has no usable header: {error}") from error
     return topology, dtype, learning, named
@@ -383,7 +384,7 @@ def _any_but_zero(array: Array) -> bool:
 # ---- checkpoints ----
 
 
-def training_parts(numbers: Any, n_weights: int, dtype: str) -> dict[str, Part]:
+def training_parts(numbers: Any, n_kept: int, dtype: str) -> dict[str, Part]:
     """The tensors of a checkpoint with these numbers; LookupError, TypeError or ValueError if the numbers are wrong."""
     if not isinstance(numbers, dict) or numbers.keys() - set(MORE_NUMBERS) != set(NUMBERS):
         raise ValueError(f"the training must have {', '.join(NUMBERS)}")
@@ -419,7 +420,7 @@ def training_parts(numbers: Any, n_weights: int, dtype: str) -> dict[str, Part]:
     if "validation" in numbers["sizes"]:
         n_judgements = integer("validation", numbers["sizes"]["validation"], at_least=1)
         parts[TRAINING + "validation"] = Part("float64", (n_judgements,))
-        parts[TRAINING + "best_parameters"] = Part(dtype, (n_weights,))
+        parts[TRAINING + "best_parameters"] = Part(dtype, (n_kept,))
     return parts
 
 

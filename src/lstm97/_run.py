@@ -15,7 +15,7 @@ from lstm97._kernel.trainer import Trainer
 from lstm97._validation import Validation
 from lstm97.checkpoints import Checkpoint, Cursor, digest_of_data, run_description
 from lstm97.history import History
-from lstm97.network import Network, State
+from lstm97.network import Network, State, kept_of, put_kept
 from lstm97.optimizers import PLAIN
 from lstm97.options import Data, Decay, Options
 
@@ -74,7 +74,7 @@ class Run:
                 self._epoch(cursor)
             cursor.save()
             if self._validation is not None and self._options.keep_best and done._best_parameters is not None:
-                self._net.parameters = done._best_parameters
+                put_kept(self._net, done._best_parameters)
         except BaseException as error:
             cursor.leave(error)
             raise
@@ -105,7 +105,7 @@ class Run:
         if self._validation is not None:
             assert self._options.threads is not None
             judgement = self._validation.judge(self._net, self._options.threads)
-            self._done._judged(judgement, self._net.parameters)
+            self._done._judged(judgement, lambda: kept_of(self._net))
         if self._is_enough():
             cursor.end()
         cursor.end_judging()
@@ -118,13 +118,13 @@ class Run:
 
     def _check_best(self) -> None:
         """ValueError if the weights that the history has kept are of another network, and this call needs them."""
-        best, n_weights, dtype = self._done._best_parameters, self._net.topology.n_weights, self._net.dtype
+        best, layout = self._done._best_parameters, self._net._layout
         if best is None or (self._validation is None and self._checkpoint is None):
             return
-        if (len(best), best.dtype) != (n_weights, dtype):
+        if (len(best), best.dtype) != (layout.n_kept, layout.kept_dtype):
             raise ValueError(
                 f"history has judgements of a network of {len(best)} {best.dtype} weights, but this one has "
-                f"{n_weights} {dtype} weights; give each network a history of its own"
+                f"{layout.n_kept} {layout.kept_dtype} weights; give each network a history of its own"
             )
 
     def _rate(self, cursor: Cursor) -> float | Decay:

@@ -17,7 +17,7 @@ from lstm97._checks import integer, positive
 from lstm97._files import decode, to_bytes, write_whole
 from lstm97._format import TRAINING, Contents, as_text, read
 from lstm97.history import COUNTS, WINDOW_NUMBERS, History, Stop, judgement_arrays, put_judgements
-from lstm97.network import Network, move_memory, network_of, network_to_bytes
+from lstm97.network import Network, move_memory, network_of, network_to_bytes, parted
 
 Array = NDArray[Any]
 
@@ -164,13 +164,17 @@ class Cursor:
 
     def _standing(self) -> dict[str, str]:
         """Digests of weights, generator and history, which identify a run and its present state."""
+        return self._standing_with(self._net.parameters, self._net._memory())
+
+    def _standing_with(self, parameters: Array, memory: dict[str, Array]) -> dict[str, str]:
+        """As `_standing`, with these weights, and this that learning keeps."""
         generator = None if self._generator is None else self._generator.bit_generator.state
         standing = {
-            "first weights": digest(self._net.parameters.tobytes()),
+            "first weights": digest(parameters.tobytes()),
             "generator": digest(as_text(generator or {}).encode()),
             "history": self._digest_of_history(),
         }
-        if memory := self._net._memory():
+        if memory:
             standing["memory of learning"] = digest_of_data(tuple(memory.values()))
         return standing
 
@@ -239,7 +243,7 @@ class Cursor:
         if judgements := judgement_arrays(done):
             arrays |= judgements
             sizes["validation"] = len(judgements["validation"])
-            numbers["run"] |= {KEPT: standing | {"first weights": digest(judgements["best_parameters"].tobytes())}}
+            numbers["run"] |= {KEPT: self._standing_with(*parted(self._net, judgements["best_parameters"]))}
         training = as_text(numbers)
         more = {TRAINING + name: np.ascontiguousarray(array) for name, array in arrays.items()}
         write_whole(self._checkpoint.path, network_to_bytes(self._net, False, more, training=training))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +88,8 @@ class History:
         self._errors: NDArray[np.float64] = np.empty(0)
         self._window: StopWindow | None = None
         self._validation: list[float] = []
-        self._best_parameters: NDArray[Any] | None = None  # the weights of the best judgement
+        self._best_parameters: NDArray[Any] | None = None  # `kept_of` the network of the best judgement
+        self._best: int | None = None  # its number
         self._is_given_up = False  # True: the training that uses this history ends soon, as if interrupted
         self._is_asked_to_end = False  # True: that training ends soon, as if complete
         self._has_begun = False  # whether the training that has claimed this history has begun
@@ -172,7 +173,7 @@ class History:
     @property
     def best(self) -> int | None:
         """The number of the best judgement in `validation`, the first of equals; None before there is any."""
-        return self._validation.index(min(self._validation)) if self._validation else None
+        return self._best
 
     def __repr__(self) -> str:
         return (
@@ -189,10 +190,10 @@ class History:
             self._errors = grown
         return self._errors[self.sequences : needed]
 
-    def _judged(self, judgement: float, parameters: NDArray[Any]) -> None:
-        """Add a judgement of a network with these weights, which are kept if it is the best so far."""
-        if not self._validation or judgement < min(self._validation):
-            self._best_parameters = parameters
+    def _judged(self, judgement: float, kept: Callable[[], NDArray[Any]]) -> None:
+        """Add a judgement of a network; what `kept` gives of it is kept if it is the best so far."""
+        if self._best is None or judgement < self._validation[self._best]:
+            self._best_parameters, self._best = kept(), len(self._validation)
         self._validation.append(judgement)
 
     def _has_lost_patience(self, patience: int | None) -> bool:
@@ -313,7 +314,8 @@ def judgement_arrays(history: History) -> dict[str, NDArray[Any]]:
 def put_judgements(history: History, arrays: dict[str, NDArray[Any]]) -> None:
     """Set a history's judgements to those of `judgement_arrays`; the arrays are copied."""
     best = arrays.get("best_parameters")
-    history._validation = [float(each) for each in arrays.get("validation", ())]
+    history._validation = judgements = [float(each) for each in arrays.get("validation", ())]
+    history._best = judgements.index(min(judgements)) if judgements else None
     history._best_parameters = None if best is None else np.array(best)
 
 

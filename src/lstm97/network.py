@@ -55,6 +55,10 @@ if TYPE_CHECKING:  # numpy.random takes long to import, so it is imported when n
 Array = NDArray[Any]
 
 
+KEPT_MEMORY = ("readout.", "scaling.")
+"""How the names begin of what a network's outputs depend on, or its readout goes on with, beside the weights."""
+
+
 class State:
     """Where one stream stands: activations, cell states and partials, zero at first. Made by `Network.new_state`.
 
@@ -458,7 +462,9 @@ class Network:
         return network_from_bytes, (network_to_bytes(self, True),)
 
     def __repr__(self) -> str:
-        return f"<Network: {self.topology.n_weights} weights, {self.dtype}, {self.topology}>"
+        given = {name: value for name, value in self._settings().items() if value != getattr(PLAIN, name)}
+        texts = [f"{self.topology.n_weights} weights", str(self.dtype), str(self.topology)]
+        return f"<Network: {', '.join([*texts, *(f'{name}={value}' for name, value in given.items())])}>"
 
     # ---- weights ----
 
@@ -1096,7 +1102,8 @@ def _checked_learning(learning: Learning, topology: Topology, dtype: np.dtype[An
             raise ValueError(
                 f"readout={learning.readout} needs output='identity', but the outputs are {topology.output}"
             )
-        positive("prior in the network's dtype", dtype.type(learning.readout.prior))
+        for name, value in (("prior", learning.readout.prior), ("forgetting", learning.readout.forgetting)):
+            positive(f"{name} in the network's dtype", dtype.type(value))
     epsilon = getattr(learning.optimizer, "epsilon", None)
     if epsilon is not None and not dtype.type(epsilon) > 0:
         raise ValueError(f"epsilon is {epsilon!r}, which is 0 in {dtype}")
@@ -1106,6 +1113,31 @@ def _checked_learning(learning: Learning, topology: Topology, dtype: np.dtype[An
 def _settings_of(learning: Learning) -> dict[str, Any]:
     """The arguments of a Network that learns in this way."""
     return {field.name: getattr(learning, field.name) for field in fields(learning)}
+
+
+def kept_of(net: Network) -> Array:
+    """What a network is kept by as the best so far, flat: weights, then what its readout and its scaling keep."""
+    memory = (view.ravel() for name, view in net._memory().items() if name.startswith(KEPT_MEMORY))
+    return np.concatenate([net.parameters, *memory])
+
+
+def parted(net: Network, kept: Array) -> tuple[Array, dict[str, Array]]:
+    """The weights, and all that learning keeps, that a network has once it is as `kept_of` has found it."""
+    begin = net.topology.n_weights
+    memory = dict(net._memory())
+    for name, view in memory.items():
+        if name.startswith(KEPT_MEMORY):
+            memory[name] = kept[begin : begin + view.size].reshape(view.shape).astype(view.dtype)
+            begin += view.size
+    return kept[: net.topology.n_weights].astype(net.dtype), memory
+
+
+def put_kept(net: Network, kept: Array) -> None:
+    """Let a network be again as `kept_of` has found it; what its optimizer keeps stays."""
+    net.parameters, memory = parted(net, kept)
+    for name, view in net._memory().items():
+        view[...] = memory[name]
+    net._layout.complete(net._arrays)
 
 
 def move_memory(before: Network, now: Network, *prefixes: str) -> None:

@@ -109,8 +109,8 @@ def train(
         End training after so many judgements in a row that are no better than one before. Needs `validation`.
     keep_best : bool, default True
         With `validation`, the network has the weights of its best judgement when the call returns, those of earlier
-        calls with this `history` included; else the latest weights, as always after an exception. What its scaling
-        and its optimizer keep stays as it is at the end.
+        calls with this `history` included, and the statistics of its scaling and its readout of then; else the latest
+        weights, as always after an exception. What its optimizer keeps stays as it is at the end.
     every : int, optional
         Call the callback within epochs too, each time that so many sequences of an epoch are trained (with batches, at
         the end of the batch they are in). The weights come to the same bits as without.

@@ -70,12 +70,15 @@ class Readout:
         self.settings = settings
         self.P = settings.prior * np.eye(n_sources)
 
-    def change(self, output_weights, u, e_k):
-        """Change the output weights by the errors e_k, (n_outputs,), of the sources u, (n_sources,)."""
+    def change(self, output_weights, u, e_k, weight):
+        """Change the output weights by the errors e_k, (n_outputs,), of the sources u, (n_sources,).
+
+        An error signal of some weight, by which e_k are multiplied already, is as so many of weight 1 at once.
+        """
         forgetting, prior = self.settings.forgetting, self.settings.prior
         Pu = self.P @ u
-        k = Pu / (forgetting + u @ Pu)
-        output_weights += np.outer(e_k, k)
+        k = Pu / (forgetting / weight + u @ Pu)
+        output_weights += np.outer(e_k / weight, k)
         P = self.P - np.outer(k, Pu)
         P = (P + P.T) / 2  # forgetting would make the rounding errors between the halves grow at every step
         # No number on the diagonal exceeds that of the beginning: rows and columns grow by the root each.
@@ -146,7 +149,7 @@ class LearningNetwork(ReferenceNetwork):
         self._may_correct = False
         self.take_in_targets(target)
         e_k = self.output_errors(target, weight)
-        self.update(self.changes_by(e_k), learning_rate, self.seen, (e_k**2).sum(), e_k)
+        self.update(self.changes_by(e_k), learning_rate, self.seen, (e_k**2).sum(), e_k, weight)
 
     def step(self, x):
         self._forward(self.scaled_inputs(x))
@@ -173,14 +176,14 @@ class LearningNetwork(ReferenceNetwork):
 
     # ---- an update ----
 
-    def update(self, g, learning_rate, inputs, sum_e2, e_k=None):
-        """Change the weights by g; ``inputs`` are those whose weights take part. The readout also needs e_k."""
+    def update(self, g, learning_rate, inputs, sum_e2, e_k=None, weight=1.0):
+        """Change the weights by g; ``inputs`` are those whose weights take part. e_k and weight: for the readout."""
         takes_part = {kind: self._weights_from(inputs, kind) for kind in self.weights}
         if self.readout is not None:
             del takes_part["output"]
         self.optimizer.change(self.weights, g, learning_rate, takes_part, sum_e2)
         if self.readout is not None:
-            self.readout.change(self.weights["output"], self._now.z["output"], e_k)
+            self.readout.change(self.weights["output"], self._now.z["output"], e_k, weight)
 
     def _weights_from(self, inputs, kind):
         """Which weights of a kind take part, given the inputs that do: all that come from elsewhere do."""

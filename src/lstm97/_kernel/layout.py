@@ -224,6 +224,17 @@ class Layout:
         """The optimizer as a RuleKind of abi.pxd."""
         return RULES.index(self.rule)
 
+    @property
+    def n_kept(self) -> int:
+        """How many numbers `network.kept_of` has."""
+        n = self.topology.n_weights + 3 * sum(self.scaled().values())
+        return n + self.sizes["n_out_sources"] ** 2 * bool(self.learning.readout)
+
+    @property
+    def kept_dtype(self) -> np.dtype[Any]:
+        """The dtype of these numbers: statistics are float64."""
+        return np.dtype(np.float64) if self.scaled() else self.dtype
+
     def _memory_shapes(self) -> dict[str, tuple[int, ...]]:
         """The arrays of reals that learning keeps from update to update."""
         sizes = self.sizes

@@ -413,9 +413,9 @@ cdef int change_by_rule(Net* net, State* st, double rate) noexcept nogil:
 
 # ---- recursive least squares -----------------------------------------------------------------------------------------
 #
-# P = S S'. With f = S'u and b = forgetting + f'f the gain is k = S f / b, and S - S f f' / (b + sqrt(forgetting b)) is
-# the root of P - k (P u)' (J. E. Potter, 1963): P stays symmetric and positive, however it is rounded. The sum of the
-# squares of row m of S is P_mm.
+# P = S S'. With f = S'u, r = forgetting / weight of the error signal and b = r + f'f the gain is k = S f / b, and
+# S - S f f' / (b + sqrt(r b)) is the root of P - k (P u)' (J. E. Potter, 1963): P stays symmetric and positive, however
+# it is rounded. The sum of the squares of row m of S is P_mm. The weight is in e_k already, so that it is divided out.
 
 cdef bint put_gain(const Net* net, State* st) noexcept nogil:
     """f = S'u, with u the sources of the outputs, and S f; returns whether f'f is finite."""
@@ -445,7 +445,7 @@ cdef bint change_by_gain(const Net* net, State* st, bint only_check) noexcept no
     cdef real b
     if net.readout.root == NULL:
         return True
-    b = <real> net.readout.forgetting + dot(st.gain, st.gain, n)
+    b = <real> net.readout.forgetting + <real> st.weight * dot(st.gain, st.gain, n)
     for row in range(net.shape.n_out_sources):
         add_multiple(
             net.w_out + row * net.shape.n_out_lanes, st.e_k, st.gain[n + row] / b, net.shape.n_outputs, only_check,
@@ -463,8 +463,9 @@ cdef void reduce_root(const Net* net, State* st) noexcept nogil:
     cdef Py_ssize_t i, row
     cdef Py_ssize_t n = net.readout.n_root_lanes
     cdef Py_ssize_t n_rows = net.shape.n_out_sources
-    cdef double b = net.readout.forgetting + <double> dot(st.gain, st.gain, n)
-    cdef double part = 1 / (b + sqrt(net.readout.forgetting * b))
+    cdef double r = net.readout.forgetting / st.weight
+    cdef double b = r + <double> dot(st.gain, st.gain, n)
+    cdef double part = 1 / (b + sqrt(r * b))
     cdef double p
     cdef lanes s, squares, factor
     cdef real* root

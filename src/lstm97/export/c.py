@@ -100,7 +100,8 @@ def export_c(
         raise TypeError(f"learn must be True or False, got {learn!r}")
     _check_name(name)
     exported = _exported(net, learn, dtype)
-    write_whole(path, _with_names(_source(exported), name, exported.net.dtype).encode())
+    text = _source(exported).replace(", target, 0.1", f", target, {net.learning_rate!r}")  # how to use it
+    write_whole(path, _with_names(text, name, exported.net.dtype).encode())
 
 
 def struct_bytes(net: Network, learn: bool, dtype: DTypeLike | None = None) -> tuple[int, int]:
