@@ -115,9 +115,11 @@ class RLS:
     """Output weights by recursive least squares: at each error signal the best fit so far, not a step towards it.
 
     With u the sources of the outputs, ``k = P u / (forgetting + u P u)``, W changes by e k and
-    ``P = (P - k (P u)) / forgetting`` [1]_. No number on the diagonal of P grows above its first: a source that tells
-    nothing, as it is always 0 for instance, forgets only as much as that allows. Each error signal costs the square of
-    the number of sources. For ``output="identity"`` and ``update="step"``.
+    ``P = (P - k (P u)) / forgetting`` [1]_; of an error signal of weight w, e counts without it and forgetting / w is in
+    the place of forgetting in k. No number on the diagonal of P grows above its first: row and column m of P are
+    divided by the root of forgetting, or multiplied by that of prior / P_mm where that is less, as for a source that is
+    always 0. The learning rate does not act on these weights. Each error signal costs the square of the number of
+    sources. For ``output="identity"`` and ``update="step"``.
 
     Parameters
     ----------
@@ -155,7 +157,9 @@ class Scaling:
     """Standardisation inside the network, by the mean and the deviation of each input and target so far.
 
     Learning steps take their data into the statistics and then use them; inference uses them only. Outputs come back in
-    the units of the targets. A column that has always been the same counts as 0.
+    the units of the targets. A column that has always been the same counts as 0; one that has hardly changed is divided
+    by its tiny deviation. Outliers count like all values: cut them before, or let the statistics forget. Values are
+    rounded to the network's dtype first. A call that fails or is broken off may have taken its data in.
 
     Parameters
     ----------
