@@ -117,7 +117,7 @@ class RLS:
     With u the sources of the outputs, ``k = P u / (forgetting + u P u)``, W changes by e k and
     ``P = (P - k (P u)) / forgetting`` [1]_; with an error signal of weight w, forgetting / w takes the place of
     forgetting in k, and e counts without w. No number on the diagonal of P grows above its first: row and column m of P
-    are divided by the root of forgetting, or multiplied by that of prior / P_mm where that is less, as for a source that
+    are divided by the root of forgetting, or multiplied by that of prior / P_mm if that is less, as for a source that
     is always 0. The learning rate does not act on these weights. Each error signal costs the square of the number of
     sources. For ``output="identity"`` and ``update="step"``.
 
