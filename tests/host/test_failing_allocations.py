@@ -61,7 +61,7 @@ def test_no_array_that_fails_with_all_after_it_does_harm(failures):
 @pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_no_failing_allocation_of_a_compiled_module_does_harm(failures, stride):
     found = failures(MODULES, stride)
-    for name, n in {"train by two threads": 8, "train in batches": 8, "rcc: train": 8, "bptt: learn_run": 4}.items():
+    for name, n in {"train by two threads": 8, "train in batches": 8, "rcc: train": 8, "bptt: learn_run": 1}.items():
         assert found[name] > n, name
 
 
