@@ -35,9 +35,12 @@ PYTEST = ("-m", "pytest", "-q", "-n", "auto")
 # The tests of the compiled loops, and those whose results may depend on the processor.
 KERNEL_TESTS = (
     *("core/test_kernel", "core/test_network", "core/test_peek", "core/test_batches", "core/test_not_finite"),
-    *("core/test_cython_api", "core/test_optimizers", "core/test_readout", "core/test_scaling", "core/test_losses"),
+    *("core/test_cython_api", "training/test_training", "judges/test_golden", "files/test_persistence"),
+)
+# These are run with each build too, with as few examples as on any machine: there are many rules in many combinations.
+RULE_TESTS = (
+    *("core/test_optimizers", "core/test_readout", "core/test_scaling", "core/test_losses"),
     *("core/test_missing_targets", "core/test_memory"),
-    *("training/test_training", "judges/test_golden", "files/test_persistence"),
 )
 EMULATED_TESTS = (
     *KERNEL_TESTS,
@@ -213,6 +216,7 @@ def try_builds(python: Path, tests: Path) -> None:
             continue
         thoroughly = ("--hypothesis-profile=thorough", *test_files(KERNEL_TESTS))
         run(python, *PYTEST, *thoroughly, cwd=tests, environment={"LSTM97_KERNEL": build})
+        run(python, *PYTEST, *test_files(RULE_TESTS), cwd=tests, environment={"LSTM97_KERNEL": build})
     section("what other CPUs choose")
     emulator = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
     if not emulator:
