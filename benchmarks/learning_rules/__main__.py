@@ -109,10 +109,21 @@ def measure(tasks: Sequence[str], size: Size, seeds: int, command: str) -> dict[
 
 
 def as_json(figures: dict[str, Any]) -> str:
-    """Return figures as JSON, a record on each line."""
-    head = json.dumps({name: value for name, value in figures.items() if name != "rows"}, indent=1)
-    rows = ",\n".join(json.dumps(row) for row in figures["rows"])
+    """Return figures as JSON, a record on each line; what a task measures is said once."""
+    measures = {row["task"]: row["measure"] for row in figures["rows"]}
+    about = {name: value for name, value in figures.items() if name != "rows"} | {"measures": measures}
+    head = json.dumps(about, indent=1)
+    rows = ",\n".join(
+        json.dumps({name: value for name, value in row.items() if name != "measure"}) for row in figures["rows"]
+    )
     return f'{head.removesuffix("}").rstrip()},\n "rows": [\n{rows}\n]\n}}\n'
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return the figures in a file that `as_json` has written."""
+    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    measures = figures.pop("measures")
+    return figures | {"rows": [row | {"measure": measures[row["task"]]} for row in figures["rows"]]}
 
 
 def together(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -142,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--short", action="store_true", help="of the series, print only what learns from 24 lags")
     options = parser.parse_args(arguments)
     if options.files:
-        found = together([json.loads(file.read_text(encoding="utf-8")) for file in options.files])
+        found = together([read(file) for file in options.files])
         print(markdown(shortened(found) if options.short else found))
         return
     size = QUICK if options.quick else WHOLE

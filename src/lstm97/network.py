@@ -709,7 +709,7 @@ class Network:
         Y = self._output(out, len(inputs))
         if out is not None:
             inputs, packed = copied_if_shared(inputs, Y), None if packed is None else copied_if_shared(packed, Y)
-        weights = None if weight is None else as_weights("weight", weight, len(inputs))
+        weights = None if weight is None else as_weights("weight", weight, len(inputs), self.dtype)
         self._engine_of(state).learn_run(inputs, packed, learning_rate, weights, Y, cuts)
         return Y
 

@@ -191,7 +191,9 @@ class Data(NamedTuple):
         if len(presentation) and rows.size and not any_presented(rows, per_sequence, packed.offsets, presentation):
             advice.no_targets()
         as_asked = order if order is None or isinstance(order, np.random.Generator) else presentation
-        weights = None if sample_weight is None else as_sample_weights(sample_weight, packed, per_sequence)
+        weights = (
+            None if sample_weight is None else as_sample_weights(sample_weight, packed, per_sequence, layout.dtype)
+        )
         return cls(packed, rows, per_sequence, presentation, as_asked, weights)
 
     def next_presentation(self) -> NDArray[np.int64]:

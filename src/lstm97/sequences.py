@@ -491,18 +491,20 @@ def copied_if_shared(array: Array, out: Array) -> Array:
     return array.copy() if np.may_share_memory(array, out) else array
 
 
-def as_weights(name: str, weights: object, n: int) -> NDArray[np.float64]:
-    """The weights of n error signals: finite numbers, at least 0."""
+def as_weights(name: str, weights: object, n: int, dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """The weights of n error signals: numbers that are finite in the network's dtype, at least 0."""
     array = as_numbers(name, weights)
     if array.shape != (n,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({n},)")
     array = _cast(array, np.dtype(np.float64))
-    if not (_all_finite(array) and (array >= 0).all()):
-        raise ValueError(f"{name} must be finite numbers, at least 0")
+    if not (_all_finite(_cast(array, dtype)) and (array >= 0).all()):
+        raise ValueError(f"{name} must be numbers that are finite in {dtype}, at least 0")
     return array
 
 
-def as_sample_weights(weights: object, inputs: Sequences, per_sequence: bool) -> NDArray[np.float64]:
+def as_sample_weights(
+    weights: object, inputs: Sequences, per_sequence: bool, dtype: np.dtype[Any]
+) -> NDArray[np.float64]:
     """The weight of each target: given for each sequence, or, where targets are, for each step."""
     name, n = "sample_weight", len(inputs)
     if isinstance(weights, Sequences):
@@ -511,7 +513,7 @@ def as_sample_weights(weights: object, inputs: Sequences, per_sequence: bool) ->
         raise TypeError(f"{name} must be an array or a list of arrays, got {type(weights).__name__}")
     rows = list(cast(Any, weights))
     if all(np.ndim(row) == 0 for row in rows):
-        found = as_weights(name, weights, n)
+        found = as_weights(name, weights, n, dtype)
         return found if per_sequence else np.repeat(found, inputs.lengths)
     if per_sequence:
         raise ValueError(f"{name} has weights for each step, but targets has one for each sequence")
@@ -519,7 +521,7 @@ def as_sample_weights(weights: object, inputs: Sequences, per_sequence: bool) ->
         raise ValueError(f"{name} has {len(rows)} sequences but the inputs have {n}")
     return np.concatenate(
         [
-            as_weights(f"{name}[{i}]", row, length)
+            as_weights(f"{name}[{i}]", row, length, dtype)
             for i, (row, length) in enumerate(zip(rows, inputs.lengths, strict=True))
         ]
     )

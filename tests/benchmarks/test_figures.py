@@ -7,7 +7,7 @@ import re
 
 import pytest
 from benchmarks import averaging, headlines, hosts, latency
-from benchmarks.learning_rules import tables as learning_rules
+from benchmarks.learning_rules import __main__ as learning_rules
 from pages import ALL_CORES, EMBEDDING, README, ROOT
 
 
@@ -26,8 +26,7 @@ def test_figures_of_embedding_are_those_that_the_commands_print(tables):
 def test_figures_of_learning_rules_are_those_that_the_command_prints():
     page = (ROOT / "docs/learning-rules.md").read_text(encoding="utf-8")
     (arguments,) = re.findall(r"`python -m benchmarks.learning_rules --short --from\s+(\S+\.json)`", page)
-    figures = json.loads((ROOT / arguments).read_text(encoding="utf-8"))
-    assert learning_rules.markdown(learning_rules.shortened(figures)) in page
+    assert learning_rules.markdown(learning_rules.shortened(learning_rules.read(ROOT / arguments))) in page
 
 
 @pytest.mark.parametrize("tables", [headlines, averaging])

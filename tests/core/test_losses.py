@@ -126,3 +126,13 @@ def test_bad_weights_are_refused(wrong):
     with pytest.raises(ValueError, match="sample_weight"):
         lstm97.train(net, [[[1.0, 2.0]]], [[0.5]], sample_weight=[1.0, 1.0])
     assert np.array_equal(net.parameters, before)
+
+
+def test_weights_that_the_dtype_cannot_hold_are_refused():
+    net = Network(Topology(1, 1), "float32")
+    with pytest.raises(ValueError, match="finite in float32"):
+        net.learn([0.5], [0.5], weight=1e300)
+    with pytest.raises(ValueError, match="finite in float32"):
+        net.learn_run([[0.5]], [[0.5]], weight=[1e300])
+    with pytest.raises(ValueError, match="finite in float32"):
+        lstm97.train(net, [[[0.5]]], [[0.5]], sample_weight=[1e300])

@@ -103,7 +103,9 @@ cdef inline void use_gradients(
             u = row * n + i * LANES
             g_u = g + (row if by_row else r) * n_g + i * LANES
             use_gradient(
-                kind, &by, load(g_u), w + u, m + u, v + u, NULL if applies or not keeps else g_u, keeps, &total, bad
+                kind, &by, load(g_u), w + u, m + u if keeps_mean(kind) else NULL,
+                v + u if keeps_squares(kind) else NULL, NULL if applies or not keeps else g_u, keeps, &total,
+                bad,
             )
     squares[0] = total
 
@@ -226,7 +228,10 @@ cdef inline void use_lanes(
     lanes* squares
 ) noexcept nogil:
     """As use_gradient, for the lanes from u on of a row; if it `defers`, what they are to change by is kept."""
-    use_gradient(kind, by, g, w + u, m + u, v + u, changes + u if defers else NULL, True, squares, squares)
+    use_gradient(
+        kind, by, g, w + u, m + u if keeps_mean(kind) else NULL, v + u if keeps_squares(kind) else NULL,
+        changes + u if defers else NULL, True, squares, squares,
+    )
 
 
 cdef inline void use_single_cells(
@@ -258,9 +263,9 @@ cdef inline void use_single_cells(
         z_m = splat(source(net, st, rows[r]))
         p = st.ds_dw + rows[r] * net.shape.n_partials
         w = net.w + rows[r] * net.shape.n_lanes
-        m = net.rule.m + rows[r] * net.shape.n_lanes
-        s = net.rule.v + rows[r] * net.shape.n_lanes
-        g = st.g + rows[r] * net.shape.n_change_lanes
+        m = net.rule.m + rows[r] * net.shape.n_lanes if keeps_mean(kind) else NULL
+        s = net.rule.v + rows[r] * net.shape.n_lanes if keeps_squares(kind) else NULL
+        g = st.g + rows[r] * net.shape.n_change_lanes if defers else NULL
         bias = net.has_bias
         is_bias = rows[r] == net.shape.bias_source
         v = 0
