@@ -29,6 +29,7 @@ __all__ = [
     "Sequences",
     "State",
     "Stop",
+    "Streams",
     "Topology",
     "export_c",
     "export_onnx",
@@ -50,9 +51,11 @@ if TYPE_CHECKING:
     from lstm97.export.onnx import export_onnx
     from lstm97.forecaster import Forecaster
     from lstm97.many import train_many
+    from lstm97.streams import Streams
 else:
     _NAMES = {
         "Forecaster": "lstm97.forecaster",
+        "Streams": "lstm97.streams",
         "export_c": "lstm97.export.c",
         "export_onnx": "lstm97.export.onnx",
         "train_many": "lstm97.many",

@@ -31,7 +31,8 @@
 # Indices: k outputs, j blocks, v cells, u units, m sources, i vectors of LANES lanes, t steps.
 
 from libc.math cimport INFINITY, NAN, pow, sqrt
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 
 from cpython.pycapsule cimport PyCapsule_New
@@ -42,7 +43,7 @@ from lstm97._kernel.abi cimport (
     CORRECTED, COUNT, DEVIATION, FORGET_GATE_RECORD, HIDDEN_RECORD, HUBER, INPUT_GATE_RECORD, LOGISTIC, MEAN, MINUS,
     MOMENTUM, N_STATISTICS, NOT_LEARNING, OK, ONE_BY_SCALE, OUTPUT_GATE_RECORD, OUTPUT_NOT_FINITE, PLAIN, PLUS,
     RMSPROP, SCALE, SCALE_BY_LN2, SOFTMAX, SQUARED, SQUARES, Chunk, Job, Kernel, Member, Net, Outcome, Portion, Report,
-    Request, State, Sums, Tally, Team, Update, Waiter, Worker, word,
+    Request, State, Streams, Sums, Tally, Team, Update, Waiter, Worker, word,
 )
 from lstm97._kernel.stop_rule cimport rule_holds
 
@@ -837,4 +838,5 @@ cdef int learn_step(
 include "_kernel/streams.pxi"
 include "_kernel/batches.pxi"
 include "_kernel/shares.pxi"
+include "_kernel/many_streams.pxi"
 include "_kernel/entries.pxi"

@@ -40,7 +40,7 @@ MEMORY_PER_BYTE = 100
 MOST_MEAN = {"float32": 2.0**60, "float64": 2.0**600}
 """What the sums of gradients that an optimizer keeps are below; see OF_MEAN in lanes.h."""
 
-STATE, TRAINING = "state.", "training."
+STATE, TRAINING, STREAMS = "state.", "training.", "streams."
 """The prefixes of names of tensors that belong to a state, or to a checkpoint."""
 
 UPDATES = "memory.updates"
@@ -125,6 +125,10 @@ def _parts(metadata: dict[str, str], what: str) -> tuple[Topology, str, Learning
             check_numbers(decode(metadata["state"]), topology)
             layout = Layout(topology, np.dtype(dtype))
             named |= {STATE + name: part for name, part in state_shapes(layout).items()}
+        if "streams" in metadata:
+            layout = Layout(topology, np.dtype(dtype))
+            shapes = streams_shapes(layout, decode(metadata["streams"]))
+            named |= {STREAMS + name: part for name, part in shapes.items()}
         if "training" in metadata:
             layout = Layout(topology, np.dtype(dtype), learning)
             named |= training_parts(decode(metadata["training"]), layout.n_kept, layout.kept_dtype.name)
@@ -373,6 +377,48 @@ def restore_state(
         "dense": not numbers["symbols_only"],
         "partials_bound": bound,
     }
+
+
+# ---- many streams ----
+
+
+def streams_shapes(layout: Layout, numbers: Any) -> dict[str, Part]:
+    """The tensors of streams with these numbers, a row for each; LookupError, TypeError or ValueError if wrong."""
+    if not isinstance(numbers, dict) or numbers.keys() != {"n", "has_partials"}:
+        raise ValueError("the streams must have n and has_partials")
+    n = integer("n", numbers["n"], at_least=1)
+    if n > COUNTABLE or type(numbers["has_partials"]) is not bool:
+        raise ValueError("the streams' n or has_partials is unknown")
+    t, sizes, dtype = layout.topology, layout.sizes, layout.dtype.name
+    shapes = {
+        "activations": Part(dtype, (n, sizes["n_units"])),
+        "cell_output": Part(dtype, (n, t.n_cells)),
+        "cell_state": Part(dtype, (n, t.n_cells)),
+        "phases": Part("uint8", (n,)),
+        "inputs_seen": Part("uint8", (n, t.n_inputs)),
+    }
+    if numbers["has_partials"]:
+        shapes["partials"] = Part(dtype, (n, sizes["n_sources"], layout.n_steering * t.n_cells))
+    return shapes
+
+
+def check_streams(layout: Layout, numbers: dict[str, Any], parts: Mapping[str, Array]) -> None:
+    """ValueError if the numbers and tensors cannot be those of streams that a network has left."""
+    for name, part in streams_shapes(layout, numbers).items():
+        if name not in parts or parts[name].dtype != part.dtype or not part.fits(parts[name].shape):
+            raise ValueError(f"the streams' {name} are not as they must be")
+    phases, seen, n_inputs = parts["phases"], parts["inputs_seen"], layout.topology.n_inputs
+    if not np.isin(phases, (PHASES.index("not learning"), PHASES.index("corrected"))).all():
+        raise ValueError("a stream's phase is unknown")
+    if seen.max(initial=0) > 1 or seen[phases == 0].any():
+        raise ValueError("the streams' inputs_seen are not as they must be")
+    if "partials" not in parts:
+        if phases.any():
+            raise ValueError("a stream learns, but has no partials")
+        return
+    for i, each in enumerate(parts["partials"]):
+        if _any_but_zero(each[:n_inputs][seen[i] == 0]) or (phases[i] == 0 and _any_but_zero(each)):
+            raise ValueError(f"stream {i} has partials by inputs that it has not seen, or is not learning")
 
 
 def _any_but_zero(array: Array) -> bool:

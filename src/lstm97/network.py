@@ -31,6 +31,7 @@ from lstm97._format import (
     read,
     restore_state,
     state_parts,
+    state_shapes,
 )
 from lstm97._kernel import builds
 from lstm97._kernel.engine import Engine
@@ -170,13 +171,18 @@ class State:
         topology = self._layout.topology
         n_cells = topology.n_cells
         kinds: tuple[Kind, ...] = ("cell", "input_gate", "forget_gate")
-        ds_dw = self._layout.copy(self._arrays["ds_dw"])
-        self._engine.settle(ds_dw, self._layout.copy(self._arrays["coef_block"]))
+        ds_dw = self._settled()
         return {
             kind: ds_dw[: topology.n_sources(kind), i * n_cells : (i + 1) * n_cells].T.copy()
             for i, kind in enumerate(kinds)
             if kind in topology.units
         }
+
+    def _settled(self) -> Array:
+        """The partials with all pending steps, as `ds_dw` has them; a copy."""
+        ds_dw = self._layout.copy(self._arrays["ds_dw"])
+        self._engine.settle(ds_dw, self._layout.copy(self._arrays["coef_block"]))
+        return ds_dw
 
 
 class Weights(dict[Any, Array]):
@@ -1200,6 +1206,16 @@ def _state_of(network: Network, numbers: dict[str, Any], parts: dict[str, Array]
     state = network.new_state()
     _put_state(state, numbers, parts)
     return state
+
+
+def state_of(network: Network, phase: str, parts: Mapping[str, Array], seen: NDArray[np.int32]) -> State:
+    """A state of a network without pending steps; what of `state_parts` is not given is 0, or nothing."""
+    empty = {
+        name: np.zeros([0 if n is None else n for n in part.shape], part.dtype)
+        for name, part in state_shapes(network._layout).items()
+    }
+    numbers = {"phase": phase, "symbol": None, "symbols_only": True, "partials_bound": "inf"}
+    return _state_of(network, numbers, empty | dict(parts) | {"inputs_seen": seen})
 
 
 def _parts_of(state: State) -> tuple[dict[str, Any], dict[str, Array]]:

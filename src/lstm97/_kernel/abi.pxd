@@ -140,6 +140,7 @@ cdef struct Net:
     const real *is_continued    # (n_cells,) 0 for the first cell of a block, 1 for the others
     const real *squash          # (8, n_lanes) squashing constants of the hidden layer's units
     const real *squash_h        # (8, ROW_LANES) those of h
+    const real *squash_g        # (8, ROW_LANES) those of g
     const real *logistic        # (8, ROW_LANES) those of logistic outputs
     const real *is_g            # (n_lanes,) 1 in the cells' lanes
     const real *is_cell         # (n_cells padded,) 1 for a cell, 0 for padding
@@ -271,6 +272,42 @@ cdef struct Sums:               # sums of changes of the weights
     Py_ssize_t n_steps
     char[CACHE_GAP] gap         # between these sums and the next
 
+cdef struct Streams:            # many streams over one network, in groups: a lane for each stream of a group
+    Py_ssize_t n_streams
+    Py_ssize_t n_groups
+    Py_ssize_t width            # lanes of a group: whole vectors in every build
+    Py_ssize_t n_partials       # rows of partials of a source, without padding
+    # what goes on from step to step, group after group
+    real *act                   # (n_groups, n_units, width)
+    real *y_c                   # (n_groups, n_cells, width)
+    real *s_c                   # (n_groups, n_cells, width)
+    real *ds_dw                 # (n_groups, n_sources, n_partials, width); NULL until the streams learn
+    uint8_t *phase              # (n_streams,) each a Phase
+    uint8_t *has_partials       # (n_groups,) partials may be nonzero
+    # inputs seen by learning streams since their reset: their partials may be nonzero
+    uint8_t *seen               # (n_groups, n_inputs, width) 1: by this stream
+    int32_t *n_seen             # (n_groups, n_inputs) by how many of the group's streams
+    int32_t *rows               # (n_groups, n_inputs) inputs seen by any of the group's streams
+    int64_t *n_rows             # (n_groups,) how many those are
+    # scratch for one group
+    real *present               # (width,) 1 for streams that take part in the step, else 0
+    real *z                     # (n_sources, width)
+    real *new_act               # (n_units, width)
+    real *new_y_c               # (n_cells, width)
+    real *new_s_c               # (n_cells, width)
+    real *h                     # (n_cells, width)
+    real *y                     # (n_outputs, width)
+    real *target                # (n_outputs, width)
+    real *weight                # (width,) of the error signals
+    real *e_k                   # (n_outputs, width)
+    real *e                     # (n_hidden + n_blocks, width) alpha e_i, alpha e_out
+    real *e_s                   # (n_cells, width)
+    real *coef                  # (n_partials, width)
+    real *decay                 # (n_cells, width) y_f
+    # of a call that learns
+    double *statistics_before   # (n_outputs, N_STATISTICS) of the targets, before the call
+    Sums total                  # over all streams
+
 cdef struct Worker:             # what a thread of a team works with, and how far it came
     Waiter *waiter
     bint is_busy                # the worker has claimed a task and not finished it
@@ -362,6 +399,9 @@ cdef struct Kernel:             # one build of the loops
     void (*help)(Net*, Job*, Worker*) noexcept nogil
     void (*give_up)(Net*, Job*) noexcept nogil
     void (*settle)(const Net*, State*) noexcept nogil
+    void (*reset_streams)(const Net*, Streams*, const uint8_t*) noexcept nogil
+    void (*step_streams)(const Net*, Streams*, const Chunk*, const uint8_t*, bint, real*, Report*) noexcept nogil
+    void (*learn_streams)(Net*, Streams*, const Chunk*, const uint8_t*, double, real*, Report*) noexcept nogil
 
 cdef struct Binding:            # what compiled code outside the package needs of a network and one of its states
     const Kernel *kernel

@@ -197,6 +197,7 @@ cdef class Engine:
         row_bytes = self.net.shape.n_lanes * self.kernel.real_bytes
         self.net.squash = <const real*> checked_address(network["squash"], N_SQUASH_CONSTANTS * row_bytes)
         self.net.squash_h = <const real*> checked_address(network["squash_h"], N_SQUASH_CONSTANTS * ROW_BYTES)
+        self.net.squash_g = <const real*> checked_address(network["squash_g"], N_SQUASH_CONSTANTS * ROW_BYTES)
         self.net.logistic = <const real*> checked_address(network["logistic"], N_SQUASH_CONSTANTS * ROW_BYTES)
         self.net.is_g = <const real*> address(network["is_g"])
         self.net.is_cell = <const real*> address(network["is_cell"])

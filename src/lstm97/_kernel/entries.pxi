@@ -13,6 +13,9 @@ cdef Kernel build = Kernel(
     help=help,
     give_up=give_up,
     settle=settle,
+    reset_streams=reset_streams,
+    step_streams=step_streams,
+    learn_streams=learn_streams,
 )
 
 kernel = PyCapsule_New(&build, "lstm97.kernel", NULL)

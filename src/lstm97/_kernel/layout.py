@@ -34,6 +34,9 @@ ROWS_TOGETHER = 8
 TOGETHER = 16
 """The most sequences that step together."""
 
+GROUP_BYTES = 4 * ROW_BYTES
+"""The longest row of a group of streams that stand side by side, a lane each."""
+
 LANE_ORDER: tuple[Kind, ...] = ("hidden", "cell", *GATES)
 Record = Literal["cell_state", "cell", "input_gate", "output_gate", "forget_gate", "hidden"]
 
@@ -178,6 +181,7 @@ class Layout:
             "is_continued": np.diff(block_of, prepend=-1) == 0,
             "squash": squash,
             "squash_h": np.repeat(_squash_constants(t.output_squash), ROW_BYTES // self.dtype.itemsize, axis=1),
+            "squash_g": np.repeat(_squash_constants(t.input_squash), ROW_BYTES // self.dtype.itemsize, axis=1),
             "logistic": np.repeat(_squash_constants("logistic"), ROW_BYTES // self.dtype.itemsize, axis=1),
             "is_g": is_g,
             "is_cell": (np.arange(sizes["n_cell_lanes"]) < t.n_cells).astype(float),
@@ -364,6 +368,48 @@ class Layout:
         arrays |= self._carve(1, {"carried_e_s": (cells,), "delta": (n_block, sizes["n_change_lanes"])})
         arrays["signals"] = np.zeros((n_together, n_block), np.int32)
         return arrays
+
+    def streams_width(self, n: int) -> int:
+        """How many streams of n make a group: about equal groups of whole rows, of `GROUP_BYTES` at the most."""
+        n_groups = -(-n * self.dtype.itemsize // GROUP_BYTES)
+        return self.padded(-(-n // n_groups))
+
+    def streams_arrays(self, n: int) -> dict[str, Array]:
+        """The arrays of n streams side by side, zero, but for their partials; with one more axis in front."""
+        t, sizes, width = self.topology, self.sizes, self.streams_width(n)
+        n_groups = -(-n // width)
+        n_partials = self.n_steering * t.n_cells
+        rows = {
+            "z": sizes["n_sources"],
+            "new_act": sizes["n_units"],
+            "new_y_c": t.n_cells,
+            "new_s_c": t.n_cells,
+            "h": t.n_cells,
+            "y": t.n_outputs,
+            "target": t.n_outputs,
+            "e_k": t.n_outputs,
+            "e": t.n_hidden + t.n_blocks,
+            "e_s": t.n_cells,
+            "coef": n_partials,
+            "decay": t.n_cells,
+        }
+        shapes: dict[str, tuple[int, ...]] = {name: (n_rows, width) for name, n_rows in rows.items()}
+        shapes |= {"present": (width,), "weight": (width,)}
+        shapes |= {"act": (n_groups, sizes["n_units"], width)}
+        shapes |= dict.fromkeys(("y_c", "s_c"), (n_groups, t.n_cells, width))
+        arrays = self._carve(1, shapes)
+        arrays |= {"phase": np.zeros((1, n), np.uint8), "has_partials": np.zeros((1, n_groups), np.uint8)}
+        arrays |= {name: np.zeros((1, n_groups, t.n_inputs), np.int32) for name in ("rows", "n_seen")}
+        arrays |= {"n_rows": np.zeros((1, n_groups), np.int64)}
+        arrays["seen_by"] = np.zeros((1, n_groups, t.n_inputs, width), np.uint8)
+        arrays["statistics_before"] = np.zeros((1, t.n_outputs, len(STATISTICS)))
+        return arrays | self.sums_arrays(1)
+
+    def streams_partials(self, n: int) -> Array:
+        """The partials of n streams side by side, zero."""
+        width = self.streams_width(n)
+        shape = (-(-n // width), self.sizes["n_sources"], self.n_steering * self.topology.n_cells, width)
+        return self._carve(1, {"ds_dw": shape})["ds_dw"][0]
 
     def _state_shapes(self, n_block: int, *, symbols: bool, learns: bool = False) -> dict[str, tuple[int, ...]]:
         """The arrays of reals of a state that settles its partials every `n_block` steps.
