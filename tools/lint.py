@@ -26,6 +26,7 @@ CHECKS: dict[str, list[str]] = {
         "mypy.stubtest",
         "lstm97._kernel.engine",
         "lstm97._kernel.trainer",
+        "lstm97._kernel.many_streams",
         "lstm97.cython_api",
         "lstm97.methods._cascade",
         "lstm97.methods._elementwise",

@@ -13,7 +13,8 @@ from pathlib import Path
 MOST_BYTES = 1_150_000
 NEEDS = {"numpy"}
 SHIPPED = (
-    *("py.typed", "_kernel/engine.pyi", "_kernel/trainer.pyi", "cython_api.pxd", "cython_api.pyi"),
+    *("py.typed", "_kernel/engine.pyi", "_kernel/trainer.pyi", "_kernel/many_streams.pyi"),
+    *("cython_api.pxd", "cython_api.pyi"),
     *("export/network.c", "export/learning.c"),
     *("methods/_cascade.pyi", "methods/_elementwise.pyi", "methods/_recurrent.pyi"),
 )

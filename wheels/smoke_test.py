@@ -58,6 +58,7 @@ def check_import() -> None:
         "py.typed",
         "_kernel/engine.pyi",
         "_kernel/trainer.pyi",
+        "_kernel/many_streams.pyi",
         "cython_api.pxd",
         "export/network.c",
         "export/learning.c",

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from operator import index
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,9 +47,10 @@ class Streams:
     -----
     `step` gives each stream what the network's `step` gives, within rounding. `learn` computes all outputs and error
     signals by the same weights and then changes them once, by the sum over the streams of what each would change, as
-    `train` does in batches with ``update="batch"``; with 1,000 streams the learning rate may have to be smaller than
-    with one. Partials take memory in every stream, from the first `learn` on: as many numbers as the weights of cells,
-    input gates and forget gates.
+    `train` does with the sequences of a batch; with 1,000 streams the learning rate may have to be smaller than with
+    one. (A readout by `RLS` then takes the error signals as if they came one after the other, each by the output
+    weights that those before it have left.) Partials take memory in every stream, from the first `learn` on: as many
+    numbers as the weights of cells, input gates and forget gates.
 
     One thread uses a Streams at a time, but several threads may each step Streams of their own over one network.
 
@@ -159,10 +160,10 @@ class Streams:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as above, or the network has a readout: least squares take one error signal at a
-            time. Nothing has changed then.
+            If an argument is not as above. Nothing has changed then.
         FloatingPointError
-            If a cell state, an output or a change of a weight overflows. No weight has changed then.
+            If a cell state, an output or a change of a weight overflows. No weight has changed then, unless it is in a
+            readout that least squares blow up: it has taken the error signals of the streams before.
         RuntimeError
             If another thread uses these streams, or learns by the same network.
 
@@ -171,14 +172,9 @@ class Streams:
         UserWarning
             As `Network.learn`, of targets out of reach.
         """
-        if self.network.readout is not None:
-            raise ValueError(
-                f"readout={self.network.readout} takes one error signal at a time; learn with a state for each stream "
-                "(new_state), or use a network without a readout"
-            )
         chosen = self._mask(mask)
         inputs = self._inputs(X, chosen)
-        packed = as_stream_targets(_zeroed(targets, chosen, "targets"), self._n, self._layout)
+        packed = self._targets(targets, chosen)
         if packed is not None and packed.ndim == 2:
             self.network._advice.look_at_targets(packed)
         weights = None
@@ -227,10 +223,17 @@ class Streams:
         return bools
 
     def _inputs(self, X: ArrayLike, mask: NDArray[np.bool_] | None) -> Array:
+        if mask is None and self._engine.takes(X, self.network.topology.n_inputs):
+            return cast(Array, X)
         inputs = as_stream("X", _zeroed(X, mask, "X"), self._layout)
         if len(inputs) != self._n:
             raise ValueError(f"X has {len(inputs)} rows, expected {self._n}, one for each stream")
         return inputs
+
+    def _targets(self, targets: ArrayLike | None, mask: NDArray[np.bool_] | None) -> Array | None:
+        if mask is None and self._engine.takes(targets, self.network.topology.n_outputs):
+            return cast(Array, targets)
+        return as_stream_targets(_zeroed(targets, mask, "targets"), self._n, self._layout)
 
     def _output(self, out: Array | None) -> Array:
         shape = self._n, self.network.topology.n_outputs
@@ -329,7 +332,8 @@ class Streams:
 
     def _place(self, i: int) -> tuple[int, int]:
         """The group and the lane of stream i."""
-        return divmod(self._index(i), self._arrays["present"].shape[1])
+        group, lane = divmod(self._index(i), self._layout.streams_width(self._n))
+        return group, lane
 
     # ---- copies and files ----
 

@@ -307,6 +307,12 @@ cdef struct Streams:            # many streams over one network, in groups: a la
     # of a call that learns
     double *statistics_before   # (n_outputs, N_STATISTICS) of the targets, before the call
     Sums total                  # over all streams
+    # of a call that learns, for a Readout, which takes the error signals one after the other
+    real *sources               # (n_streams, n_root_lanes) of the outputs
+    real *signals               # (n_streams, n_outputs) targets, scaled; NaN: not given
+    real *weights               # (n_streams,) of the error signals; 0: none
+    real *gain                  # (2, n_root_lanes)
+    real *error                 # (n_out_lanes,)
 
 cdef struct Worker:             # what a thread of a team works with, and how far it came
     Waiter *waiter

@@ -397,6 +397,10 @@ class Layout:
         shapes |= {"present": (width,), "weight": (width,)}
         shapes |= {"act": (n_groups, sizes["n_units"], width)}
         shapes |= dict.fromkeys(("y_c", "s_c"), (n_groups, t.n_cells, width))
+        n_signals = n * bool(self.learning.readout)
+        n_root_lanes = self.padded(sizes["n_out_sources"])
+        shapes |= {"sources": (n_signals, n_root_lanes), "signals": (n_signals, t.n_outputs), "weights": (n_signals,)}
+        shapes |= {"gain": (2, n_root_lanes), "error": (sizes["n_out_lanes"],)}
         arrays = self._carve(1, shapes)
         arrays |= {"phase": np.zeros((1, n), np.uint8), "has_partials": np.zeros((1, n_groups), np.uint8)}
         arrays |= {name: np.zeros((1, n_groups, t.n_inputs), np.int32) for name in ("rows", "n_seen")}
@@ -409,7 +413,8 @@ class Layout:
         """The partials of n streams side by side, zero."""
         width = self.streams_width(n)
         shape = (-(-n // width), self.sizes["n_sources"], self.n_steering * self.topology.n_cells, width)
-        return self._carve(1, {"ds_dw": shape})["ds_dw"][0]
+        found: Array = self._carve(1, {"ds_dw": shape})["ds_dw"][0]
+        return found
 
     def _state_shapes(self, n_block: int, *, symbols: bool, learns: bool = False) -> dict[str, tuple[int, ...]]:
         """The arrays of reals of a state that settles its partials every `n_block` steps.

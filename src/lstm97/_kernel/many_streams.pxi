@@ -635,7 +635,7 @@ cdef bint use_total(
     cdef real* w
     cdef lanes row_squares
     cdef lanes bad = splat(0)
-    for is_out in range(2):
+    for is_out in range(2 - (net.readout.root != NULL)):
         n = net.shape.n_out_lanes if is_out else net.shape.n_change_lanes
         n_lanes = net.shape.n_out_lanes if is_out else net.shape.n_lanes
         i = 0
@@ -706,6 +706,63 @@ cdef int change_by_total(Net* net, Streams* st, double rate) noexcept nogil:
     return OK
 
 
+cdef void keep_signals(const Net* net, Streams* st, Py_ssize_t group, const Chunk* chunk) noexcept nogil:
+    """Note the error signals of a group for the readout."""
+    cdef Py_ssize_t i, k, m, stream
+    cdef Py_ssize_t width = st.width
+    cdef Py_ssize_t first = net.shape.input_to_output * net.shape.n_inputs
+    cdef Py_ssize_t n_given
+    cdef real* u
+    for i in range(n_streams_of(st, group)):
+        stream = group * width + i
+        u = st.sources + stream * net.readout.n_root_lanes
+        n_given = 0
+        for k in range(net.shape.n_outputs):
+            st.signals[stream * net.shape.n_outputs + k] = st.target[k * width + i]
+            n_given += st.target[k * width + i] == st.target[k * width + i]
+        st.weights[stream] = st.weight[i] if n_given else 0
+        for m in range(first):
+            u[m] = st.z[m * width + i] if chunk.symbols == NULL else m == chunk.symbols[stream]
+        for m in range(net.shape.n_hidden):
+            u[first + m] = st.new_act[m * width + i]
+        for m in range(net.shape.n_cells):
+            u[first + net.shape.n_hidden + m] = st.new_y_c[m * width + i]
+
+
+cdef int fit_readout(Net* net, Streams* st) noexcept nogil:
+    """Recursive least squares over the error signals of all streams, as if they came one after the other."""
+    cdef Py_ssize_t i, k, m
+    cdef Py_ssize_t n = net.shape.n_out_lanes
+    cdef Py_ssize_t first = net.shape.input_to_output * net.shape.n_inputs
+    cdef State one
+    cdef real e
+    cdef const real* target
+    memset(&one, 0, sizeof(State))
+    one.symbol = -1
+    one.gain = st.gain
+    one.e_k = st.error
+    for i in range(st.n_streams):
+        one.weight = st.weights[i]
+        if one.weight == 0:
+            continue
+        one.z = st.sources + i * net.readout.n_root_lanes
+        one.act = one.z + first
+        one.y_c = one.act + net.shape.n_hidden
+        target = st.signals + i * net.shape.n_outputs
+        for k in range(net.shape.n_outputs):
+            e = target[k]
+            for m in range(net.shape.n_out_sources):
+                e = e - out_source(net, &one, m) * net.w_out[m * n + k]
+            if net.shape.loss == HUBER:
+                e = min(max(e, <real> -1), <real> 1)
+            st.error[k] = e * one.weight if e == e else 0
+        if not put_gain(net, &one) or not change_by_gain(net, &one, True):
+            return CHANGE_NOT_FINITE
+        change_by_gain(net, &one, False)
+        reduce_root(net, &one)
+    return OK
+
+
 cdef void take_in_streams(const Net* net, Streams* st, const Chunk* chunk, const uint8_t* mask) noexcept nogil:
     """Take the inputs and targets of all streams that take part into their statistics, stream after stream.
 
@@ -764,6 +821,8 @@ cdef void learn_streams(
             list_inputs(net, st, group, chunk)
         for i in range(st.n_rows[group]):
             list_symbol(&st.total, st.rows[group * net.shape.n_inputs + i])
+        if net.readout.root != NULL:
+            memset(st.weights + group * st.width, 0, n_streams_of(st, group) * sizeof(real))
         if n_present == 0:
             continue
         n_signals = put_targets(net, st, group, chunk)
@@ -772,12 +831,17 @@ cdef void learn_streams(
         if n_signals:
             st.total.e_squares += put_output_errors(net, st, alpha)
             put_hidden_errors(net, st)
-            add_output_changes(net, st, group, chunk)
+            if net.readout.root == NULL:
+                add_output_changes(net, st, group, chunk)
+            else:
+                keep_signals(net, st, group, chunk)
         st.has_partials[group] = 1
         carry_partials(net, st, group, n_signals > 0)
         keep_step(net, st, group, CORRECTED)
     if n_in_all:
         report.step = -1
         report.status = change_by_total(net, st, rate)
+        if report.status == OK and net.readout.root != NULL:
+            report.status = fit_readout(net, st)
     else:
         unlist_symbols(&st.total)

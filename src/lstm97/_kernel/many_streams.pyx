@@ -1,8 +1,11 @@
 """Binds the arrays of many streams over one network to a build of the loops, and makes their calls."""
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
+
+from numpy import ndarray
 
 from lstm97._kernel.abi cimport CHANGE_NOT_FINITE, OK, Chunk, Report, Streams, real
 from lstm97._kernel.arrays cimport address, checked_address, point_at_arrays
@@ -18,9 +21,9 @@ cdef enum:
     CHANGING = 1
 
 cdef tuple ARRAYS = (
-    "act", "y_c", "s_c", "phase", "has_partials", "seen_by", "n_seen", "rows", "n_rows", "present", "z", "new_act", "new_y_c",
-    "new_s_c", "h", "y", "target", "weight", "e_k", "e", "e_s", "coef", "decay", "statistics_before", "dw", "dw_out",
-    "seen", "is_seen",
+    "act", "y_c", "s_c", "phase", "has_partials", "seen_by", "n_seen", "rows", "n_rows", "present", "z", "new_act",
+    "new_y_c", "new_s_c", "h", "y", "target", "weight", "e_k", "e", "e_s", "coef", "decay", "statistics_before", "dw",
+    "dw_out", "seen", "is_seen", "sources", "signals", "weights", "gain", "error",
 )
 
 
@@ -47,16 +50,17 @@ cdef class StreamsEngine:
 
     def __init__(self, Engine engine, Py_ssize_t n, dict arrays):
         cdef Streams* st = &self.streams
-        cdef void** fields[28]
+        cdef void** fields[33]
         memset(st, 0, sizeof(Streams))
         fields[:] = [
             <void**> &st.act, <void**> &st.y_c, <void**> &st.s_c, <void**> &st.phase, <void**> &st.has_partials,
             <void**> &st.seen, <void**> &st.n_seen, <void**> &st.rows, <void**> &st.n_rows, <void**> &st.present,
-            <void**> &st.z,
-            <void**> &st.new_act, <void**> &st.new_y_c, <void**> &st.new_s_c, <void**> &st.h, <void**> &st.y,
-            <void**> &st.target, <void**> &st.weight, <void**> &st.e_k, <void**> &st.e, <void**> &st.e_s,
-            <void**> &st.coef, <void**> &st.decay, <void**> &st.statistics_before, <void**> &st.total.dw,
-            <void**> &st.total.dw_out, <void**> &st.total.symbols, <void**> &st.total.is_listed,
+            <void**> &st.z, <void**> &st.new_act, <void**> &st.new_y_c, <void**> &st.new_s_c, <void**> &st.h,
+            <void**> &st.y, <void**> &st.target, <void**> &st.weight, <void**> &st.e_k, <void**> &st.e,
+            <void**> &st.e_s, <void**> &st.coef, <void**> &st.decay, <void**> &st.statistics_before,
+            <void**> &st.total.dw, <void**> &st.total.dw_out, <void**> &st.total.symbols,
+            <void**> &st.total.is_listed, <void**> &st.sources, <void**> &st.signals, <void**> &st.weights,
+            <void**> &st.gain, <void**> &st.error,
         ]
         point_at_arrays(fields, sizeof(fields) // sizeof(void**), ARRAYS, sizeof(Streams), 1, arrays)
         self.engine = engine
@@ -77,6 +81,27 @@ cdef class StreamsEngine:
 
     def __exit__(self, kind, error, trace):
         gil_store64(&self.busy, FREE)
+
+    def takes(self, x, Py_ssize_t n_columns):
+        """Whether x is an array as the loops need it: a row of finite reals of the network's dtype for each stream."""
+        cdef Py_buffer view
+        cdef bint found
+        if type(x) is not ndarray or x.ndim != 2:
+            return False
+        try:
+            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (BufferError, ValueError):
+            return False
+        found = (
+            view.shape[0] == self.streams.n_streams
+            and view.shape[1] == n_columns
+            and view.format[0] == self.engine.format
+            and view.format[1] == 0
+            and <size_t> view.buf % self.engine.kernel.real_bytes == 0
+            and self.engine.kernel.first_not_finite(<const real*> view.buf, view.shape[0] * n_columns) < 0
+        )
+        PyBuffer_Release(&view)
+        return found
 
     cdef const uint8_t* mask(self, object mask) except? NULL:
         """Where a mask of bools is; NULL for None."""
