@@ -1,14 +1,16 @@
-"""Inference over many sequences, each from a zero state, in one or several threads."""
+"""Inference over many sequences, each from a zero state, side by side and in one or several threads."""
 
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm97._kernel.engine import Engine
+from lstm97._kernel.many_streams import StreamsEngine
 from lstm97._kernel.team import WORTH_THREADS
 from lstm97._threads import available_cpus
 from lstm97.network import Network, State
@@ -16,15 +18,19 @@ from lstm97.sequences import Sequences
 
 Array = NDArray[Any]
 
+WORTH_LANES = 0.4
+"""The least share of the lanes in use, over the steps of a group, with which it is faster than one after the other."""
+
 PIECE = 1_000_000
 """The work of a piece, which a thread does between two looks at the others, in weights times steps."""
 
 
 class Inference:
-    """A network's outputs for packed sequences, at every step or at some steps only.
+    """A network's outputs for packed sequences, at every step or at the last steps only.
 
-    The sequences are cut into parts of several each, and threads take part after part. A part is computed in pieces,
-    which may end in the middle of a sequence: the state goes on.
+    Sequences of about the same length step side by side, a lane for each (`StreamsEngine`); where too few of them
+    would, one goes after the other (`Engine`). Which do what follows from their lengths alone. The work is cut into
+    parts, which threads take one after the other.
 
     Parameters
     ----------
@@ -41,27 +47,58 @@ class Inference:
         self._piece = 1 + PIECE // (1 + step_work)
         if step_work * inputs.n_steps <= WORTH_THREADS:
             threads = 1
-        offsets, n_steps = inputs.offsets, inputs.n_steps
-        self._bounds = [0, n_steps]  # the steps at which parts begin, and the end of the last
-        if threads > 1:
-            n_parts = 1 + min(len(inputs), max(4 * threads, n_steps // self._piece))
-            cuts = np.searchsorted(offsets, np.linspace(0, n_steps, n_parts + 1).astype(np.int64))
-            self._bounds = np.unique(offsets[cuts]).tolist()
-            threads = min(threads, available_cpus(), len(self._bounds) - 1)
-        self._threads = threads
-        self._resets = np.zeros(n_steps, bool)
-        self._resets[offsets[:-1][offsets[:-1] < n_steps]] = True
+        groups, alone = self._grouped()
+        self._parts: list[Array | slice] = [*_shares(groups, threads)]
+        self._parts += self._pieces_of(alone, threads)
+        self._threads = min(threads, available_cpus(), len(self._parts))
+        offsets = inputs.offsets
+        self._resets = np.zeros(inputs.n_steps, bool)
+        self._resets[offsets[:-1][offsets[:-1] < inputs.n_steps]] = True
         self._lock = threading.Lock()
 
-    def run(self, Y: Array, steps: NDArray[np.int64] | None = None) -> None:
-        """Write the outputs at the given steps, or at all.
+    def _grouped(self) -> tuple[list[Array], Array]:
+        """The sequences that step side by side, group after group, and those that do not, in their order."""
+        lengths, layout = self._inputs.lengths, self._net._layout
+        order = np.argsort(-lengths, kind="stable")
+        order = order[: np.count_nonzero(lengths)]
+        sums = np.concatenate([[0], np.cumsum(lengths[order])])
+        width = layout.streams_width(len(order)) if len(order) else 1
+        groups, alone, i = [], [], 0
+        while i < len(order):
+            n = min(width, len(order) - i)
+            longest = int(lengths[order[i]])
+            if sums[i + n] - sums[i] >= WORTH_LANES * layout.padded(n) * longest:
+                groups.append(order[i : i + n])
+                i += n
+            else:
+                alone.append(i)
+                i += 1
+        return groups, np.sort(order[np.array(alone, np.intp)])
+
+    def _pieces_of(self, alone: Array, threads: int) -> list[slice]:
+        """Steps of sequences that follow one another, as parts of about equal work."""
+        parts = []
+        offsets = self._inputs.offsets
+        begins = np.flatnonzero(np.diff(alone, prepend=-2) != 1)
+        n_steps = int(self._inputs.lengths[alone].sum())
+        for run in np.split(alone, begins[1:]) if len(alone) else []:
+            bounds = offsets[run[0] : run[-1] + 2]
+            share = int(bounds[-1] - bounds[0]) / n_steps
+            n_parts = 1 + min(len(run), int(max(4 * threads, n_steps // self._piece) * share) if threads > 1 else 0)
+            cuts = np.searchsorted(bounds, np.linspace(bounds[0], bounds[-1], n_parts + 1).astype(np.int64))
+            edges = np.unique(bounds[cuts]).tolist()
+            parts += [slice(begin, end) for begin, end in pairwise(edges)]
+        return parts
+
+    def run(self, Y: Array, *, last: bool = False) -> None:
+        """Write the outputs.
 
         Parameters
         ----------
-        Y : ndarray, shape (n_steps, n_outputs) or (len(steps), n_outputs)
+        Y : ndarray, shape (n_steps, n_outputs), or (n_sequences, n_outputs) if `last`
             Of the network's dtype; shares no memory with the inputs.
-        steps : ndarray of int64, optional
-            Rising, counted through all sequences.
+        last : bool
+            Whether only the outputs at the last step of each sequence are asked for; none is empty then.
 
         Raises
         ------
@@ -70,7 +107,7 @@ class Inference:
         """
         self._next, self._is_ending = 0, False
         self._errors: list[BaseException] = []
-        helpers = [threading.Thread(target=self._help, args=(Y, steps)) for _ in range(1, self._threads)]
+        helpers = [threading.Thread(target=self._help, args=(Y, last)) for _ in range(1, self._threads)]
         begun = []
         try:
             for helper in helpers:
@@ -79,7 +116,7 @@ class Inference:
                 except RuntimeError:  # no thread is to be had; fewer come to the same result
                     break
                 begun.append(helper)
-            self._work(Y, steps)
+            self._work(Y, last)
             for helper in begun:
                 helper.join()
         except BaseException as error:
@@ -95,38 +132,64 @@ class Inference:
         if self._errors:
             raise self._first_error() from self._errors[0]
 
-    def _help(self, Y: Array, steps: NDArray[np.int64] | None) -> None:
+    def _help(self, Y: Array, last: bool) -> None:
         """What a helper does: parts, until none is left or something fails."""
         try:
-            self._work(Y, steps)
+            self._work(Y, last)
         except BaseException as error:  # raised again by the calling thread
             self._is_ending = True
             self._errors.append(error)
 
-    def _work(self, Y: Array, steps: NDArray[np.int64] | None) -> None:
-        """Take part after part and compute it, with a state of this thread's own."""
-        engine = State(self._net)._engine
+    def _work(self, Y: Array, last: bool) -> None:
+        """Take part after part and compute it, with states of this thread's own."""
+        engines: dict[int, Any] = {}
         while not self._is_ending:
             with self._lock:
                 part = self._next
                 self._next += 1
-            if part + 1 >= len(self._bounds):
+            if part >= len(self._parts):
                 return
-            for begin in range(self._bounds[part], self._bounds[part + 1], self._piece):
-                if self._is_ending:
-                    return
-                self._compute(engine, begin, min(begin + self._piece, self._bounds[part + 1]), Y, steps)
+            self._compute(self._parts[part], engines, Y, last)
 
-    def _compute(self, engine: Engine, begin: int, end: int, Y: Array, steps: NDArray[np.int64] | None) -> None:
-        """Compute a piece and write what is asked for of it."""
-        values, resets = self._inputs.values[begin:end], self._resets[begin:end]
-        if steps is None:
-            engine.run(values, Y[begin:end], None, resets)
+    def _compute(self, part: Array | slice, engines: dict[int, Any], Y: Array, last: bool) -> None:
+        """Compute a part and write what is asked for of it; `engines` has those of this thread by the number of streams, one after the other at 0."""
+        if isinstance(part, slice):
+            if 0 not in engines:
+                engines[0] = State(self._net)._engine
+            self._one_by_one(engines[0], part, Y, last)
             return
-        scratch = np.empty((end - begin, Y.shape[1]), Y.dtype)
-        engine.run(values, scratch, None, resets)
-        first, last = np.searchsorted(steps, (begin, end))
-        Y[first:last] = scratch[steps[first:last] - begin]
+        n = len(part)
+        if n not in engines:
+            engines[n] = StreamsEngine(self._net._engine, n, self._net._layout.streams_arrays(n))
+        self._side_by_side(engines[n], part, Y, last)
+
+    def _side_by_side(self, engine: StreamsEngine, group: Array, Y: Array, last: bool) -> None:
+        """Compute the sequences of a group and write what is asked for."""
+        offsets = self._inputs.offsets
+        at, ends = offsets[group], offsets[group + 1]
+        engine.reset(None)
+        found = np.empty((len(group), Y.shape[1]), Y.dtype) if last else Y
+        while not self._is_ending and engine.run(
+            self._inputs.values, at, ends, last, 1 + self._piece // len(group), found
+        ):
+            pass
+        if last:
+            Y[group] = found
+
+    def _one_by_one(self, engine: Engine, part: slice, Y: Array, last: bool) -> None:
+        """Compute the sequences of some steps, in pieces, which may end in the middle of one: the state goes on."""
+        for begin in range(part.start, part.stop, self._piece):
+            if self._is_ending:
+                return
+            end = min(begin + self._piece, part.stop)
+            values, resets = self._inputs.values[begin:end], self._resets[begin:end]
+            if not last:
+                engine.run(values, Y[begin:end], None, resets)
+                continue
+            scratch = np.empty((end - begin, Y.shape[1]), Y.dtype)
+            engine.run(values, scratch, None, resets)
+            first, stop = np.searchsorted(self._inputs.offsets[1:], (begin + 1, end + 1))
+            Y[first:stop] = scratch[self._inputs.offsets[first + 1 : stop + 1] - 1 - begin]
 
     def _first_error(self) -> FloatingPointError:
         """The error of the first sequence that has one, found by going through them one by one."""
@@ -138,3 +201,11 @@ class Inference:
             except FloatingPointError as error:
                 return FloatingPointError(f"in sequence {i}: {error}")
         return FloatingPointError("the weights were changed meanwhile, by another thread")
+
+
+def _shares(groups: list[Array], threads: int) -> list[Array]:
+    """The groups, cut into more of them if there are fewer than threads can share well."""
+    if threads == 1 or not groups or len(groups) >= 4 * threads:
+        return groups
+    pieces = -(-2 * threads // len(groups))
+    return [part for group in groups for part in np.array_split(group, min(pieces, len(group)))]

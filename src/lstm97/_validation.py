@@ -46,7 +46,6 @@ class Validation:
         self._signals = np.flatnonzero(given)  # the rows of targets that are error signals
         if not len(self._signals):
             raise ValueError("validation has no target: nothing could be judged by it")
-        self._steps = self.inputs.offsets[1:][self._signals] - 1 if self.per_sequence else self._signals
         self._n_outputs = layout.topology.n_outputs
 
     @property
@@ -56,15 +55,15 @@ class Validation:
 
     def judge(self, net: Network, threads: int) -> float:
         """The mean over all error signals of the mean ``|t - y|`` over the outputs that have a target."""
-        Y = np.empty((len(self._signals), self._n_outputs), net.dtype)
+        Y = np.zeros((len(self.inputs) if self.per_sequence else self.inputs.n_steps, self._n_outputs), net.dtype)
         try:
-            Inference(net, self.inputs, threads).run(Y, self._steps)
+            Inference(net, self.inputs, threads).run(Y, last=self.per_sequence)
         except FloatingPointError as error:
             raise FloatingPointError(f"in validation: {error}; try a smaller learning_rate") from error
         errors = np.empty(len(self._signals))
         for begin in range(0, len(errors), AT_ONCE):
-            part = slice(begin, begin + AT_ONCE)
-            errors[part] = _mean_errors(self.targets[self._signals[part]], Y[part].astype(np.float64))
+            part = self._signals[begin : begin + AT_ONCE]
+            errors[begin : begin + AT_ONCE] = _mean_errors(self.targets[part], Y[part].astype(np.float64))
         return float(errors.mean())
 
 

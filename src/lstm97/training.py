@@ -228,7 +228,9 @@ def predict(
     threads : int, optional
         How many threads share the sequences, the calling one included: by default the value of the environment variable
         ``LSTM97_NUM_THREADS``, else 1. Never more than there are CPUs or parts of the work, and only one if there is
-        too little work for more. The outputs are the same to the bit for any number.
+        too little work for more. The outputs are the same to the bit for any number of threads. (Sequences of about the
+        same length are computed side by side, where there are several: then they are those of `Network.run` within
+        rounding, else to the bit.)
     out : ndarray, optional
         Where to write the outputs: with `last` and for array inputs of the shape returned, else (total number of steps,
         n_outputs), sequence after sequence.
@@ -253,11 +255,10 @@ def predict(
     packed = as_sequences(inputs, net._layout, may_be_none=True)
     n_outputs = net.topology.n_outputs
     shape: tuple[int, ...] = (packed.n_steps, n_outputs)
-    ends = None
     if last:
         for i in np.flatnonzero(packed.lengths == 0)[:1]:
             raise ValueError(f"inputs[{i}] is empty: it has no last step, which last=True asks for")
-        shape, ends = (len(packed), n_outputs), packed.offsets[1:] - 1
+        shape = len(packed), n_outputs
     elif is_array(inputs):
         shape = (*np.shape(cast(ArrayLike, inputs))[:2], n_outputs)
     n_threads = thread_count(threads, otherwise=1)
@@ -265,7 +266,7 @@ def predict(
     Y = block.reshape(-1, n_outputs)
     if np.may_share_memory(packed.values, Y):
         packed = Sequences(packed.values.copy(), packed.offsets)
-    Inference(net, packed, n_threads).run(Y, ends)
+    Inference(net, packed, n_threads).run(Y, last=bool(last))
     if last or is_array(inputs):
         return block
     return [Y[begin:end] for begin, end in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)]

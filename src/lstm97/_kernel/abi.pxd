@@ -277,6 +277,7 @@ cdef struct Streams:            # many streams over one network, in groups: a la
     Py_ssize_t n_groups
     Py_ssize_t width            # lanes of a group: whole vectors in every build
     Py_ssize_t n_partials       # rows of partials of a source, without padding
+    int64_t *at                 # (n_streams,) the row of the chunk that each stream takes; NULL: its own number's
     # what goes on from step to step, group after group
     real *act                   # (n_groups, n_units, width)
     real *y_c                   # (n_groups, n_cells, width)
@@ -407,6 +408,9 @@ cdef struct Kernel:             # one build of the loops
     void (*settle)(const Net*, State*) noexcept nogil
     void (*reset_streams)(const Net*, Streams*, const uint8_t*) noexcept nogil
     void (*step_streams)(const Net*, Streams*, const Chunk*, const uint8_t*, bint, real*, Report*) noexcept nogil
+    bint (*run_streams)(
+        const Net*, Streams*, const Chunk*, int64_t*, const int64_t*, bint, Py_ssize_t, real*, Report*
+    ) noexcept nogil
     void (*learn_streams)(Net*, Streams*, const Chunk*, const uint8_t*, double, real*, Report*) noexcept nogil
 
 cdef struct Binding:            # what compiled code outside the package needs of a network and one of its states

@@ -15,6 +15,7 @@ cdef Kernel build = Kernel(
     settle=settle,
     reset_streams=reset_streams,
     step_streams=step_streams,
+    run_streams=run_streams,
     learn_streams=learn_streams,
 )
 

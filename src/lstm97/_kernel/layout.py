@@ -34,6 +34,9 @@ ROWS_TOGETHER = 8
 TOGETHER = 16
 """The most sequences that step together."""
 
+CONFLICT_BYTES = 4096
+"""Addresses so far apart, or a multiple of it, compete for the same places of a level-1 cache."""
+
 GROUP_BYTES = 4 * ROW_BYTES
 """The longest row of a group of streams that stand side by side, a lane each."""
 
@@ -93,6 +96,14 @@ class Layout:
         lanes = ROW_BYTES // self.dtype.itemsize
         return -(-n // lanes) * lanes
 
+    def row_length(self, n: int) -> int:
+        """The length of a matrix's rows of n lanes: padded, and a little more where many rows would begin at addresses
+        that a cache keeps in the same few places.
+        """
+        length = self.padded(n)
+        is_bad = length > 0 and length * self.dtype.itemsize % CONFLICT_BYTES == 0
+        return length + is_bad * self.padded(1)
+
     @cached_property
     def lanes(self) -> dict[Kind, slice]:
         """Where the kinds of hidden-layer units stand in a row, in the order of ``LANE_ORDER``."""
@@ -134,14 +145,14 @@ class Layout:
             "n_blocks": n_blocks,
             "n_outputs": t.n_outputs,
             "n_sources": n_unbiased + has_bias_row,
-            "n_lanes": self.padded(n_units),
-            "n_change_lanes": self.padded(n_units) + ROW_BYTES // self.dtype.itemsize,
+            "n_lanes": self.row_length(n_units),
+            "n_change_lanes": self.row_length(n_units) + ROW_BYTES // self.dtype.itemsize,
             "n_block": BLOCK,
             "rows_together": ROWS_TOGETHER,
             "largest_block": max(t.blocks, default=0) if self.padded(n_units) <= 2 * self.padded(1) else 0,
             "n_units": n_units,
             "n_cell_lanes": self.padded(t.n_cells),
-            "n_partials": self.padded(self.n_steering * t.n_cells),
+            "n_partials": self.row_length(self.n_steering * t.n_cells),
             "n_carried": self.padded(t.n_cells + (self.n_steering - 1) * n_blocks),
             "n_direct": self.padded(t.n_hidden + t.output_gates * n_blocks),
             "n_out_sources": t.n_sources("output"),

@@ -23,6 +23,11 @@ cdef inline Py_ssize_t n_streams_of(const Streams* st, Py_ssize_t group) noexcep
     return min(st.width, st.n_streams - group * st.width)
 
 
+cdef inline Py_ssize_t row_of(const Streams* st, Py_ssize_t stream) noexcept nogil:
+    """The row of a chunk that a stream takes."""
+    return stream if st.at == NULL else st.at[stream]
+
+
 cdef inline const real* squash_of(const Net* net, Py_ssize_t u) noexcept nogil:
     """The squashing constants of a unit of the hidden layer, the same in every lane."""
     cdef bint is_cell = net.shape.lane_cell <= u and u < net.shape.lane_cell + net.shape.n_cells
@@ -38,7 +43,11 @@ cdef void put_inputs(const Net* net, Streams* st, Py_ssize_t group, const Chunk*
     if chunk.symbols != NULL:
         return
     for i in range(n):
-        x = chunk.values + (group * st.width + i) * n_inputs
+        if st.present[i] == 0:
+            for m in range(n_inputs):
+                st.z[m * st.width + i] = 0
+            continue
+        x = chunk.values + row_of(st, group * st.width + i) * n_inputs
         if net.standards.inputs == NULL:
             for m in range(n_inputs):
                 st.z[m * st.width + i] = x[m]
@@ -78,9 +87,10 @@ cdef void put_rows_of_symbols(
     cdef const real* row
     memset(to, 0, n_units * st.width * sizeof(real))
     for i in range(n_streams_of(st, group) if chunk.symbols != NULL else 0):
-        row = w + chunk.symbols[group * st.width + i] * n_lanes
-        for u in range(n_units):
-            to[u * st.width + i] = row[u]
+        if st.present[i] > 0:
+            row = w + chunk.symbols[row_of(st, group * st.width + i)] * n_lanes
+            for u in range(n_units):
+                to[u * st.width + i] = row[u]
 
 
 cdef void squash_group(const Net* net, Streams* st, Py_ssize_t group, const Chunk* chunk) noexcept nogil:
@@ -216,34 +226,34 @@ cdef void softmax_group(const Net* net, Streams* st) noexcept nogil:
 
 
 cdef Py_ssize_t give_outputs_of_group(
-    const Net* net, const Streams* st, Py_ssize_t group, const double* statistics, real* y
+    const Net* net, const Streams* st, Py_ssize_t group, const double* statistics, bint by_row, real* y
 ) noexcept nogil:
-    """Write a group's outputs to y, in the units of the targets by these statistics (NULL: as they are), and NaN for
-    streams that do not take part; returns the lane of a stream whose outputs are not finite, or -1.
+    """Write a group's outputs to y, in the units of the targets by these statistics (NULL: as they are): each stream's
+    to the row of its number, NaN if it does not take part, or, `by_row`, to the row of the chunk that it takes. Returns
+    the lane of a stream whose outputs are not finite, or -1.
     """
     cdef Py_ssize_t i, k
     cdef Py_ssize_t bad = -1
-    cdef Py_ssize_t n = n_streams_of(st, group)
     cdef Py_ssize_t n_outputs = net.shape.n_outputs
     cdef const double* column
-    y += group * st.width * n_outputs
-    for k in range(n_outputs):
-        for i in range(n):
-            y[i * n_outputs + k] = st.y[k * st.width + i] if st.present[i] > 0 else NAN
-    if statistics == NULL:
-        return -1
-    for i in range(n):
-        if st.present[i] > 0:
+    cdef real* row
+    for i in range(n_streams_of(st, group)):
+        if st.present[i] == 0 and st.at != NULL:
+            continue
+        row = y + (row_of(st, group * st.width + i) if by_row else group * st.width + i) * n_outputs
+        for k in range(n_outputs):
+            row[k] = st.y[k * st.width + i] if st.present[i] > 0 else NAN
+        if statistics != NULL and st.present[i] > 0:
             for k in range(n_outputs):
                 column = statistics + k * N_STATISTICS
-                y[i * n_outputs + k] = <real> (y[i * n_outputs + k] * column[DEVIATION] + column[MEAN])
-            if first_not_finite(y + i * n_outputs, n_outputs) >= 0:
+                row[k] = <real> (row[k] * column[DEVIATION] + column[MEAN])
+            if first_not_finite(row, n_outputs) >= 0:
                 bad = i
     return bad
 
 
 cdef bint forward_group(
-    const Net* net, Streams* st, Py_ssize_t group, const Chunk* chunk, const double* statistics, real* y,
+    const Net* net, Streams* st, Py_ssize_t group, const Chunk* chunk, const double* statistics, bint by_row, real* y,
     Report* report
 ) noexcept nogil:
     """A step of a group: new activations, states and outputs; whether all are finite."""
@@ -259,7 +269,7 @@ cdef bint forward_group(
         report.status = OUTPUT_NOT_FINITE
         bad = first_lane_not_finite(st.y, net.shape.n_outputs, st.width)
     else:
-        bad = give_outputs_of_group(net, st, group, statistics, y)
+        bad = give_outputs_of_group(net, st, group, statistics, by_row, y)
         if bad >= 0:
             report.status = OUTPUT_NOT_FINITE
     report.step = group * st.width + bad
@@ -793,11 +803,40 @@ cdef void step_streams(
     cdef Py_ssize_t group, n_present
     for group in range(st.n_groups):
         n_present = find_present(st, group, mask)
-        if not forward_group(net, st, group, chunk, net.standards.targets, y, report):
+        if not forward_group(net, st, group, chunk, net.standards.targets, False, y, report):
             return
         if keeps:
             forget_partials_of_group(net, st, group, n_present)
             keep_step(net, st, group, NOT_LEARNING)
+
+
+cdef bint run_streams(
+    const Net* net, Streams* st, const Chunk* chunk, int64_t* at, const int64_t* ends, bint last, Py_ssize_t budget,
+    real* y, Report* report
+) noexcept nogil:
+    """Go on for `budget` steps of inference of one group, stream i through the rows at[i] to ends[i] of the chunk.
+
+    Outputs are written to the same rows of y; if `last`, to row i, where those of the last step stay. Returns whether
+    steps are left.
+    """
+    cdef Py_ssize_t i, n_present
+    report.status = OK
+    for _ in range(budget):
+        n_present = 0
+        for i in range(st.width):
+            st.present[i] = i < st.n_streams and at[i] < ends[i]
+            n_present += st.present[i] > 0
+        if n_present == 0:
+            return False
+        st.at = at
+        if not forward_group(net, st, 0, chunk, net.standards.targets, not last, y, report):
+            st.at = NULL
+            return False
+        st.at = NULL
+        keep_step(net, st, 0, NOT_LEARNING)
+        for i in range(st.n_streams):
+            at[i] += st.present[i] > 0
+    return True
 
 
 cdef void learn_streams(
@@ -814,7 +853,7 @@ cdef void learn_streams(
     st.total.e_squares = 0
     for group in range(st.n_groups):
         n_present = find_present(st, group, mask)
-        if not forward_group(net, st, group, chunk, statistics, y, report):
+        if not forward_group(net, st, group, chunk, statistics, False, y, report):
             drop_total(net, st)
             return
         if n_present:

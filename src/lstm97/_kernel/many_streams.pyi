@@ -16,6 +16,15 @@ class StreamsEngine:
     def __exit__(self, kind: object, error: object, trace: object) -> None: ...
     def reset(self, mask: NDArray[np.bool_] | None) -> None: ...
     def step(self, inputs: _Array, mask: NDArray[np.bool_] | None, out: _Array, keeps: bool) -> None: ...
+    def run(
+        self,
+        values: _Array,
+        at: NDArray[np.int64],
+        ends: NDArray[np.int64],
+        last: bool,
+        budget: int,
+        out: _Array,
+    ) -> bool: ...
     def learn(
         self,
         inputs: _Array,

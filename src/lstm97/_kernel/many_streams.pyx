@@ -141,6 +141,30 @@ cdef class StreamsEngine:
                 )
         self.check(&report, &chunk, False)
 
+    def run(self, values, at, ends, bint last, Py_ssize_t budget, out):
+        """Inference of one group of streams for `budget` steps: stream i through rows at[i] to ends[i] of `values`.
+
+        at, ends: int64, (n,); `at` goes on. Outputs go to the same rows of `out`, or, if `last`, to row i. Returns
+        whether steps are left.
+        """
+        cdef Chunk chunk
+        cdef Report report
+        cdef bint is_left
+        cdef Py_ssize_t n = self.streams.n_streams
+        cdef int64_t* begins = <int64_t*> checked_address(at, n * sizeof(int64_t))
+        cdef const int64_t* stops = <const int64_t*> checked_address(ends, n * sizeof(int64_t))
+        cdef real* y = self.engine.outputs(out, n if last else len(values))
+        if self.streams.n_groups != 1:
+            raise SystemError("run is for one group of streams")
+        self.engine.bind_chunk(&chunk, values, None, 0)
+        with self:
+            with nogil:
+                is_left = self.engine.kernel.run_streams(
+                    &self.engine.net, &self.streams, &chunk, begins, stops, last, budget, y, &report
+                )
+        self.check(&report, &chunk, False)
+        return is_left
+
     def learn(self, inputs, targets, learning_rate, weights, mask, out):
         """A step of learning, and one change of the weights; the partials are bound. weights: float64 (n,), or None."""
         cdef Chunk chunk
