@@ -152,7 +152,10 @@ class Inference:
             self._compute(self._parts[part], engines, Y, last)
 
     def _compute(self, part: Array | slice, engines: dict[int, Any], Y: Array, last: bool) -> None:
-        """Compute a part and write what is asked for of it; `engines` has those of this thread by the number of streams, one after the other at 0."""
+        """Compute a part and write what is asked for of it.
+
+        `engines` has those of this thread by the number of sequences side by side; 0 is for one after the other.
+        """
         if isinstance(part, slice):
             if 0 not in engines:
                 engines[0] = State(self._net)._engine

@@ -116,7 +116,23 @@ class Streams:
         return self._infer(X, mask, out, keeps=True)
 
     def peek(self, X: ArrayLike, *, mask: ArrayLike | None = None, out: Array | None = None) -> Array:
-        """The outputs that `step` would give, while all streams stay where they are; arguments and errors as there."""
+        """The outputs that `step` would give, while all streams stay where they are.
+
+        Parameters
+        ----------
+        X, mask, out
+            As for `step`.
+
+        Returns
+        -------
+        ndarray, shape (n, n_outputs)
+            The outputs, NaN for streams that the mask leaves out.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError, RuntimeError
+            As for `step`.
+        """
         return self._infer(X, mask, out, keeps=False)
 
     def _infer(self, X: ArrayLike, mask: ArrayLike | None, out: Array | None, *, keeps: bool) -> Array:
@@ -400,7 +416,7 @@ class Streams:
 
         Raises
         ------
-        ValueError, OSError, RuntimeError
+        TypeError, ValueError, OSError, RuntimeError
             As for `Network.save`.
         """
         with self.network._engine.hold(weights=True, state=False):

@@ -53,10 +53,12 @@ from lstm97 import (
     Sequences,
     State,
     Stop,
+    Streams,
     Topology,
     load,
     train,
 )
+from lstm97._format import STREAMS
 from lstm97.network import network_to_bytes
 
 # ---- the objects of a call ----
@@ -71,6 +73,12 @@ SETTINGS = ({}, {"optimizer": SGD(momentum=0.5)}, {"optimizer": RMSprop(bound=1)
     "optimizer": Adam(bound=0.5), "readout": RLS(forgetting=0.9), "scaling": Scaling(decay=0.9),
 })  # fmt: skip
 FILE = network_to_bytes(Network(NETS[0]), True)
+STREAMS_FILE = network_to_bytes(
+    Network(NETS[0]),
+    False,
+    {STREAMS + name: array for name, array in Streams(Network(NETS[0]), 2)._parts()[1].items()},
+    streams='{"n": 2, "has_partials": false}',
+)
 pytestmark = pytest.mark.filterwarnings("ignore:no target was found", "ignore:targets from .* out of reach")
 
 X, Y = np.linspace(-1, 1, 12).reshape(4, 3), np.linspace(0, 1, 8).reshape(4, 2)
@@ -85,11 +93,14 @@ class World:
         self.history = train(self.net, [X], [Y], stop=Stop(1, 9, 9))  # has stopped
         self.net.learn_run(X, None)
         self.net.learn_run(-X, None, state=self.stream)
+        self.streams = Streams(self.net, 4)
+        self.streams.learn(X, None)
         self.shared = np.zeros(64, dtype)
         self.rooms = []
         for left_over in filter(Path.is_file, Path().iterdir()):
             left_over.unlink()
         Path("net").write_bytes(FILE)
+        Path("streams").write_bytes(STREAMS_FILE)
         Path("junk").write_bytes(b"junk")
 
     def room(self, *shape):
@@ -102,7 +113,7 @@ class World:
         memory = self.net._memory()
         kept = [self.net.parameters, *(view for name, view in memory.items() if not name.startswith("scaling."))]
         statistics = [view for name, view in memory.items() if name.startswith("scaling.")]
-        states = [self.net.state, self.stream]
+        states = [self.net.state, self.stream, self.streams]
         return {"weights": bits(kept), "statistics": bits(statistics), "states": bits(states), "files": files}
 
 
@@ -138,7 +149,7 @@ def bits(thing):
             return bytes(thing)
         case Network():
             return bits([thing.parameters, *thing._memory().values(), thing.state])
-        case State():
+        case State() | Streams():
             return bits(thing._parts())
         case Sequences():
             return bits([thing.values, thing.offsets])
@@ -333,6 +344,7 @@ RESETS = array_like(
     np.array([True, False, False, True]), st.none() | st.lists(st.booleans(), min_size=4, max_size=4), *NO_REALS,
     [0, 1, 0, 1], [1.0] * 4, [True], [[True]] * 4, True,
 )
+MASK = RESETS._replace(base=np.array([True] * 4))
 RECORD = one_of(
     ("cell_state", "cell", "forget_gate"), ["cell"], (), None, {"output_gate": 0}, Made(lambda _: iter(["hidden"])),
     wrong=("cell", ["cells"], ["output"], [1], 5, b"cell", [["cell"]]),
@@ -417,6 +429,24 @@ CALLS = {
         {"kind": UNIT, "values": weights(lambda net: net.weights["cell"].shape)}, net_of, ("weights",),
         lambda self, kind, values: self.weights.__setitem__(kind, values), (KeyError, TypeError, ValueError),
     ),
+    "Streams": Call({"network": NET, "n": count(1)}),
+    "Streams.step": Call({"X": ROWS, "mask": MASK, "out": out(4, 2)}, attrgetter("streams"), ("states",)),
+    "Streams.peek": Call({"X": ROWS, "mask": MASK, "out": out(4, 2)}, attrgetter("streams")),
+    "Streams.learn": Call(
+        {"X": ROWS, "targets": TARGETS, "learning_rate": OWN_RATE,
+         "weight": WEIGHTS._replace(wrong=WEIGHTS.wrong[:-2]), "mask": MASK, "out": out(4, 2)},
+        attrgetter("streams"), LEARNS,
+    ),
+    "Streams.reset": Call({"mask": MASK}, attrgetter("streams"), ("states",)),
+    "Streams.assign": Call(
+        {"i": one_of(1, 0, -4, np.int8(1), wrong=(4, -5, 1.0, None, slice(1), "0", [0], 10**400)),
+         "state": one_of(STATE.base, Made(attrgetter("net.state")), wrong=(None, 1, "x", FOREIGN))},
+        attrgetter("streams"), ("states",),
+    ),
+    "Streams.save": Call(
+        {"path": one_of("net", Path("net"), "new", wrong=UNUSABLE)}, attrgetter("streams"), ("files",),
+    ),
+    "Streams.load": Call({"path": one_of("streams", Path("streams"), wrong=("net", "junk", *UNUSABLE))}),
     "load": Call({"path": one_of("net", Path("net"), wrong=("junk", *UNUSABLE))}),
     "export_c": Call({
         "net": NET, "path": one_of("new", Path("net"), wrong=UNUSABLE),
@@ -579,7 +609,11 @@ def judge(name, result, given, net):
         expected += [(expected[0][0], units[kind]) for kind in seen]
         found = [*outputs, *seen.values()]
         assert [each.shape for each in found] == expected
-        assert all(each.dtype == net.dtype and np.isfinite(each).all() for each in found)
+        assert all(each.dtype == net.dtype for each in found)
+        if given.get("mask") is None:
+            assert all(np.isfinite(each).all() for each in found)
+        else:
+            assert np.array_equal(np.isfinite(found[0]).all(axis=1), np.asarray(given["mask"]).astype(bool))
         assert given.get("out") is None or all(np.shares_memory(each, given["out"]) for each in outputs if each.size)
     if isinstance(result, Network):
         assert np.isfinite(result.parameters).all()
