@@ -151,3 +151,45 @@ def step_calls(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
                 step(x)
 
     return Workload("net.step, a call per step", run, n_steps)
+
+
+def streams_problem(topology: lstm97.Topology, n: int, dtype: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """An input and a target for each of n streams."""
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-1.0, 1.0, (n, topology.n_inputs))
+    return inputs.astype(dtype), rng.uniform(0.0, 1.0, (n, topology.n_outputs)).astype(dtype)
+
+
+def streams_rate(n: int) -> float:
+    """A learning rate for the sum over n streams."""
+    return LEARNING_RATE / (100 * n)
+
+
+def streams(topology: lstm97.Topology, n: int, dtype: str, *, learns: bool) -> Workload:
+    """One call per step of n streams."""
+    inputs, targets = streams_problem(topology, n, dtype)
+    many = lstm97.Streams(lstm97.Network(topology, dtype=dtype, seed=0), n)
+    out = np.empty((n, topology.n_outputs), dtype)
+
+    def run(n_items: int) -> None:
+        many.reset()
+        for _ in range(n_items):
+            if learns:
+                many.learn(inputs, targets, streams_rate(n), out=out)
+            else:
+                many.step(inputs, out=out)
+
+    return Workload("streams.learn" if learns else "streams.step", run, n)
+
+
+def predict(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
+    """The last outputs for many sequences in one call."""
+    inputs, _ = problem(topology, n_steps, dtype, every_step=False)
+    net = lstm97.Network(topology, dtype=dtype, seed=0)
+    out = np.empty((len(inputs), topology.n_outputs), dtype)
+
+    def run(n_items: int) -> None:
+        for _ in range(n_items):
+            lstm97.predict(net, inputs, last=True, out=out)
+
+    return Workload("lstm97.predict", run, len(inputs) * n_steps)

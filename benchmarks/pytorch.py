@@ -118,3 +118,21 @@ def inference(inputs: npt.NDArray[Any], *, n_cells: int, n_outputs: int) -> Work
                     head(state[0])
 
     return Workload(f"PyTorch LSTMCell({n_inputs}, {n_cells}), no_grad, {inputs.dtype}", run, n_steps)
+
+
+def prediction(inputs: npt.NDArray[Any], *, n_cells: int, n_outputs: int) -> Workload:
+    """nn.LSTM and a linear output: the outputs at the end of all sequences in one call, without gradients."""
+    torch = load()
+    n_sequences, n_steps, n_inputs = inputs.shape
+    dtype = torch.from_numpy(inputs).dtype
+    lstm = torch.nn.LSTM(n_inputs, n_cells, dtype=dtype)
+    head = torch.nn.Linear(n_cells, n_outputs, dtype=dtype)
+    x = torch.from_numpy(np.ascontiguousarray(inputs.swapaxes(0, 1)))  # time first
+
+    def run(n_items: int) -> None:
+        with torch.inference_mode():
+            for _ in range(n_items):
+                hidden, _ = lstm(x)
+                head(hidden[-1])
+
+    return Workload(f"PyTorch nn.LSTM({n_inputs}, {n_cells}), {n_sequences} sequences", run, n_sequences * n_steps)

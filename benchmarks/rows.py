@@ -15,7 +15,7 @@ import numpy as np
 
 import lstm97
 
-from . import deepriver, onnx_runtime, ours, pytorch
+from . import deepriver, jax_streams, onnx_runtime, ours, pytorch
 from .compiling import level_flags
 from .counting import Work, count
 from .numpy_loop import NumpyLoop
@@ -338,6 +338,49 @@ def _stream(title: str, topology: lstm97.Topology, dtype: str, *, deep_river: fl
     return Row(name, dtype, lambda: ours.learn_calls(topology, 100, dtype), (peer,))
 
 
+N_STREAMS = 1000
+
+
+def _streams(title: str, topology: lstm97.Topology, dtype: str, *, learns: bool, jax: float) -> Row:
+    """A step of many streams per call; the peer must have the same outputs."""
+
+    def peer() -> Workload:
+        inputs, targets = ours.streams_problem(topology, N_STREAMS, dtype)
+        rate = ours.streams_rate(N_STREAMS) if learns else None
+        net = lstm97.Network(topology, dtype=dtype, seed=0)
+        many = lstm97.Streams(net, N_STREAMS)
+        workload, call = jax_streams.streams(topology, inputs, targets, dict(net.weights), rate)
+        for _ in range(3):
+            Y = many.step(inputs) if rate is None else many.learn(inputs, targets, rate)
+            difference = float(np.max(np.abs(Y - call())))
+            if not difference < 1e-5:
+                raise DisagreementError(f"JAX and lstm97 differ by {difference:g} on {topology}")
+        return workload
+
+    what = "learn" if learns else "step"
+    return Row(
+        f"{N_STREAMS} streams, {title}, one streams.{what} call per step",
+        dtype,
+        lambda: ours.streams(topology, N_STREAMS, dtype, learns=learns),
+        (Peer("JAX", peer, jax),),
+    )
+
+
+def _predict(title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, torch: float) -> Row:
+    """Inference for many sequences in one call."""
+    peer = Peer(
+        "PyTorch nn.LSTM",
+        lambda: pytorch.prediction(
+            problem(topology, n_steps, "float32", every_step=False)[0],
+            n_cells=topology.n_cells,
+            n_outputs=topology.n_outputs,
+        ),
+        torch,
+    )
+    name = f"{title}, T={n_steps}, predict for {N_SEQUENCES} sequences"
+    return Row(name, dtype, lambda: ours.predict(topology, n_steps, dtype), (peer,))
+
+
 def _rows() -> Iterator[Row]:
     adding = lstm97.Topology(2, 1, blocks=(2, 2), output="identity")
     grammar = lstm97.Topology(7, 7, blocks=(2, 2, 2))
@@ -374,6 +417,13 @@ def _rows() -> Iterator[Row]:
     for title, topology, target in (("64 cells, 32 inputs", cells_64, 2), ("256 cells, 128 inputs", cells_256, 1.5)):
         yield _batch(title, topology, 100, "float32", torch=target)
         yield _batch(title, topology, 100, "float64", torch=None)
+    for n_cells, step, learn in ((4, 4, 3), (8, 4, 3), (32, 1, 1.2), (64, 1, 1), (256, 1, None)):
+        alone = lstm97.Topology(1, 1, blocks=(1,) * n_cells, output="identity")
+        yield _streams(f"{n_cells} cells, 1 input", alone, "float32", learns=False, jax=step)
+        if learn:  # the partials of 1,000 streams of 256 cells take 1.6 GB
+            yield _streams(f"{n_cells} cells, 1 input", alone, "float32", learns=True, jax=learn)
+    for title, topology in (("64 cells, 32 inputs", cells_64), ("256 cells, 128 inputs", cells_256)):
+        yield _predict(title, topology, 100, "float32", torch=1.2)
     for dtype in DTYPES:
         yield _symbols(1004, 54, 100, dtype, growth=1.2)
         yield _symbols(50004, 54, 100, dtype, growth=None)

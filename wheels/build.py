@@ -40,7 +40,7 @@ KERNEL_TESTS = (
 # These are run with each build too, with as few examples as on any machine: there are many rules in many combinations.
 RULE_TESTS = (
     *("core/test_optimizers", "core/test_readout", "core/test_scaling", "core/test_losses"),
-    *("core/test_missing_targets", "core/test_memory"),
+    *("core/test_missing_targets", "core/test_memory", "core/test_streams"),
 )
 EMULATED_TESTS = (
     *KERNEL_TESTS,
