@@ -1,19 +1,24 @@
 """Binds the arrays of a network and of one of its states to a build of the loops, and calls it for streams.
 
-An argument that is an array as the loops need it (contiguous, of the network's dtype) is used without a copy. Any
-other argument goes through `sequences`, which converts it or raises what is wrong with it.
+An argument that is an array as the loops need it (contiguous, of the network's dtype) is used without a copy; the
+numbers of a list or tuple are copied, without an array. Any other argument goes through `sequences`, which converts it
+or raises what is wrong with it.
 """
 
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.float cimport PyFloat_AsDouble
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memchr, memcpy, memset
 
-from numpy import asarray, empty, ndarray
+from numpy import (
+    asarray, empty, float16, float32, float64, int8, int16, int32, int64, ndarray, uint8, uint16, uint32, uint64,
+)
 
 from lstm97._kernel.abi cimport (
     ADAM, AWAITING, BOUNDED, C0, C1, C2, CELL_RECORD, CELL_STATE_NOT_FINITE, CELL_STATE_RECORD, CHANGE_NOT_FINITE,
@@ -62,12 +67,20 @@ cdef enum:
     SLICE = 100_000_000
     WORTH_RELEASING = 20_000
 
+# In place of the number of dimensions, in the view of a buffer that `get_numbers` has made.
+cdef enum:
+    OF_A_LIST = -1
+
 # The saturation of a new network's cells is checked after every STEPS_TO_A_CHECK learning steps, CHECKS times.
 cdef enum:
     STEPS_TO_A_CHECK = 25
     CHECKS = 4
 
 cdef type ARRAY = ndarray     # a C variable, which is read faster than the module's name
+cdef type FLOAT64 = float64
+cdef frozenset SHORTER_FLOATS = frozenset((float16, float32))
+cdef frozenset INTEGERS = frozenset((int, int8, int16, int32, int64, uint8, uint16, uint32, uint64))
+cdef double LARGEST = 2.0 ** 53     # of the integers below this, a float64 holds each
 cdef str THIS_STEP = "this step"
 cdef str NTH_STEP = "step {}"
 
@@ -97,9 +110,12 @@ cdef inline int64_t this_thread() noexcept:
 
 
 cdef inline void release(Py_buffer* view) noexcept:
-    """Release a buffer, if the view has one."""
+    """Release a buffer, if the view has one: an object's, or one that `get_numbers` has made."""
     if view.buf != NULL:
-        PyBuffer_Release(view)
+        if view.ndim == OF_A_LIST:
+            PyMem_Free(view.buf)
+        else:
+            PyBuffer_Release(view)
         view.buf = NULL
 
 
@@ -391,13 +407,13 @@ cdef class Engine:
         return found
 
     cdef int check_reach(self, const real* target, object row) except -1:
-        """Warn, once, of a target that the outputs cannot reach; `row` is the same target as an array."""
+        """Warn, once, of a target that the outputs cannot reach; `row` is the same target as an object."""
         cdef Py_ssize_t k
         cdef double t
         for k in range(self.net.shape.n_outputs):
             t = self.real_at(target, k)
             if t < self.lowest_target or t > self.highest_target:
-                self.advice.look_at_targets(row)
+                self.advice.look_at_targets(asarray(row, self.dtype))
                 self.watches_targets = self.advice.watches_targets  # still True if this target was only rounded
                 break
         return 0
@@ -472,9 +488,51 @@ cdef class Engine:
         release(view)
         return False
 
+    cdef bint get_numbers(self, object x, Py_buffer* view, Py_ssize_t n) except -1:
+        """Make a buffer of the n numbers of a list or tuple, as an array would have them; returns whether there is one.
+
+        There is none if the numbers are others than n, or of types whose common dtype is for NumPy to find.
+        """
+        cdef object number
+        cdef type kind
+        cdef double value
+        cdef Py_ssize_t i = 0
+        view.ndim = OF_A_LIST
+        view.buf = PyMem_Malloc(n * self.kernel.real_bytes)
+        if view.buf == NULL:
+            raise MemoryError
+        try:
+            for number in x:
+                kind = type(number)
+                if i == n:
+                    break
+                if kind is float or kind is FLOAT64 or kind in SHORTER_FLOATS:
+                    value = PyFloat_AsDouble(number)
+                elif kind in INTEGERS:
+                    value = PyFloat_AsDouble(number)
+                    if not -LARGEST < value < LARGEST:
+                        break
+                else:
+                    break
+                if self.kernel.real_bytes == sizeof(float):
+                    (<float*> view.buf)[i] = <float> value
+                else:
+                    (<double*> view.buf)[i] = value
+                i += 1
+            else:
+                if i == n:
+                    return True
+        except OverflowError:   # an integer that no float holds
+            pass
+        release(view)
+        return False
+
     cdef bint get_row(self, object x, Py_buffer* view, Py_ssize_t n) except -1:
-        """As get_reals, if all numbers are finite."""
-        if not self.get_reals(x, view, n, 0):
+        """A buffer of n finite reals of the network's dtype, if x has one or has such numbers; returns whether."""
+        if type(x) is list or type(x) is tuple:
+            if not self.get_numbers(x, view, n):
+                return False
+        elif not self.get_reals(x, view, n, 0):
             return False
         if self.kernel.first_not_finite(<const real*> view.buf, n) < 0:
             return True
@@ -512,7 +570,7 @@ cdef class Engine:
         chunk.targets = <const real*> view.buf
         if self.watches_targets:
             try:
-                self.check_reach(chunk.targets, asarray(target))
+                self.check_reach(chunk.targets, target)
             except BaseException:
                 release(view)
                 raise
