@@ -701,8 +701,8 @@ class Network:
         TypeError, ValueError, FloatingPointError, RuntimeError
             As for `learn`.
         """
-        inputs = as_stream("X", X, self._layout)
-        packed = as_stream_targets(targets, len(inputs), self._layout)
+        inputs = self._stream(X)
+        packed = self._stream_targets(targets, len(inputs))
         if packed is not None and packed.ndim == 2:
             self._advice.look_at_targets(packed)
         cuts = as_resets(resets, len(inputs))
@@ -832,7 +832,7 @@ class Network:
             As for `step`.
         """
         engine = self._engine_of(state)
-        inputs = as_stream("X", X, self._layout)
+        inputs = self._stream(X)
         cuts = as_resets(resets, len(inputs))
         Y = self._output(out, len(inputs))
         if out is not None:
@@ -843,6 +843,16 @@ class Network:
         seen = self._records(record, len(inputs))
         engine.run(inputs, Y, [seen.get(name) for name in RECORDS], cuts)
         return Y, seen
+
+    def _stream(self, X: Any) -> Array:
+        """A stream's inputs, checked: an array as the loops need it, else as `as_stream` makes one."""
+        return X if self._engine.fits(X, (-1, self._topology.n_inputs)) else as_stream("X", X, self._layout)
+
+    def _stream_targets(self, targets: Any, n_steps: int) -> Array | None:
+        """The targets of a stream of n_steps in the same way, or None."""
+        if targets is None or self._engine.fits(targets, (n_steps, self._topology.n_outputs)):
+            return targets
+        return as_stream_targets(targets, n_steps, self._layout)
 
     def _records(self, record: Iterable[Record], n_steps: int) -> dict[Record, Array]:
         """Room for what is to be recorded."""
@@ -858,8 +868,8 @@ class Network:
 
     def _output(self, out: Array | None, n_steps: int) -> Array:
         """Where a run over n_steps writes its outputs."""
-        shape = (n_steps, self.topology.n_outputs)
-        return np.empty(shape, self.dtype) if out is None else checked_out(out, shape, self.dtype)
+        shape = (n_steps, self._topology.n_outputs)
+        return np.empty(shape, self._dtype) if out is None else checked_out(out, shape, self._dtype)
 
     # ---- files ----
 

@@ -586,6 +586,42 @@ cdef class Engine:
             return out
         return sequences.checked_out(out, (self.net.shape.n_outputs,), self.dtype)
 
+    # ---- arrays of many steps ----
+
+    def fits(self, x, tuple shape):
+        """Whether x is an array that the loops can use as it is: of this shape, where -1 is any length, and finite.
+
+        What does not fit is for `sequences` to convert or to refuse.
+        """
+        cdef Py_buffer view
+        cdef Py_ssize_t i, n, found
+        if type(x) is not ARRAY:
+            return False
+        try:
+            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (BufferError, ValueError):
+            return False
+        try:
+            if (
+                view.ndim != len(shape)
+                or view.format[0] != self.format
+                or view.format[1] != 0
+                or <size_t> view.buf % self.kernel.real_bytes != 0
+            ):
+                return False
+            for i in range(view.ndim):
+                if shape[i] != -1 and shape[i] != view.shape[i]:
+                    return False
+            n = view.len // self.kernel.real_bytes
+            if n > WORTH_RELEASING:
+                with nogil:
+                    found = self.kernel.first_not_finite(<const real*> view.buf, n)
+            else:
+                found = self.kernel.first_not_finite(<const real*> view.buf, n)
+            return found < 0
+        finally:
+            PyBuffer_Release(&view)
+
     # ---- the numbers of a state ----
 
     def numbers(self):
