@@ -34,7 +34,7 @@ from lstm97._format import (
 )
 from lstm97._kernel import builds
 from lstm97._kernel.engine import Engine
-from lstm97._kernel.layout import RECORDS, Layout, Record, float_dtype
+from lstm97._kernel.layout import RECORDS, Layout, Memory, Record, float_dtype
 from lstm97.optimizers import PLAIN, RLS, SGD, Learning, Optimizer, RMSprop, Scaling
 from lstm97.sequences import (
     UNREADABLE,
@@ -71,21 +71,13 @@ class State:
         self._network: Callable[[], Network | None] = weakref.ref(network) if is_own else lambda: network
         self._layout = network._layout
         self._network_arrays = network._arrays
-        self._set_of_one = self._layout.state_arrays()
-        self._engine = Engine(
-            network._kernel,
-            self._layout,
-            network._arrays,
-            self._set_of_one,
-            network._lock,
-            is_own,
-            network._advice,
-        )
+        self._memory = self._layout.state_places.memory()
+        self._engine = network._engine_for(self._memory) if is_own else network._engine.another(self._memory)
 
     @property
     def _arrays(self) -> dict[str, Array]:
         """The arrays, by their names in abi.pxd; made anew, as there may be thousands of states."""
-        return {name: array[0] for name, array in self._set_of_one.items()}
+        return {name: array[0] for name, array in self._memory.views.items()}
 
     def __repr__(self) -> str:
         return f"<State: {self._layout.topology.n_cells} cells, {PHASES[self._engine.numbers()['phase']]}>"
@@ -541,6 +533,8 @@ class Network:
         if activations is not None and not isinstance(activations, Mapping):
             raise TypeError(f"activations must be arrays by kind of unit, got {type(activations).__name__}")
         state = State(self)
+        if cell_state is None and activations is None:
+            return state
         arrays, lanes, units = state._arrays, self._layout.lanes, self.topology.units
         if cell_state is not None:
             n_cells = self.topology.n_cells
@@ -576,6 +570,10 @@ class Network:
             If another thread uses this state or, where it is the network's own, is in `train`.
         """
         self._engine_of(state).reset()
+
+    def _engine_for(self, memory: Memory) -> Engine:
+        """The engine of the network's own state."""
+        return Engine(self._kernel, self._layout, self._arrays, memory, self._lock, True, self._advice)
 
     def _engine_of(self, state: State | None) -> Engine:
         """The engine of a state of this network."""

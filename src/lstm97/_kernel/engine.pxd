@@ -26,9 +26,10 @@ cdef class Engine:
     cdef double lowest_target, highest_target   # the outputs' reach
     cdef list saturated             # the number of saturated cells at each check; None: there is no further check
     cdef Py_ssize_t steps_to_check  # learning steps until the next check of saturation
-    cdef object kept                # the objects whose memory this engine uses, which must stay alive
-    cdef State preview              # the state in which `peek` steps, once it has arrays
-    cdef object preview_arrays
+    cdef object kept                # the objects whose memory the network's engines use, which must stay alive
+    cdef object memory              # the state's
+    cdef State preview              # the state in which `peek` steps, once it has memory
+    cdef object preview_memory
 
     # exclusive use
     cdef int64_t claim_weights(self, int64_t purpose) noexcept
@@ -50,7 +51,7 @@ cdef class Engine:
     cdef str after_overflow(self, const Chunk* chunk, Py_ssize_t n_steps, Py_ssize_t n_targets, bint of_a_stream)
     # arguments
     cdef int bind_learning(self, object layout, dict network) except -1
-    cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, dict arrays) except -1
+    cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, object memory) except -1
     cdef bint get_reals(self, object x, Py_buffer* view, Py_ssize_t n, int flags) except -1
     cdef bint get_numbers(self, object x, Py_buffer* view, Py_ssize_t n) except -1
     cdef bint get_row(self, object x, Py_buffer* view, Py_ssize_t n) except -1

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm97._advice import Advice
-from lstm97._kernel.layout import Layout
+from lstm97._kernel.layout import Layout, Memory
 
 _Array = NDArray[Any]
 
@@ -21,11 +21,12 @@ class Engine:
         kernel: object,
         layout: Layout,
         network: dict[str, _Array],
-        state: dict[str, _Array],
+        state: Memory,
         lock: NDArray[np.int64],
         is_own: bool,
         advice: Advice,
     ) -> None: ...
+    def another(self, state: Memory) -> Engine: ...
     def hold(self, *, weights: bool, state: bool) -> Hold: ...
     def training(self) -> Hold: ...
     def bind(self, *, learns: bool) -> object: ...

@@ -27,15 +27,11 @@ from lstm97._kernel.abi cimport (
     OUTPUT_GATE_RECORD, OUTPUT_NOT_FINITE, PLAIN, PLUS, RMSPROP, SCALE, SCALE_BY_LN2, SOFTMAX, SQUARED, SQUARES,
     Binding, Chunk, Kernel, Net, Report, State, Tally, real, word,
 )
-from lstm97._kernel.arrays cimport address, checked_address, point_at_arrays
+from lstm97._kernel.arrays cimport ROW_BYTES, address, checked_address, point_at
 
 from lstm97 import sequences
 from lstm97._checks import not_negative, positive
 from lstm97._kernel.layout import stated
-
-cdef extern from "_kernel/lanes.h":
-    enum:
-        ROW_BYTES
 
 cdef extern from "_kernel/cpu.h":
     int x86_64_level()
@@ -172,8 +168,10 @@ cdef class Engine:
         The build's table of entry points.
     layout : Layout
         Sizes and dtype.
-    network, state : dict of str to ndarray
-        ``layout.network_arrays()`` and ``layout.state_arrays()``; kept alive here.
+    network : dict of str to ndarray
+        ``layout.network_arrays()``; kept alive here, as is the memory of the state.
+    state : Memory
+        ``layout.state_places.memory()``.
     lock : ndarray, shape (2,), int64
         Shared by all engines of a network; zeros while the weights are free. See the constants FREE to BOUND.
     is_own : bool
@@ -182,13 +180,14 @@ cdef class Engine:
         The network's, for warnings about its data.
     """
 
-    def __init__(self, kernel, layout, dict network, dict state, lock, bint is_own, advice):
+    def __init__(self, kernel, layout, dict network, state, lock, bint is_own, advice):
         cdef dict sizes = layout.sizes
         cdef Py_ssize_t row_bytes   # of constants of squashing functions
         self.kernel = <const Kernel*> PyCapsule_GetPointer(kernel, "lstm97.kernel")
         self.layout = layout
         self.dtype = layout.dtype
-        self.kept = (kernel, network, state, lock)
+        self.kept = (kernel, network, lock)
+        self.memory = state
         self.format = ord(self.dtype.char)
         self.lock = <int64_t*> address(lock)
         self.is_own = is_own
@@ -225,6 +224,21 @@ cdef class Engine:
         self.bind_states(&self.st, sizeof(State), 1, state)
         self.binding = Binding(kernel=self.kernel, net=&self.net, st=&self.st)
 
+    def another(self, state):
+        """An engine of the same network for another state, which is not its own: its Memory."""
+        cdef Engine other = Engine.__new__(Engine)
+        other.kernel, other.net, other.lock, other.kept = self.kernel, self.net, self.lock, self.kept
+        other.layout, other.dtype, other.format = self.layout, self.dtype, self.format
+        other.work, other.default_rate, other.advice = self.work, self.default_rate, self.advice
+        other.lowest_target, other.highest_target = self.lowest_target, self.highest_target
+        other.watches_targets = self.advice.watches_targets
+        other.saturated = []
+        other.steps_to_check = STEPS_TO_A_CHECK
+        other.memory = state
+        other.bind_states(&other.st, sizeof(State), 1, state)
+        other.binding = Binding(kernel=other.kernel, net=&other.net, st=&other.st)
+        return other
+
     cdef int bind_learning(self, object layout, dict network) except -1:
         """Take over how the network learns, and point it at what it keeps from update to update."""
         cdef object learning = layout.learning
@@ -255,12 +269,12 @@ cdef class Engine:
             self.net.standards.targets = <double*> address(network["statistics_of_targets"])
         return 0
 
-    cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, dict arrays) except -1:
+    cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, object memory) except -1:
         """Point n states, `stride` bytes from each to the next, at their arrays; no state has seen an input yet."""
         cdef Py_ssize_t i, k
         cdef Py_ssize_t n_inputs = self.net.shape.n_inputs
         cdef Py_ssize_t n_fixed = self.net.shape.n_sources - n_inputs   # rows of partials that every step changes
-        cdef Py_ssize_t n_z = arrays["z_block"].shape[2]
+        cdef Py_ssize_t n_z = memory.places.arrays["z_block"][0][1]
         # States for symbols alone have no inputs in z: as the loops count them, z begins before its memory.
         cdef Py_ssize_t unread = n_inputs if n_z < self.net.shape.n_sources else 0
         cdef State* each
@@ -274,7 +288,7 @@ cdef class Engine:
         ]
         for i in range(n):
             memset(<char*> st + i * stride, 0, sizeof(State))
-        point_at_arrays(fields, sizeof(fields) // sizeof(void**), STATE_ARRAYS, stride, n, arrays)
+        point_at(fields, sizeof(fields) // sizeof(void**), STATE_ARRAYS, stride, n, memory)
         for i in range(n):
             each = <State*> (<char*> st + i * stride)
             each.symbol = -1
@@ -808,10 +822,10 @@ cdef class Engine:
 
     cdef State* get_preview(self) except NULL:
         """A copy of all that a step of inference needs of the claimed state; its arrays are made for the first one."""
-        if self.preview_arrays is None:
-            arrays = self.layout.preview_arrays()
-            self.bind_states(&self.preview, sizeof(State), 1, arrays)
-            self.preview_arrays = arrays
+        if self.preview_memory is None:
+            memory = self.layout.preview_places.memory()
+            self.bind_states(&self.preview, sizeof(State), 1, memory)
+            self.preview_memory = memory
         self.copy_activations(&self.preview, &self.st)
         return &self.preview
 
