@@ -164,6 +164,8 @@ class Run:
     def _worth_threads(self) -> int:
         """How many threads to use: no more than there are parts of the work, and one if there is little work."""
         data, options = self._data, self._options
+        if options.threads == 1:
+            return 1
         n_parts = len(data.presentation) if options.parallel == "hogwild" else n_shares(self._batch_size)
         steps = int(data.inputs.lengths[data.presentation].sum()) * options.epochs
         work = self._net._layout.step_work(symbols=data.inputs.is_symbols) * steps

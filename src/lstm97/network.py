@@ -72,7 +72,19 @@ class State:
         self._layout = network._layout
         self._network_arrays = network._arrays
         self._memory = self._layout.state_places.memory()
-        self._engine = network._engine_for(self._memory) if is_own else network._engine.another(self._memory)
+        self._engine: Engine = (
+            Engine(
+                network._kernel,
+                self._layout,
+                network._arrays,
+                self._memory,
+                network._lock,
+                is_own,
+                network._advice,
+            )
+            if is_own
+            else network._engine.another(self._memory)
+        )
 
     @property
     def _arrays(self) -> dict[str, Array]:
@@ -571,10 +583,6 @@ class Network:
         """
         self._engine_of(state).reset()
 
-    def _engine_for(self, memory: Memory) -> Engine:
-        """The engine of the network's own state."""
-        return Engine(self._kernel, self._layout, self._arrays, memory, self._lock, True, self._advice)
-
     def _engine_of(self, state: State | None) -> Engine:
         """The engine of a state of this network."""
         if state is None:
@@ -701,8 +709,6 @@ class Network:
         """
         inputs = self._stream(X)
         packed = self._stream_targets(targets, len(inputs))
-        if packed is not None and packed.ndim == 2:
-            self._advice.look_at_targets(packed)
         cuts = as_resets(resets, len(inputs))
         Y = self._output(out, len(inputs))
         if out is not None:
@@ -847,10 +853,15 @@ class Network:
         return X if self._engine.fits(X, (-1, self._topology.n_inputs)) else as_stream("X", X, self._layout)
 
     def _stream_targets(self, targets: Any, n_steps: int) -> Array | None:
-        """The targets of a stream of n_steps in the same way, or None."""
-        if targets is None or self._engine.fits(targets, (n_steps, self._topology.n_outputs)):
-            return targets
-        return as_stream_targets(targets, n_steps, self._layout)
+        """The targets of a stream of n_steps in the same way, or None; warns of targets that cannot be reached."""
+        packed: Array | None = targets
+        if targets is not None and self._engine.fits(targets, (n_steps, self._topology.n_outputs)):
+            self._engine.look_at_targets(targets)
+            return packed
+        packed = as_stream_targets(targets, n_steps, self._layout)
+        if packed is not None and packed.ndim == 2:
+            self._advice.look_at_targets(packed)
+        return packed
 
     def _records(self, record: Iterable[Record], n_steps: int) -> dict[Record, Array]:
         """Room for what is to be recorded."""

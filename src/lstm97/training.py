@@ -16,7 +16,7 @@ from lstm97.checkpoints import Checkpoint
 from lstm97.history import History, Stop
 from lstm97.network import Network
 from lstm97.options import Data, Decay, Options
-from lstm97.sequences import Sequences, as_sequences, checked_out, is_array
+from lstm97.sequences import Sequences, as_sequences, checked_out, is_array, presented
 
 Array = NDArray[Any]
 
@@ -185,8 +185,41 @@ def train(
         net._engine.check_rate(rate)
     judge = None if validation is None else Validation(validation, net._layout)
     check_learning(net, options)
-    data = Data.checked(inputs, targets, order, net._layout, net._advice, sample_weight)
+    data = None if sample_weight is not None else _fitting_data(net, inputs, targets, order)
+    if data is None:
+        data = Data.checked(inputs, targets, order, net._layout, net._advice, sample_weight)
     return Run(net, data, options, judge, checkpoint).go()
+
+
+def _fitting(net: Network, inputs: Any) -> Sequences | None:
+    """Inputs that the loops can use as they are; None for any others, which are to be converted or refused."""
+    fits, n_inputs = net._engine.fits, net._topology.n_inputs
+    if type(inputs) is Sequences:
+        return inputs if fits(inputs.values, (-1, n_inputs)) else None
+    return Sequences._of_array(inputs) if fits(inputs, (-1, -1, n_inputs)) and inputs.size else None
+
+
+def _fitting_data(
+    net: Network, inputs: Any, targets: Any, order: ArrayLike | np.random.Generator | None
+) -> Data | None:
+    """Data that the loops can use as they are, with a target for each sequence or each step; None for any others."""
+    packed = _fitting(net, inputs)
+    if packed is None:
+        return None
+    fits, n, n_outputs = net._engine.fits, len(packed), net._topology.n_outputs
+    per_sequence = n > 0 and fits(targets, (n, n_outputs))
+    if per_sequence:
+        if packed is inputs and not packed.lengths.all():
+            return None
+        rows = targets
+    elif packed is not inputs and fits(targets, (*inputs.shape[:2], n_outputs)):
+        rows = targets.reshape(-1, n_outputs)
+    else:
+        return None
+    presentation = presented(order, n)
+    net._engine.look_at_targets(rows)
+    as_asked = order if order is None or isinstance(order, np.random.Generator) else presentation
+    return Data(packed, rows, per_sequence, presentation, as_asked)
 
 
 def check_learning(net: Network, options: Options) -> None:
@@ -250,12 +283,14 @@ def predict(
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
     if not isinstance(last, (bool, np.bool_)):
         raise TypeError(f"last must be True or False, got {last!r}")
-    packed = as_sequences(inputs, net._layout, may_be_none=True)
+    packed = _fitting(net, inputs)
+    if packed is None:
+        packed = as_sequences(inputs, net._layout, may_be_none=True)
     n_outputs = net.topology.n_outputs
     shape: tuple[int, ...] = (packed.n_steps, n_outputs)
     ends = None
     if last:
-        for i in np.flatnonzero(packed.lengths == 0)[:1]:
+        for i in () if packed.lengths.all() else np.flatnonzero(packed.lengths == 0)[:1]:
             raise ValueError(f"inputs[{i}] is empty: it has no last step, which last=True asks for")
         shape, ends = (len(packed), n_outputs), packed.offsets[1:] - 1
     elif is_array(inputs):

@@ -44,7 +44,7 @@ cdef class Engine:
     cdef double real_at(self, const real* a, Py_ssize_t i) noexcept
     cdef real* at(self, const real* a, Py_ssize_t i) noexcept
     cdef double largest(self, const real* a, Py_ssize_t n) noexcept
-    cdef int check_reach(self, const real* target, object row) except -1
+    cdef int check_reach(self, const real* targets, Py_ssize_t n, object rows) except -1
     cdef int check_saturation(self, const Chunk* chunk, Py_ssize_t n_steps) except -1
     cpdef Py_ssize_t n_saturated(self) noexcept
     cdef object not_finite(self, int status, str where, str advice)

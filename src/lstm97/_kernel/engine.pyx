@@ -420,14 +420,14 @@ cdef class Engine:
                 found = max(found, abs(self.real_at(a, i)))
         return found
 
-    cdef int check_reach(self, const real* target, object row) except -1:
-        """Warn, once, of a target that the outputs cannot reach; `row` is the same target as an object."""
+    cdef int check_reach(self, const real* targets, Py_ssize_t n, object rows) except -1:
+        """Warn, once, of targets, n numbers, that the outputs cannot reach; `rows` are the same targets as an object."""
         cdef Py_ssize_t k
         cdef double t
-        for k in range(self.net.shape.n_outputs):
-            t = self.real_at(target, k)
+        for k in range(n):
+            t = self.real_at(targets, k)
             if t < self.lowest_target or t > self.highest_target:
-                self.advice.look_at_targets(asarray(row, self.dtype))
+                self.advice.look_at_targets(asarray(rows, self.dtype))
                 self.watches_targets = self.advice.watches_targets  # still True if this target was only rounded
                 break
         return 0
@@ -584,7 +584,7 @@ cdef class Engine:
         chunk.targets = <const real*> view.buf
         if self.watches_targets:
             try:
-                self.check_reach(chunk.targets, target)
+                self.check_reach(chunk.targets, self.net.shape.n_outputs, target)
             except BaseException:
                 release(view)
                 raise
@@ -635,6 +635,11 @@ cdef class Engine:
             return found < 0
         finally:
             PyBuffer_Release(&view)
+
+    def look_at_targets(self, targets):
+        """Warn, once, if the outputs cannot reach targets that fit."""
+        if self.watches_targets:
+            self.check_reach(<const real*> address(targets), targets.size, targets)
 
     # ---- the numbers of a state ----
 

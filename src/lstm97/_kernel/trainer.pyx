@@ -13,7 +13,7 @@ from libc.string cimport memset
 from numpy import empty, zeros
 
 from lstm97._kernel.abi cimport (
-    OK, Chunk, Job, Member, Outcome, Portion, Request, StopRule, Sums, Tally, Team, Waiter, Worker, real,
+    OK, Chunk, Job, Member, Outcome, Portion, Request, StopRule, Sums, Tally, Team, Waiter, Worker,
 )
 from lstm97._kernel.arrays cimport address, checked_address, point_at
 from lstm97._kernel.engine cimport Engine
@@ -65,7 +65,8 @@ cdef object bind_members(Engine engine, Worker* worker, object memory, object sh
     worker.stride = places.stride // engine.kernel.real_bytes
     fields_of_worker[:] = [<void**> &worker.e_s, <void**> &worker.delta]
     point_at(
-        fields_of_worker, sizeof(fields_of_worker) // sizeof(void**), ("carried_e_s", "delta"), sizeof(Worker), 1, shared
+        fields_of_worker, sizeof(fields_of_worker) // sizeof(void**), ("carried_e_s", "delta"), sizeof(Worker), 1,
+        shared,
     )
     return members
 
@@ -132,7 +133,8 @@ cdef class Trainer:
     def begin_batches(self, *, dict batch, total, sums, list workers, Py_ssize_t worth_sharing):
         """From now on `train` changes the weights once per batch: arrays and memory of the layout.
 
-        `workers` has for each thread the memory of its members and that which they share. The leader alone trains a batch of less work than `worth_sharing`, in weights times steps.
+        `workers` has for each thread the memory of its members and that which they share. The leader alone trains a
+        batch of less work than `worth_sharing`, in weights times steps.
         """
         cdef Job* job = self.job
         self.form_team(len(workers))
