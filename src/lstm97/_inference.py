@@ -49,8 +49,9 @@ class Inference:
             self._bounds = np.unique(offsets[cuts]).tolist()
             threads = min(threads, available_cpus(), len(self._bounds) - 1)
         self._threads = threads
-        self._resets = np.zeros(n_steps, bool)
-        self._resets[offsets[:-1][offsets[:-1] < n_steps]] = True
+        resets = np.zeros(n_steps + 1, bool)
+        resets[offsets[:-1]] = True
+        self._resets = resets[:n_steps]  # without an empty sequence at the end, which has no step
         self._lock = threading.Lock()
 
     def run(self, Y: Array, steps: NDArray[np.int64] | None = None) -> None:

@@ -65,8 +65,12 @@ class Run:
         """Train from the start, or from the checkpoint, until no epoch is left or training is ended."""
         done = self._done
         cursor = Cursor(self._checkpoint, self._net, self._data.generator, self._options.stop, self._description, done)
-        with done._beginning(self._options.stop):
+        before = done._begin(self._options.stop)
+        try:
             cursor.begin()
+        except BaseException:
+            done._undo_beginning(before)
+            raise
         if cursor.ended and not done.stopped:  # a callback ended the earlier call; this one's may let it continue
             cursor.ended = self._is_enough()
         try:
@@ -142,7 +146,7 @@ class Run:
         """Train on the next n sequences, or fewer if the stop rule holds."""
         data, options, done = self._data, self._options, self._done
         assert cursor.presentation is not None
-        portion = cursor.presentation[cursor.position :][:n]
+        portion = cursor.presentation[cursor.position : cursor.position + n]
         rate = self._rate(cursor)
         begin, before = perf_counter(), done.sequences
         try:

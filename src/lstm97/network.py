@@ -34,7 +34,7 @@ from lstm97._format import (
 )
 from lstm97._kernel import builds
 from lstm97._kernel.engine import Engine
-from lstm97._kernel.layout import RECORDS, Layout, Memory, Record, float_dtype
+from lstm97._kernel.layout import RECORDS, Layout, Record, float_dtype
 from lstm97.optimizers import PLAIN, RLS, SGD, Learning, Optimizer, RMSprop, Scaling
 from lstm97.sequences import (
     UNREADABLE,

@@ -100,18 +100,19 @@ class Sequences:
 
     @classmethod
     def _of_rows(cls, rows: Array, offsets: NDArray[np.int64]) -> Sequences:
-        """Sequences of float rows that are as they must be, C-contiguous and aligned, with offsets that are right."""
+        """Sequences that no user sees, of arrays that are as they must be; no one else may write to these two."""
         found = cls.__new__(cls)
-        found._offsets, found._values = frozen(offsets), rows.view()
-        found._values.flags.writeable = False
+        rows.setflags(write=False)
+        offsets.setflags(write=False)
+        found._offsets, found._values = offsets, rows
         return found
 
     @classmethod
     def _of_array(cls, array: Array) -> Sequences:
-        """Sequences of one length in a 3-D float array that is as it must be, with at least one step."""
+        """The same, of one length of at least one step, in a 3-D array."""
         n, n_steps, n_features = array.shape
         n_rows = n * n_steps
-        return cls._of_rows(array.reshape(n_rows, n_features), np.arange(0, n_rows + 1, n_steps, np.int64))
+        return cls._of_rows(array.reshape(n_rows, n_features), np.arange(0, n_rows + 1, n_steps, dtype=np.int64))
 
     @property
     def values(self) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Literal, cast, overload
 
 import numpy as np
@@ -192,34 +193,52 @@ def train(
 
 
 def _fitting(net: Network, inputs: Any) -> Sequences | None:
-    """Inputs that the loops can use as they are; None for any others, which are to be converted or refused."""
-    fits, n_inputs = net._engine.fits, net._topology.n_inputs
+    """Inputs that the loops can use without conversion; None for any others, which may be in error."""
+    engine, n_inputs = net._engine, net._topology.n_inputs
     if type(inputs) is Sequences:
-        return inputs if fits(inputs.values, (-1, n_inputs)) else None
-    return Sequences._of_array(inputs) if fits(inputs, (-1, -1, n_inputs)) and inputs.size else None
+        return inputs if engine.fits(inputs.values, (-1, n_inputs)) else None
+    if isinstance(inputs, (list, tuple)):
+        arrays = tuple(inputs)
+        offsets = engine.offsets_of(arrays, (-1, n_inputs)) if arrays else None
+        return None if offsets is None else Sequences._of_rows(np.concatenate(arrays), offsets)
+    return Sequences._of_array(inputs) if engine.fits(inputs, (-1, -1, n_inputs)) and inputs.size else None
+
+
+def _fitting_targets(net: Network, targets: Any, inputs: Sequences) -> tuple[Array, bool] | None:
+    """Targets that the loops can use without conversion, and whether they are one per sequence; None for any others."""
+    engine, n, n_outputs = net._engine, len(inputs), net._topology.n_outputs
+    if isinstance(targets, (list, tuple)):
+        arrays = tuple(targets)
+        if len(arrays) != n:
+            return None
+        if engine.offsets_of(arrays, (n_outputs,)) is not None:
+            return np.concatenate(arrays).reshape(n, n_outputs), True
+        offsets = engine.offsets_of(arrays, (-1, n_outputs))
+        return (np.concatenate(arrays), False) if offsets is not None and (offsets == inputs.offsets).all() else None
+    if engine.fits(targets, (n, n_outputs)):
+        return targets, True
+    n_steps = inputs.n_steps // max(1, n)
+    if engine.fits(targets, (n, n_steps, n_outputs)) and (inputs.lengths == n_steps).all():
+        return targets.reshape(-1, n_outputs), False
+    return None
 
 
 def _fitting_data(
-    net: Network, inputs: Any, targets: Any, order: ArrayLike | np.random.Generator | None
+    net: Network, inputs: object, targets: object, order: ArrayLike | np.random.Generator | None
 ) -> Data | None:
-    """Data that the loops can use as they are, with a target for each sequence or each step; None for any others."""
+    """Data as `Data.checked` finds it where the loops can use all of it without conversion, and each target is given.
+
+    None for any others.
+    """
     packed = _fitting(net, inputs)
-    if packed is None:
+    if packed is None or not (type(inputs) is np.ndarray or packed.lengths.all()):
         return None
-    fits, n, n_outputs = net._engine.fits, len(packed), net._topology.n_outputs
-    per_sequence = n > 0 and fits(targets, (n, n_outputs))
-    if per_sequence:
-        if packed is inputs and not packed.lengths.all():
-            return None
-        rows = targets
-    elif packed is not inputs and fits(targets, (*inputs.shape[:2], n_outputs)):
-        rows = targets.reshape(-1, n_outputs)
-    else:
+    if (found := _fitting_targets(net, targets, packed)) is None:
         return None
-    presentation = presented(order, n)
-    net._engine.look_at_targets(rows)
+    presentation = presented(order, len(packed))
+    net._engine.look_at_targets(found[0])
     as_asked = order if order is None or isinstance(order, np.random.Generator) else presentation
-    return Data(packed, rows, per_sequence, presentation, as_asked)
+    return Data(packed, *found, presentation, as_asked)
 
 
 def check_learning(net: Network, options: Options) -> None:
@@ -298,9 +317,9 @@ def predict(
     n_threads = thread_count(threads, otherwise=1)
     block = np.empty(shape, net.dtype) if out is None else checked_out(out, shape, net.dtype)
     Y = block.reshape(-1, n_outputs)
-    if np.may_share_memory(packed.values, Y):
+    if out is not None and np.may_share_memory(packed.values, Y):
         packed = Sequences(packed.values.copy(), packed.offsets)
     Inference(net, packed, n_threads).run(Y, ends)
     if last or is_array(inputs):
         return block
-    return [Y[begin:end] for begin, end in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)]
+    return [Y[begin:end] for begin, end in pairwise(packed.offsets.tolist())]

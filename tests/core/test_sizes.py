@@ -109,12 +109,15 @@ def test_arrays_in_a_block_are_aligned_apart_and_all_in_it(dtype):
         begin = memory.block.ctypes.data
         spans = []
         for array in memory.views.values():
-            assert array.flags.aligned and array.shape[0] == memory.places.n
+            assert array.flags.aligned
+            assert array.shape[0] == memory.places.n
             for each in array:
-                assert each.ctypes.data % ROW_BYTES == 0 and each.flags.c_contiguous
+                assert each.ctypes.data % ROW_BYTES == 0
+                assert each.flags.c_contiguous
                 spans.append((each.ctypes.data, each.ctypes.data + each.nbytes + ROW_BYTES))
         spans.sort()
-        assert begin <= spans[0][0] and spans[-1][1] <= begin + memory.block.nbytes
+        assert begin <= spans[0][0]
+        assert spans[-1][1] <= begin + memory.block.nbytes
         assert all(end <= following for (_, end), (following, _) in pairwise(spans))
         assert memory.places.stride // ROW_BYTES % 2 == 1
         assert not memory.block.any()

@@ -58,6 +58,7 @@ cdef class Engine:
     cdef int get_input(self, object x, Py_buffer* view, Chunk* chunk, int32_t* symbol) except -1
     cdef int get_target(self, object target, Py_buffer* view, Chunk* chunk, int32_t* klass) except -1
     cdef object get_output(self, object out)
+    cpdef bint fits(self, object x, tuple shape) except -1
     cdef int bind_chunk(self, Chunk* chunk, object inputs, object targets, Py_ssize_t n_targets) except -1
     cdef real* outputs(self, object out, Py_ssize_t n_steps) except? NULL
     # steps and states

@@ -421,7 +421,7 @@ cdef class Engine:
         return found
 
     cdef int check_reach(self, const real* targets, Py_ssize_t n, object rows) except -1:
-        """Warn, once, of targets, n numbers, that the outputs cannot reach; `rows` are the same targets as an object."""
+        """Warn, once, of targets, n numbers, that the outputs cannot reach; `rows` are the same as an object."""
         cdef Py_ssize_t k
         cdef double t
         for k in range(n):
@@ -602,7 +602,7 @@ cdef class Engine:
 
     # ---- arrays of many steps ----
 
-    def fits(self, x, tuple shape):
+    cpdef bint fits(self, object x, tuple shape) except -1:
         """Whether x is an array that the loops can use as it is: of this shape, where -1 is any length, and finite.
 
         What does not fit is for `sequences` to convert or to refuse.
@@ -635,6 +635,22 @@ cdef class Engine:
             return found < 0
         finally:
             PyBuffer_Release(&view)
+
+    def offsets_of(self, tuple arrays, tuple shape):
+        """Where each of some arrays would begin in all of them one after the other, and where the last would end.
+
+        An array of int64, by which `sequences.Sequences` is made; None if not all of them fit the shape.
+        """
+        cdef Py_ssize_t i
+        cdef Py_ssize_t n = len(arrays)
+        cdef object found = empty(n + 1, int64)
+        cdef int64_t* offsets = <int64_t*> checked_address(found, (n + 1) * sizeof(int64_t))
+        offsets[0] = 0
+        for i in range(n):
+            if not self.fits(arrays[i], shape):
+                return None
+            offsets[i + 1] = offsets[i] + len(arrays[i])
+        return found
 
     def look_at_targets(self, targets):
         """Warn, once, if the outputs cannot reach targets that fit."""

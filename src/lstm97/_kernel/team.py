@@ -56,6 +56,8 @@ def schedule(lengths: NDArray[np.int64], batch_size: int) -> tuple[NDArray[np.in
     """
     n = len(lengths)
     positions = np.arange(n)
+    if batch_size == 1:
+        return positions, np.arange(n + 1)
     if np.any(lengths[1:] != lengths[:-1]):
         positions = np.lexsort((-lengths, positions // batch_size))
     whole = n - n % batch_size
