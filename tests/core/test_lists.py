@@ -47,12 +47,12 @@ ODD = [
     *(1e300, -3.5e38, 3.4028235677973366e38, np.float32(3e38)),
     *(2**53, 2**53 + 1, -(2**60) - 1, 2**63, 2**64, -(2**63) - 1, 10**400, np.int64(2**62 + 1), np.uint64(2**64 - 1)),
     *(True, False, np.True_, Number(0.5), np.longdouble("0.1"), np.complex64(1), 1j),
-    *(None, "1", "no", b"1", object(), np.datetime64("2026-11-30"), np.timedelta64(1, "s")),
+    *(None, "1", "no", b"1", object, np.datetime64("2026-11-30"), np.timedelta64(1, "s")),
     *([0.5], (), {}, {1.0}, range(2), np.array(0.5), np.array([0.5]), np.ma.masked, np.ma.array(0.5, mask=True)),
 ]
 ROWS = [
     *([], (), [[]], [0.1], [0.1, 0.2, 0.3], [0.1] * 100, ([0.1, 0.2],), [[0.1], [0.2]], [[0.1, 0.2], [0.3]]),
-    *(np.array([0.1, 0.2], object), iter([0.1, 0.2]), range(2), "ab", {0.1: 0.2}, {0.1, 0.2}),
+    *(np.array([0.1, 0.2], object), range(2), "ab", {0.1: 0.2}, {0.1, 0.2}),
 ]
 
 
@@ -100,9 +100,8 @@ def test_a_list_with_any_number_gives_what_its_array_gives(each, dtype, kind):
 
 @pytest.mark.parametrize("row", ROWS, ids=repr)
 def test_a_list_of_any_shape_gives_what_its_array_gives(row):
-    if not hasattr(row, "__next__"):  # which the judge would have used up
-        check(row, [0.2, 0.4])
-        check([0.2, 0.4], row)
+    check(row, [0.2, 0.4])
+    check([0.2, 0.4], row)
 
 
 @given(st.lists(st.sampled_from([*PLAIN, *ODD]), min_size=1, max_size=3), st.sampled_from(DTYPES))

@@ -429,7 +429,7 @@ class Layout:
         return self._places(1, {"carried_e_s": (cells,), "delta": (n_block, changes)})
 
     def _kept_places(self, find: Callable[..., Places], *arguments: int) -> Places:
-        """What `find` gives for these arguments, kept for the next call: to find it takes as long as a short training."""
+        """What `find` gives for these arguments, kept for the next call: it takes as long as a short training."""
         kept, key = self._found_places, (find.__name__, *arguments)
         if (places := kept.get(key)) is None:
             if len(kept) >= MOST_KEPT:
