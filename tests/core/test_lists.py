@@ -1,4 +1,6 @@
-"""One step's inputs and target given as lists: the loops read the numbers themselves, and find what an array has."""
+"""One step's inputs and target given as lists, as arrays of the other float dtype, as symbols: what is read in C is what
+an array of the network's dtype would have.
+"""
 
 from __future__ import annotations
 
@@ -98,6 +100,41 @@ def test_a_list_with_any_number_gives_what_its_array_gives(each, dtype, kind):
     check([0.2, 0.4], kind([each, 0.5]), "logistic", dtype)
 
 
+ARRAYS = {
+    "as it is": lambda row: row,
+    "strided": lambda row: np.repeat(row, 2)[::2],
+    "unaligned": lambda row: np.frombuffer(b"\0" + row.tobytes(), np.uint8)[1:].view(row.dtype),
+    "other bytes": lambda row: row.astype(row.dtype.newbyteorder()),
+    "read-only": lambda row: np.frombuffer(row.tobytes(), row.dtype),
+    "masked": lambda row: np.ma.array(row, mask=[0, 1]),
+    "too long": lambda row: np.append(row, row),
+    "a column": lambda row: row[:, np.newaxis],
+    "nothing": lambda row: row[:0],
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("of", ["f2", "f4", "f8", "g", "i8", "?", "c16"])
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_an_array_of_any_dtype_gives_what_its_conversion_gives(kind, of, dtype):
+    for each in (0.1, -1.5, 1e-46, NAN, INF, 1e300):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            row = ARRAYS[kind](np.array([0.3, each], "f8").astype(of))
+        check(row, [0.2, 0.4], dtype=dtype)
+        check([0.2, 0.4], row, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    "number", [0, 1, 2, -1, -2, 2**31, 2**32, -(2**32), 2**70, True, False, 0.0, np.int64(1), np.uint8(2), np.array(1)]
+)
+@pytest.mark.parametrize("output", ["identity", "softmax"])
+def test_a_symbol_or_class_gives_what_its_conversion_gives(number, output):
+    check(number, [0.2, 0.4], output)
+    check([0.2, 0.4], number, output)
+    check(number, number, output)
+
+
 @pytest.mark.parametrize("row", ROWS, ids=repr)
 def test_a_list_of_any_shape_gives_what_its_array_gives(row):
     check(row, [0.2, 0.4])
@@ -122,6 +159,9 @@ def test_plain_numbers_need_no_array(monkeypatch, dtype):
         net.learn([each, 0.5], (each, 1), 1e-20)
         net.step((0.5, each))
         net.reset()
+    net.learn(1, 0, 0.1)
+    for of in DTYPES:
+        net.learn(np.array([0.1, 0.2], of), np.array([0.3, 0.4], of), 0.1)
     with pytest.raises(AssertionError, match="an array was made"):
         net.step([True, 0.5])
 

@@ -53,6 +53,8 @@ cdef class Engine:
     cdef int bind_learning(self, object layout, dict network) except -1
     cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, object memory) except -1
     cdef bint get_reals(self, object x, Py_buffer* view, Py_ssize_t n, int flags) except -1
+    cdef int make_buffer(self, Py_buffer* view, Py_ssize_t n) except -1
+    cdef bint get_other_floats(self, object x, Py_buffer* view, Py_ssize_t n) except -1
     cdef bint get_numbers(self, object x, Py_buffer* view, Py_ssize_t n) except -1
     cdef bint get_row(self, object x, Py_buffer* view, Py_ssize_t n) except -1
     cdef int get_input(self, object x, Py_buffer* view, Chunk* chunk, int32_t* symbol) except -1

@@ -1,8 +1,8 @@
 """Binds the arrays of a network and of one of its states to a build of the loops, and calls it for streams.
 
-An argument that is an array as the loops need it (contiguous, of the network's dtype) is used without a copy; the
-numbers of a list or tuple are copied, without an array. Any other argument goes through `sequences`, which converts it
-or raises what is wrong with it.
+An argument that is an array as the loops need it (contiguous, of the network's dtype) is used without a copy. For one
+step, the numbers of a list, of a tuple, or of an array of the other float dtype are copied in C. Any other argument
+goes through `sequences`, which converts it or raises what is wrong with it.
 """
 
 from cpython.buffer cimport (
@@ -63,9 +63,9 @@ cdef enum:
     SLICE = 100_000_000
     WORTH_RELEASING = 20_000
 
-# In place of the number of dimensions, in the view of a buffer that `get_numbers` has made.
+# In place of the number of dimensions, in the view of a buffer that `make_buffer` has made.
 cdef enum:
-    OF_A_LIST = -1
+    OF_COPIES = -1
 
 # The saturation of a new network's cells is checked after every STEPS_TO_A_CHECK learning steps, CHECKS times.
 cdef enum:
@@ -106,9 +106,9 @@ cdef inline int64_t this_thread() noexcept:
 
 
 cdef inline void release(Py_buffer* view) noexcept:
-    """Release a buffer, if the view has one: an object's, or one that `get_numbers` has made."""
+    """Release a buffer, if the view has one: an object's, or one of copied numbers."""
     if view.buf != NULL:
-        if view.ndim == OF_A_LIST:
+        if view.ndim == OF_COPIES:
             PyMem_Free(view.buf)
         else:
             PyBuffer_Release(view)
@@ -502,6 +502,46 @@ cdef class Engine:
         release(view)
         return False
 
+    cdef int make_buffer(self, Py_buffer* view, Py_ssize_t n) except -1:
+        """Make a buffer for copies of n numbers."""
+        view.ndim = OF_COPIES
+        view.buf = PyMem_Malloc(n * self.kernel.real_bytes)
+        if view.buf == NULL:
+            raise MemoryError
+        return 0
+
+    cdef bint get_other_floats(self, object x, Py_buffer* view, Py_ssize_t n) except -1:
+        """Make a buffer of the n numbers of an array of the other float dtype; returns whether x is one."""
+        cdef Py_buffer found
+        cdef Py_ssize_t i
+        cdef char other = c"d" if self.format == c"f" else c"f"
+        cdef Py_ssize_t size = sizeof(double) if other == c"d" else sizeof(float)
+        view.buf = NULL
+        if type(x) is not ARRAY:
+            return False
+        try:
+            PyObject_GetBuffer(x, &found, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (BufferError, ValueError):
+            return False
+        try:
+            if (
+                found.ndim != 1
+                or found.shape[0] != n
+                or found.format[0] != other
+                or found.format[1] != 0
+                or <size_t> found.buf % size != 0
+            ):
+                return False
+            self.make_buffer(view, n)
+            for i in range(n):
+                if other == c"d":
+                    (<float*> view.buf)[i] = <float> (<double*> found.buf)[i]
+                else:
+                    (<double*> view.buf)[i] = (<float*> found.buf)[i]
+            return True
+        finally:
+            PyBuffer_Release(&found)
+
     cdef bint get_numbers(self, object x, Py_buffer* view, Py_ssize_t n) except -1:
         """Make a buffer of the n numbers of a list or tuple, as an array would have them; returns whether there is one.
 
@@ -511,10 +551,7 @@ cdef class Engine:
         cdef type kind
         cdef double value
         cdef Py_ssize_t i = 0
-        view.ndim = OF_A_LIST
-        view.buf = PyMem_Malloc(n * self.kernel.real_bytes)
-        if view.buf == NULL:
-            raise MemoryError
+        self.make_buffer(view, n)
         try:
             for number in x:
                 kind = type(number)
@@ -546,7 +583,7 @@ cdef class Engine:
         if type(x) is list or type(x) is tuple:
             if not self.get_numbers(x, view, n):
                 return False
-        elif not self.get_reals(x, view, n, 0):
+        elif not self.get_reals(x, view, n, 0) and not self.get_other_floats(x, view, n):
             return False
         if self.kernel.first_not_finite(<const real*> view.buf, n) < 0:
             return True
@@ -555,6 +592,11 @@ cdef class Engine:
 
     cdef int get_input(self, object x, Py_buffer* view, Chunk* chunk, int32_t* symbol) except -1:
         """Point the chunk at one step's input."""
+        if type(x) is int and 0 <= x < self.net.shape.n_inputs != 1:
+            view.buf = NULL
+            symbol[0] = x
+            chunk.symbols = symbol
+            return 0
         if not self.get_row(x, view, self.net.shape.n_inputs):
             x = sequences.as_input(x, self.layout)
             if isinstance(x, int):
@@ -570,6 +612,10 @@ cdef class Engine:
         """Point the chunk at one step's target, if there is one."""
         view.buf = NULL
         if target is None:
+            return 0
+        if type(target) is int and 0 <= target < self.net.shape.n_outputs != 1:
+            klass[0] = target
+            chunk.classes = klass
             return 0
         if not self.get_row(target, view, self.net.shape.n_outputs):
             target = sequences.as_target(target, self.layout)
