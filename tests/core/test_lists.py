@@ -1,5 +1,5 @@
-"""One step's inputs and target given as lists, as arrays of the other float dtype, as symbols: what is read in C is what
-an array of the network's dtype would have.
+"""One step's inputs and target as lists, as arrays of the other float dtype, as symbols: what is read in C is what an
+array of the network's dtype would have.
 """
 
 from __future__ import annotations
