@@ -51,7 +51,7 @@ THREADS = (1, 2)
 PAGE = resource.getpagesize()
 
 Array = npt.NDArray[Any]
-Step = Callable[[Array, Array], object]
+Step = Callable[[Any, Any], object]
 """A function that does one step, called with its inputs and its target."""
 Pairs = Sequence[tuple[Array, Array]]
 
@@ -164,7 +164,12 @@ def _calls(net: lstm97.Network) -> dict[str, Step]:
     }
 
 
-def delays(call: Step, pairs: Pairs, reset: Callable[[], object], n_calls: int) -> Delays:
+def _calls_with_lists(net: lstm97.Network) -> dict[str, Step]:
+    """Return the calls that are timed with lists in place of arrays too."""
+    return {call: step for call, step in _calls(net).items() if call in ("`step(x)`", "`learn(x, target, rate)`")}
+
+
+def delays(call: Step, pairs: Sequence[tuple[Any, Any]], reset: Callable[[], object], n_calls: int) -> Delays:
     """Time each of n_calls by itself; the first two sequences are not counted, and resets are not timed."""
     clock = time.perf_counter_ns
     taken = array("q", bytes(8 * n_calls))  # allocated once, so that storing a time allocates nothing
@@ -189,6 +194,9 @@ def latencies(size: Size) -> Iterator[Latency]:
     for name, dtype, net, pairs in _cases():
         for call, step in _calls(net).items():
             yield Latency(name, dtype, call, n_calls, delays(step, pairs, net.reset, n_calls))
+        lists = [(x.tolist(), target.tolist()) for x, target in pairs]
+        for call, step in _calls_with_lists(net).items():
+            yield Latency(name, dtype, f"{call}, lists", n_calls, delays(step, lists, net.reset, n_calls))
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

@@ -121,11 +121,12 @@ def learn_run(topology: lstm97.Topology, n_steps: int, dtype: str, **rule: Any) 
     return Workload("net.learn_run", run, n_steps)
 
 
-def learn_calls(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
-    """An observation per call, each with an error signal."""
+def learn_calls(topology: lstm97.Topology, n_steps: int, dtype: str, *, as_lists: bool = False) -> Workload:
+    """An observation per call, each with an error signal, as arrays or as lists."""
     inputs, targets = problem(topology, n_steps, dtype, every_step=True)
     net = lstm97.Network(topology, dtype=dtype, seed=0)
-    sequences = [list(zip(x, target, strict=True)) for x, target in zip(inputs, targets, strict=True)]
+    rows_of = _lists_of if as_lists else list
+    sequences = [list(zip(rows_of(x), rows_of(target), strict=True)) for x, target in zip(inputs, targets, strict=True)]
 
     def run(n_items: int) -> None:
         learn = net.learn
@@ -134,14 +135,14 @@ def learn_calls(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload
             for x, target in sequence:
                 learn(x, target, LEARNING_RATE)
 
-    return Workload("net.learn, a call per step", run, n_steps)
+    return Workload(f"net.learn, a call per step{', lists' * as_lists}", run, n_steps)
 
 
-def step_calls(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
-    """A step of inference per call."""
+def step_calls(topology: lstm97.Topology, n_steps: int, dtype: str, *, as_lists: bool = False) -> Workload:
+    """A step of inference per call, its inputs an array or a list."""
     inputs, _ = problem(topology, n_steps, dtype, every_step=True)
     net = lstm97.Network(topology, dtype=dtype, seed=0)
-    sequences = [list(x) for x in inputs]
+    sequences = [(_lists_of if as_lists else list)(x) for x in inputs]
 
     def run(n_items: int) -> None:
         step = net.step
@@ -150,7 +151,39 @@ def step_calls(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
             for x in sequence:
                 step(x)
 
-    return Workload("net.step, a call per step", run, n_steps)
+    return Workload(f"net.step, a call per step{', lists' * as_lists}", run, n_steps)
+
+
+def _lists_of(rows: npt.NDArray[Any]) -> list[Any]:
+    """Each row as a list of floats."""
+    return list(rows.tolist())
+
+
+def train_calls(topology: lstm97.Topology, n_steps: int, dtype: str, *, n_sequences: int, **options: Any) -> Workload:
+    """Short trainings: a call for every few sequences, or for many."""
+    inputs, targets = problem(topology, n_steps, dtype, every_step=False)
+    inputs = np.resize(inputs, (n_sequences, *inputs.shape[1:]))
+    targets = np.resize(targets, (n_sequences, *targets.shape[1:]))
+    net = lstm97.Network(topology, dtype=dtype, seed=0)
+
+    def run(n_items: int) -> None:
+        for _ in range(n_items):
+            lstm97.train(net, inputs, targets, LEARNING_RATE, **options)
+
+    return Workload(f"lstm97.train, {n_sequences} sequences a call", run, n_sequences * n_steps)
+
+
+def predict_calls(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
+    """The outputs for one sequence per call."""
+    inputs, _ = problem(topology, n_steps, dtype, every_step=False)
+    net = lstm97.Network(topology, dtype=dtype, seed=0)
+    parts = [inputs[i : i + 1] for i in range(N_SEQUENCES)]
+
+    def run(n_items: int) -> None:
+        for part in islice(cycle(parts), n_items):
+            lstm97.predict(net, part)
+
+    return Workload("lstm97.predict, a call per sequence", run, n_steps)
 
 
 def streams_problem(topology: lstm97.Topology, n: int, dtype: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ DTYPES = ("float64", "float32")
 THREADS = 2
 N_NETWORKS = 4
 AS_GOOD_AS_PROCESSES = 0.95
+AS_FAST_AS_ARRAYS = 1.1
 
 
 class PeerMissingError(Exception):
@@ -326,6 +328,75 @@ def _one_step(title: str, topology: lstm97.Topology, dtype: str, *, torch: float
     return Row(name, dtype, lambda: ours.step_calls(topology, 100, dtype), peers)
 
 
+def _lists(title: str, topology: lstm97.Topology, dtype: str, *, learn: float, step: float) -> Iterator[Row]:
+    """An observation per call as a list, as a program without arrays has it; beside the same calls with arrays."""
+
+    def peer(workload: Callable[..., Workload]) -> Peer:
+        return Peer("arrays", lambda: workload(topology, 100, dtype), AS_FAST_AS_ARRAYS, is_ours=True)
+
+    def inference() -> Workload:
+        inputs, _ = problem(topology, 100, "float32", every_step=True)
+        return pytorch.inference(inputs, n_cells=topology.n_cells, n_outputs=topology.n_outputs)
+
+    yield Row(
+        f"{title}, lists, one net.learn call per observation",
+        dtype,
+        lambda: ours.learn_calls(topology, 100, dtype, as_lists=True),
+        (peer(ours.learn_calls), _online_peer(topology, 100, learn)),
+    )
+    yield Row(
+        f"{title}, lists, one net.step call per observation",
+        dtype,
+        lambda: ours.step_calls(topology, 100, dtype, as_lists=True),
+        (peer(ours.step_calls), Peer("PyTorch LSTMCell", inference, step)),
+    )
+
+
+def _short(title: str, topology: lstm97.Topology, n_steps: int, dtype: str) -> Iterator[Row]:
+    """Calls with little work, whose checks and preparations take their part of the time."""
+
+    def torch_training() -> Workload:
+        problem_of = problem(topology, n_steps, "float32", every_step=False)
+        return pytorch.lstm_training(*problem_of, n_cells=topology.n_cells, learning_rate=LEARNING_RATE)
+
+    def torch_inference() -> Workload:
+        inputs, _ = problem(topology, n_steps, "float32", every_step=True)
+        return pytorch.inference(inputs, n_cells=topology.n_cells, n_outputs=topology.n_outputs)
+
+    yield Row(
+        f"{title}, T={n_steps}, error at every step, one net.learn_run call per sequence",
+        dtype,
+        lambda: ours.learn_run(topology, n_steps, dtype),
+        (Peer("net.learn calls", lambda: ours.learn_calls(topology, n_steps, dtype), 1.5),),
+    )
+    yield Row(
+        f"{title}, T={n_steps}, one train call per 100 sequences",
+        dtype,
+        lambda: ours.train_calls(topology, n_steps, dtype, n_sequences=100),
+        (
+            Peer(
+                "one call for 10,000",
+                lambda: ours.train_calls(topology, n_steps, dtype, n_sequences=10_000),
+                1.3,
+                is_ours=True,
+            ),
+        ),
+    )
+    for update, least in (("step", 5), ("sequence", 2)):
+        yield Row(
+            f'{title}, T={n_steps}, one train call per sequence, update="{update}"',
+            dtype,
+            partial(ours.train_calls, topology, n_steps, dtype, n_sequences=1, update=update),
+            (Peer("PyTorch nn.LSTM", torch_training, least),),
+        )
+    yield Row(
+        f"{title}, T={n_steps}, one predict call per sequence",
+        dtype,
+        lambda: ours.predict_calls(topology, n_steps, dtype),
+        (Peer("PyTorch LSTMCell", torch_inference, 10),),
+    )
+
+
 def _stream(title: str, topology: lstm97.Topology, dtype: str, *, deep_river: float) -> Row:
     """Learning from one observation per call; the peer is a library for streams."""
     peer = Peer(
@@ -408,6 +479,9 @@ def _rows() -> Iterator[Row]:
         yield _one_learn("adding net", adding, dtype, torch=200)
     for dtype in DTYPES:
         yield _one_step("adding net", adding, dtype, torch=50, onnx=15)
+    for dtype in DTYPES:
+        yield from _lists("adding net", adding, dtype, learn=200, step=50)
+        yield from _short("adding net", adding, 10, dtype)
     # The larger networks have targets in float32 only, the peer's dtype.
     for title, topology, target in (("64 cells, 32 inputs", cells_64, 8), ("256 cells, 128 inputs", cells_256, 2.5)):
         yield _at_the_end(title, topology, 100, "float32", torch=target)

@@ -15,9 +15,12 @@ COUNTABLE = 2**62
 
 def integer(name: str, value: Any, at_least: int, at_most: int | None = None) -> int:
     """``value`` as an int from `at_least` to `at_most`; None: without an upper bound."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if type(value) is int:  # found faster than by what follows, which asks for no more
+        number = value
+    elif isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    number = operator.index(value)
+    else:
+        number = operator.index(value)
     if number < at_least:
         raise ValueError(f"{name} must be at least {at_least}, got {number}")
     if at_most is not None and number > at_most:
@@ -51,6 +54,8 @@ def fraction(name: str, value: Any) -> float:
 
 def _real(name: str, value: Any) -> float:
     """A real scalar or 0-D array as a float; infinite if it is too large for a float."""
+    if type(value) is float:
+        return value
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     try:

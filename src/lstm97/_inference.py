@@ -50,15 +50,17 @@ class Inference:
         groups, alone = self._grouped()
         self._parts: list[Array | slice] = [*_shares(groups, threads)]
         self._parts += self._pieces_of(alone, threads)
-        self._threads = min(threads, available_cpus(), len(self._parts))
-        offsets = inputs.offsets
-        self._resets = np.zeros(inputs.n_steps, bool)
-        self._resets[offsets[:-1][offsets[:-1] < inputs.n_steps]] = True
+        self._threads = min(threads, available_cpus(), len(self._parts)) if threads > 1 else 1
+        resets = np.zeros(inputs.n_steps + 1, bool)
+        resets[inputs.offsets[:-1]] = True
+        self._resets = resets[:-1]  # without an empty sequence at the end, which has no step
         self._lock = threading.Lock()
 
     def _grouped(self) -> tuple[list[Array], Array]:
         """The sequences that step side by side, group after group, and those that do not, in their order."""
         lengths, layout = self._inputs.lengths, self._net._layout
+        if len(lengths) < WORTH_LANES * layout.padded(1):
+            return [], np.arange(len(lengths))
         order = np.argsort(-lengths, kind="stable")
         order = order[: np.count_nonzero(lengths)]
         sums = np.concatenate([[0], np.cumsum(lengths[order])])
@@ -77,8 +79,10 @@ class Inference:
 
     def _pieces_of(self, alone: Array, threads: int) -> list[slice]:
         """Steps of sequences that follow one another, as parts of about equal work."""
-        parts = []
         offsets = self._inputs.offsets
+        if threads == 1 and len(alone) == len(self._inputs):
+            return [slice(0, self._inputs.n_steps)]
+        parts = []
         begins = np.flatnonzero(np.diff(alone, prepend=-2) != 1)
         n_steps = int(self._inputs.lengths[alone].sum())
         for run in np.split(alone, begins[1:]) if len(alone) else []:
@@ -163,7 +167,7 @@ class Inference:
             return
         n = len(part)
         if n not in engines:
-            engines[n] = StreamsEngine(self._net._engine, n, self._net._layout.streams_arrays(n))
+            engines[n] = StreamsEngine(self._net._engine, n, self._net._layout.streams_memory(n))
         self._side_by_side(engines[n], part, Y, last)
 
     def _side_by_side(self, engine: StreamsEngine, group: Array, Y: Array, last: bool) -> None:

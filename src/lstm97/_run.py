@@ -65,8 +65,12 @@ class Run:
         """Train from the start, or from the checkpoint, until no epoch is left or training is ended."""
         done = self._done
         cursor = Cursor(self._checkpoint, self._net, self._data.generator, self._options.stop, self._description, done)
-        with done._beginning(self._options.stop):
+        before = done._begin(self._options.stop)
+        try:
             cursor.begin()
+        except BaseException:
+            done._undo_beginning(before)
+            raise
         if cursor.ended and not done.stopped:  # a callback ended the earlier call; this one's may let it continue
             cursor.ended = self._is_enough()
         try:
@@ -142,7 +146,7 @@ class Run:
         """Train on the next n sequences, or fewer if the stop rule holds."""
         data, options, done = self._data, self._options, self._done
         assert cursor.presentation is not None
-        portion = cursor.presentation[cursor.position :][:n]
+        portion = cursor.presentation[cursor.position : cursor.position + n]
         rate = self._rate(cursor)
         begin, before = perf_counter(), done.sequences
         try:
@@ -164,6 +168,8 @@ class Run:
     def _worth_threads(self) -> int:
         """How many threads to use: no more than there are parts of the work, and one if there is little work."""
         data, options = self._data, self._options
+        if options.threads == 1:
+            return 1
         n_parts = len(data.presentation) if options.parallel == "hogwild" else n_shares(self._batch_size)
         steps = int(data.inputs.lengths[data.presentation].sum()) * options.epochs
         work = self._net._layout.step_work(symbols=data.inputs.is_symbols) * steps

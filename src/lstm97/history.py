@@ -138,17 +138,9 @@ class History:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _in_use=threading.Lock())
 
-    @contextmanager
-    def _training(self) -> Iterator[None]:
+    def _training(self) -> _Claim:
         """A claim on this history, for one training at a time. If it fails to begin, `stop` applies to the next one."""
-        if not self._in_use.acquire(blocking=False):
-            raise RuntimeError("this history is in use by another training; give each its own")
-        try:
-            yield
-        finally:
-            if self._has_begun:
-                self._has_begun = self._is_asked_to_end = False
-            self._in_use.release()
+        return _Claim(self)
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -183,12 +175,13 @@ class History:
 
     def _room(self, n: int) -> NDArray[np.float64]:
         """Memory for the errors of the next n sequences; it grows by doubling, so that many short calls stay cheap."""
-        needed = self.sequences + n
+        needed = self._sequences + n
         if needed > len(self._errors):
             grown = np.empty(max(needed, 2 * len(self._errors)))
-            grown[: self.sequences] = self._errors[: self.sequences]
+            if self._sequences:
+                grown[: self._sequences] = self._errors[: self._sequences]
             self._errors = grown
-        return self._errors[self.sequences : needed]
+        return self._errors[self._sequences : needed]
 
     def _judged(self, judgement: float, kept: Callable[[], NDArray[Any]]) -> None:
         """Add a judgement of a network; what `kept` gives of it is kept if it is the best so far."""
@@ -200,26 +193,43 @@ class History:
         """Whether so many judgements in a row, the latest ones, are no better than one before."""
         return patience is not None and self.best is not None and len(self._validation) - 1 - self.best >= patience
 
-    def _begin(self, stop: Stop | None) -> None:
-        """Prepare for training under a stop rule; its window continues if the rule is the same."""
+    def _begin(self, stop: Stop | None) -> tuple[StopWindow | None, bool]:
+        """Prepare for training under a stop rule; its window continues if the rule is the same.
+
+        Returns what `_undo_beginning` takes, should training fail before it changes anything.
+        """
+        before = self._window, self._stopped
         window = self._window
         if stop is None:
             window = None
         elif window is None or window.stop != stop:
             window = StopWindow(stop)  # may raise MemoryError; nothing has changed yet
         self._window, self._stopped, self._has_begun = window, False, True
+        return before
 
-    @contextmanager
-    def _beginning(self, stop: Stop | None) -> Iterator[None]:
-        """Begin as `_begin` does, and undo it if the block under this context fails."""
-        before = self._window, self._stopped
-        try:
-            self._begin(stop)
-            yield
-        except BaseException:
-            self._window, self._stopped = before
-            self._has_begun = False
-            raise
+    def _undo_beginning(self, before: tuple[StopWindow | None, bool]) -> None:
+        """Be again as before `_begin`."""
+        self._window, self._stopped = before
+        self._has_begun = False
+
+
+class _Claim:
+    """A context in which one training uses a history, and no other."""
+
+    __slots__ = ("_history",)
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def __enter__(self) -> None:
+        if not self._history._in_use.acquire(blocking=False):
+            raise RuntimeError("this history is in use by another training; give each its own")
+
+    def __exit__(self, *_: object) -> None:
+        history = self._history
+        if history._has_begun:
+            history._has_begun = history._is_asked_to_end = False
+        history._in_use.release()
 
 
 # ---- for those who train something else than a Network, or elsewhere ----

@@ -72,21 +72,25 @@ class State:
         self._network: Callable[[], Network | None] = weakref.ref(network) if is_own else lambda: network
         self._layout = network._layout
         self._network_arrays = network._arrays
-        self._set_of_one = self._layout.state_arrays()
-        self._engine = Engine(
-            network._kernel,
-            self._layout,
-            network._arrays,
-            self._set_of_one,
-            network._lock,
-            is_own,
-            network._advice,
+        self._memory = self._layout.state_places.memory()
+        self._engine: Engine = (
+            Engine(
+                network._kernel,
+                self._layout,
+                network._arrays,
+                self._memory,
+                network._lock,
+                is_own,
+                network._advice,
+            )
+            if is_own
+            else network._engine.another(self._memory)
         )
 
     @property
     def _arrays(self) -> dict[str, Array]:
         """The arrays, by their names in abi.pxd; made anew, as there may be thousands of states."""
-        return {name: array[0] for name, array in self._set_of_one.items()}
+        return {name: array[0] for name, array in self._memory.views.items()}
 
     def __repr__(self) -> str:
         return f"<State: {self._layout.topology.n_cells} cells, {PHASES[self._engine.numbers()['phase']]}>"
@@ -547,6 +551,8 @@ class Network:
         if activations is not None and not isinstance(activations, Mapping):
             raise TypeError(f"activations must be arrays by kind of unit, got {type(activations).__name__}")
         state = State(self)
+        if cell_state is None and activations is None:
+            return state
         arrays, lanes, units = state._arrays, self._layout.lanes, self.topology.units
         if cell_state is not None:
             n_cells = self.topology.n_cells
@@ -707,10 +713,8 @@ class Network:
         TypeError, ValueError, FloatingPointError, RuntimeError
             As for `learn`.
         """
-        inputs = as_stream("X", X, self._layout)
-        packed = as_stream_targets(targets, len(inputs), self._layout)
-        if packed is not None and packed.ndim == 2:
-            self._advice.look_at_targets(packed)
+        inputs = self._stream(X)
+        packed = self._stream_targets(targets, len(inputs))
         cuts = as_resets(resets, len(inputs))
         Y = self._output(out, len(inputs))
         if out is not None:
@@ -838,7 +842,7 @@ class Network:
             As for `step`.
         """
         engine = self._engine_of(state)
-        inputs = as_stream("X", X, self._layout)
+        inputs = self._stream(X)
         cuts = as_resets(resets, len(inputs))
         Y = self._output(out, len(inputs))
         if out is not None:
@@ -849,6 +853,21 @@ class Network:
         seen = self._records(record, len(inputs))
         engine.run(inputs, Y, [seen.get(name) for name in RECORDS], cuts)
         return Y, seen
+
+    def _stream(self, X: Any) -> Array:
+        """A stream's inputs, checked: an array as the loops need it, else as `as_stream` makes one."""
+        return X if self._engine.fits(X, (-1, self._topology.n_inputs)) else as_stream("X", X, self._layout)
+
+    def _stream_targets(self, targets: Any, n_steps: int) -> Array | None:
+        """The targets of a stream of n_steps in the same way, or None; warns of targets that cannot be reached."""
+        packed: Array | None = targets
+        if targets is not None and self._engine.fits(targets, (n_steps, self._topology.n_outputs)):
+            self._engine.look_at_targets(targets)
+            return packed
+        packed = as_stream_targets(targets, n_steps, self._layout)
+        if packed is not None and packed.ndim == 2:
+            self._advice.look_at_targets(packed)
+        return packed
 
     def _records(self, record: Iterable[Record], n_steps: int) -> dict[Record, Array]:
         """Room for what is to be recorded."""
@@ -864,8 +883,8 @@ class Network:
 
     def _output(self, out: Array | None, n_steps: int) -> Array:
         """Where a run over n_steps writes its outputs."""
-        shape = (n_steps, self.topology.n_outputs)
-        return np.empty(shape, self.dtype) if out is None else checked_out(out, shape, self.dtype)
+        shape = (n_steps, self._topology.n_outputs)
+        return np.empty(shape, self._dtype) if out is None else checked_out(out, shape, self._dtype)
 
     # ---- files ----
 

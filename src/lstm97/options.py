@@ -114,7 +114,8 @@ class Options:
         _one_of("update", self.update, ("step", "sequence"))
         set_field(self, "epochs", integer("epochs", self.epochs, at_least=0))
         set_field(self, "batch_size", integer("batch_size", self.batch_size, at_least=1))
-        set_field(self, "threads", min(thread_count(self.threads, otherwise=1), available_cpus()))
+        threads = thread_count(self.threads, otherwise=1)
+        set_field(self, "threads", threads if threads == 1 else min(threads, available_cpus()))
         _one_of("parallel", self.parallel, ("batch", "hogwild"))
         if self.parallel == "hogwild" and self.update != "step":
             raise ValueError(

@@ -98,6 +98,22 @@ class Sequences:
             self._values = self._values.view()
             self._values.flags.writeable = False
 
+    @classmethod
+    def _of_rows(cls, rows: Array, offsets: NDArray[np.int64]) -> Sequences:
+        """Sequences that no user sees, of arrays that are as they must be; no one else may write to these two."""
+        found = cls.__new__(cls)
+        rows.setflags(write=False)
+        offsets.setflags(write=False)
+        found._offsets, found._values = offsets, rows
+        return found
+
+    @classmethod
+    def _of_array(cls, array: Array) -> Sequences:
+        """The same, of one length of at least one step, in a 3-D array."""
+        n, n_steps, n_features = array.shape
+        n_rows = n * n_steps
+        return cls._of_rows(array.reshape(n_rows, n_features), np.arange(0, n_rows + 1, n_steps, dtype=np.int64))
+
     @property
     def values(self) -> Array:
         """All steps of all sequences, read-only: floats (n_steps, n_features), or int32 symbols (n_steps,)."""
@@ -190,7 +206,7 @@ class Sequences:
 
     def __len__(self) -> int:
         """Number of sequences."""
-        return len(self.offsets) - 1
+        return len(self._offsets) - 1
 
     def __sizeof__(self) -> int:
         """Bytes in memory, arrays included; schedulers estimate by it what a transfer costs."""
@@ -211,7 +227,7 @@ class Sequences:
     @property
     def is_symbols(self) -> bool:
         """Whether the steps are symbols rather than rows."""
-        return self.values.ndim == 1
+        return self._values.ndim == 1
 
     @property
     def n_steps(self) -> int:
@@ -221,7 +237,7 @@ class Sequences:
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Number of steps of each sequence."""
-        return np.diff(self.offsets)
+        return self._offsets[1:] - self._offsets[:-1]
 
     def place(self, step: int) -> tuple[int, int]:
         """The number of the sequence that a step belongs to, and the step's number in that sequence."""

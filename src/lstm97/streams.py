@@ -73,8 +73,9 @@ class Streams:
         self.network = network
         self._n = integer("n", n, at_least=1)
         self._layout = network._layout
-        self._arrays = self._layout.streams_arrays(self._n)
-        self._engine = StreamsEngine(network._engine, self._n, self._arrays)
+        memory = self._layout.streams_memory(self._n)
+        self._arrays = {name: array[0] for name, array in memory.views.items()}
+        self._engine = StreamsEngine(network._engine, self._n, memory)
         self._ds_dw: Array | None = None  # made when the streams begin to learn
 
     def __repr__(self) -> str:
@@ -239,7 +240,7 @@ class Streams:
         return bools
 
     def _inputs(self, X: ArrayLike, mask: NDArray[np.bool_] | None) -> Array:
-        if mask is None and self._engine.takes(X, self.network.topology.n_inputs):
+        if mask is None and self.network._engine.fits(X, (self._n, self.network.topology.n_inputs)):
             return cast(Array, X)
         inputs = as_stream("X", _zeroed(X, mask, "X"), self._layout)
         if len(inputs) != self._n:
@@ -247,7 +248,7 @@ class Streams:
         return inputs
 
     def _targets(self, targets: ArrayLike | None, mask: NDArray[np.bool_] | None) -> Array | None:
-        if mask is None and self._engine.takes(targets, self.network.topology.n_outputs):
+        if mask is None and self.network._engine.fits(targets, (self._n, self.network.topology.n_outputs)):
             return cast(Array, targets)
         return as_stream_targets(_zeroed(targets, mask, "targets"), self._n, self._layout)
 
@@ -274,9 +275,9 @@ class Streams:
         """
         group, lane = self._place(i)
         with self._engine:
-            arrays = {name: array[0] for name, array in self._arrays.items()}
+            arrays = self._arrays
             phase = int(arrays["phase"][self._index(i)])
-            partials = np.zeros((self._layout.sizes["n_sources"], arrays["coef"].shape[0]), self.network.dtype)
+            partials = np.zeros((self._layout.sizes["n_sources"], len(arrays["coef"])), self.network.dtype)
             if self._ds_dw is not None:
                 partials[...] = self._ds_dw[group, ..., lane]
             parts = {
@@ -311,11 +312,11 @@ class Streams:
         if state._network_arrays is not self.network._arrays:
             raise ValueError("state is a state of another network, whose weights it goes with")
         numbers, parts = state._parts()
-        settled = state._settled()[:, : self._arrays["coef"].shape[1]]
+        settled = state._settled()[:, : len(self._arrays["coef"])]
         learns = numbers["phase"] != PHASES[0]
         ds_dw = self._partials() if learns else self._ds_dw
         with self._engine:
-            arrays = {name: array[0] for name, array in self._arrays.items()}
+            arrays = self._arrays
             arrays["act"][group, :, lane] = parts["activations"]
             arrays["y_c"][group, :, lane] = parts["cell_output"]
             arrays["s_c"][group, :, lane] = parts["cell_state"]
@@ -364,7 +365,7 @@ class Streams:
     def _parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """What a file has of the streams: numbers, and arrays with a row for each stream."""
         with self._engine:
-            arrays = {name: array[0] for name, array in self._arrays.items()}
+            arrays = self._arrays
             parts = {
                 "activations": self._by_stream(arrays["act"]),
                 "cell_output": self._by_stream(arrays["y_c"]),
@@ -391,7 +392,7 @@ class Streams:
     def _put_parts(self, numbers: dict[str, Any], parts: Mapping[str, Array]) -> None:
         """Set the streams to what `_parts` gave; ValueError if that can't be."""
         check_streams(self._layout, numbers, parts)
-        arrays = {name: array[0] for name, array in self._arrays.items()}
+        arrays = self._arrays
         self._put(arrays["act"], parts["activations"])
         self._put(arrays["y_c"], parts["cell_output"])
         self._put(arrays["s_c"], parts["cell_state"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Literal, cast, overload
 
 import numpy as np
@@ -16,7 +17,7 @@ from lstm97.checkpoints import Checkpoint
 from lstm97.history import History, Stop
 from lstm97.network import Network
 from lstm97.options import Data, Decay, Options
-from lstm97.sequences import Sequences, as_sequences, checked_out, is_array
+from lstm97.sequences import Sequences, as_sequences, checked_out, is_array, presented
 
 Array = NDArray[Any]
 
@@ -185,8 +186,59 @@ def train(
         net._engine.check_rate(rate)
     judge = None if validation is None else Validation(validation, net._layout)
     check_learning(net, options)
-    data = Data.checked(inputs, targets, order, net._layout, net._advice, sample_weight)
+    data = None if sample_weight is not None else _fitting_data(net, inputs, targets, order)
+    if data is None:
+        data = Data.checked(inputs, targets, order, net._layout, net._advice, sample_weight)
     return Run(net, data, options, judge, checkpoint).go()
+
+
+def _fitting(net: Network, inputs: Any) -> Sequences | None:
+    """Inputs that the loops can use without conversion; None for any others, which may be in error."""
+    engine, n_inputs = net._engine, net._topology.n_inputs
+    if type(inputs) is Sequences:
+        return inputs if engine.fits(inputs.values, (-1, n_inputs)) else None
+    if isinstance(inputs, (list, tuple)):
+        arrays = tuple(inputs)
+        offsets = engine.offsets_of(arrays, (-1, n_inputs)) if arrays else None
+        return None if offsets is None else Sequences._of_rows(np.concatenate(arrays), offsets)
+    return Sequences._of_array(inputs) if engine.fits(inputs, (-1, -1, n_inputs)) and inputs.size else None
+
+
+def _fitting_targets(net: Network, targets: Any, inputs: Sequences) -> tuple[Array, bool] | None:
+    """Targets that the loops can use without conversion, and whether they are one per sequence; None for any others."""
+    engine, n, n_outputs = net._engine, len(inputs), net._topology.n_outputs
+    if isinstance(targets, (list, tuple)):
+        arrays = tuple(targets)
+        if len(arrays) != n:
+            return None
+        if engine.offsets_of(arrays, (n_outputs,)) is not None:
+            return np.concatenate(arrays).reshape(n, n_outputs), True
+        offsets = engine.offsets_of(arrays, (-1, n_outputs))
+        return (np.concatenate(arrays), False) if offsets is not None and (offsets == inputs.offsets).all() else None
+    if engine.fits(targets, (n, n_outputs)):
+        return targets, True
+    n_steps = inputs.n_steps // max(1, n)
+    if engine.fits(targets, (n, n_steps, n_outputs)) and (inputs.lengths == n_steps).all():
+        return targets.reshape(-1, n_outputs), False
+    return None
+
+
+def _fitting_data(
+    net: Network, inputs: object, targets: object, order: ArrayLike | np.random.Generator | None
+) -> Data | None:
+    """Data as `Data.checked` finds it where the loops can use all of it without conversion, and each target is given.
+
+    None for any others.
+    """
+    packed = _fitting(net, inputs)
+    if packed is None or not (type(inputs) is np.ndarray or packed.lengths.all()):
+        return None
+    if (found := _fitting_targets(net, targets, packed)) is None:
+        return None
+    presentation = presented(order, len(packed))
+    net._engine.look_at_targets(found[0])
+    as_asked = order if order is None or isinstance(order, np.random.Generator) else presentation
+    return Data(packed, *found, presentation, as_asked)
 
 
 def check_learning(net: Network, options: Options) -> None:
@@ -252,11 +304,13 @@ def predict(
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
     if not isinstance(last, (bool, np.bool_)):
         raise TypeError(f"last must be True or False, got {last!r}")
-    packed = as_sequences(inputs, net._layout, may_be_none=True)
+    packed = _fitting(net, inputs)
+    if packed is None:
+        packed = as_sequences(inputs, net._layout, may_be_none=True)
     n_outputs = net.topology.n_outputs
     shape: tuple[int, ...] = (packed.n_steps, n_outputs)
     if last:
-        for i in np.flatnonzero(packed.lengths == 0)[:1]:
+        for i in () if packed.lengths.all() else np.flatnonzero(packed.lengths == 0)[:1]:
             raise ValueError(f"inputs[{i}] is empty: it has no last step, which last=True asks for")
         shape = len(packed), n_outputs
     elif is_array(inputs):
@@ -264,9 +318,9 @@ def predict(
     n_threads = thread_count(threads, otherwise=1)
     block = np.empty(shape, net.dtype) if out is None else checked_out(out, shape, net.dtype)
     Y = block.reshape(-1, n_outputs)
-    if np.may_share_memory(packed.values, Y):
+    if out is not None and np.may_share_memory(packed.values, Y):
         packed = Sequences(packed.values.copy(), packed.offsets)
     Inference(net, packed, n_threads).run(Y, last=bool(last))
     if last or is_array(inputs):
         return block
-    return [Y[begin:end] for begin, end in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)]
+    return [Y[begin:end] for begin, end in pairwise(packed.offsets.tolist())]

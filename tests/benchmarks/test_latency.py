@@ -59,6 +59,8 @@ def test_command_measures_every_network_and_call(measured):
         "`learn(x, None, out=y)`",
         "`learn(x, target, rate, out=y)`",
         "`learn(x, target, rate)`",
+        "`step(x)`, lists",
+        "`learn(x, target, rate)`, lists",
     ]
     nothing, *rows = figures["latency"]
     assert nothing["call"].startswith("nothing")
@@ -95,7 +97,7 @@ def test_command_prints_the_same_from_a_file(measured, capsys):
     assert capsys.readouterr().out == printed
     assert printed == markdown(json.loads(file.read_text(encoding="utf-8"))) + "\n"
     assert printed.count("\n| --- |") == 4
-    assert printed.count("\n| adding net, float64 |") == 5 + 1 + 1 + 2
+    assert printed.count("\n| adding net, float64 |") == 7 + 1 + 1 + 2
     assert "/" not in printed.splitlines()[0]  # no path of this machine
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import lstm97
 from lstm97._kernel import builds
 from lstm97._kernel.engine import Engine, check_stated
-from lstm97._kernel.layout import stated
+from lstm97._kernel.layout import ROW_BYTES, Places, stated
 from lstm97._kernel.trainer import Trainer
 
 LISTS = ("OUTPUT_KINDS", "RECORDS", "SQUASH_CONSTANTS")
@@ -47,7 +48,7 @@ def engine_of(net, *, sizes=None, **network):
     arrays = net._layout.network_arrays() | network
     lock = np.zeros(2, np.int64)
     kernel = builds.kernel(plan.dtype)
-    return Engine(kernel, plan, arrays, net._layout.state_arrays(), lock, True, net._advice)
+    return Engine(kernel, plan, arrays, net._layout.state_places.memory(), lock, True, net._advice)
 
 
 def test_a_size_that_the_loops_lack_is_refused(net):
@@ -62,28 +63,64 @@ def test_too_few_constants_are_refused(net, name):
         engine_of(net, **{name: net._layout.network_arrays()[name][:-1]})
 
 
-def begin_batches(net, *, batch=None, sums=None, worker=None):
-    """Give a trainer the arrays for batches of four sequences, some of them changed."""
+def begin_batches(net, **changed):
+    """Give a trainer the memory for batches of four sequences, some of it changed."""
     plan = net._layout
-    Trainer(net.new_state()._engine).begin_batches(
-        batch=plan.batch_arrays(4) | (batch or {}),
-        sums=plan.sums_arrays(2) | (sums or {}),
-        workers=[plan.worker_arrays(2, 5, symbols=False) | (worker or {})],
-        worth_sharing=0,
-    )
+    memory = {
+        "batch": plan.batch_arrays(4),
+        "total": plan.sums_memory(1),
+        "sums": plan.sums_memory(2),
+        "workers": [plan.worker_memory(2, 5, symbols=False)],
+    }
+    Trainer(net.new_state()._engine).begin_batches(**(memory | changed), worth_sharing=0)
 
 
 def test_too_small_tallies_are_refused(net):
     begin_batches(net)
     with pytest.raises(SystemError, match="an array has 96 bytes where the loops need 160"):
-        begin_batches(net, batch={"tallies": np.zeros((4, 3))})
+        begin_batches(net, batch=net._layout.batch_arrays(4) | {"tallies": np.zeros((4, 3))})
 
 
-def test_too_few_rows_are_refused(net):
-    with pytest.raises(SystemError, match=r"dw has shape .* where the loops need 2 rows"):
-        begin_batches(net, sums={"dw": net._layout.sums_arrays(1)["dw"]})
-    with pytest.raises(SystemError, match=r"signals has shape .* where the loops need 2 rows"):
-        begin_batches(net, worker={"signals": np.zeros((1, 5), np.int32)})
+def test_a_block_of_memory_that_is_too_small_is_refused(net):
+    memory = net._layout.state_places.memory()
+    short = memory._replace(block=memory.block[:-1])
+    with pytest.raises(SystemError, match=r"an array has .* bytes where the loops need"):
+        net._engine.another(short)
+    total = net._layout.sums_memory(1)
+    with pytest.raises(SystemError, match=r"an array has .* bytes where the loops need"):
+        begin_batches(net, total=total._replace(block=total.block[:-1]))
+
+
+def test_too_few_sets_of_arrays_are_refused(net):
+    memory = Places(0, net._layout.state_places.arrays).memory()
+    with pytest.raises(SystemError, match="there are 0 sets of arrays where the loops need 1"):
+        net._engine.another(memory)
+
+
+def test_memory_of_other_arrays_is_refused(net):
+    with pytest.raises(KeyError, match="z_block"):
+        net._engine.another(net._layout.sums_memory(1))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_arrays_in_a_block_are_aligned_apart_and_all_in_it(dtype):
+    layout = lstm97.Network(lstm97.Topology(3, 2, blocks=(1, 2), forget_gates=True), dtype)._layout
+    for memory in (*layout.worker_memory(7, 5, symbols=True), layout.sums_memory(3), layout.state_places.memory()):
+        begin = memory.block.ctypes.data
+        spans = []
+        for array in memory.views.values():
+            assert array.flags.aligned
+            assert array.shape[0] == memory.places.n
+            for each in array:
+                assert each.ctypes.data % ROW_BYTES == 0
+                assert each.flags.c_contiguous
+                spans.append((each.ctypes.data, each.ctypes.data + each.nbytes + ROW_BYTES))
+        spans.sort()
+        assert begin <= spans[0][0]
+        assert spans[-1][1] <= begin + memory.block.nbytes
+        assert all(end <= following for (_, end), (following, _) in pairwise(spans))
+        assert memory.places.stride // ROW_BYTES % 2 == 1
+        assert not memory.block.any()
 
 
 @pytest.mark.parametrize("symbols", [False, True])

@@ -224,7 +224,7 @@ def test_tests_import_no_tests_but_their_helpers():
 def test_a_layout_with_other_sizes_than_the_loops_is_refused(change):
     net = Network(Topology(2, 1))
     layout = Layout(net.topology, net.dtype)
-    arrays = layout.network_arrays(), layout.state_arrays()
+    arrays = layout.network_arrays(), layout.state_places.memory()
     change(layout.sizes)
     with pytest.raises(ValueError, match=r"attribute 'n_lanes'|the layout's sizes are"):
         Engine(net._kernel, layout, *arrays, net._lock, True, net._advice)

@@ -26,9 +26,10 @@ cdef class Engine:
     cdef double lowest_target, highest_target   # the outputs' reach
     cdef list saturated             # the number of saturated cells at each check; None: there is no further check
     cdef Py_ssize_t steps_to_check  # learning steps until the next check of saturation
-    cdef object kept                # the objects whose memory this engine uses, which must stay alive
-    cdef State preview              # the state in which `peek` steps, once it has arrays
-    cdef object preview_arrays
+    cdef object kept                # the objects whose memory the network's engines use, which must stay alive
+    cdef object memory              # the state's
+    cdef State preview              # the state in which `peek` steps, once it has memory
+    cdef object preview_memory
 
     # exclusive use
     cdef int64_t claim_weights(self, int64_t purpose) noexcept
@@ -43,19 +44,23 @@ cdef class Engine:
     cdef double real_at(self, const real* a, Py_ssize_t i) noexcept
     cdef real* at(self, const real* a, Py_ssize_t i) noexcept
     cdef double largest(self, const real* a, Py_ssize_t n) noexcept
-    cdef int check_reach(self, const real* target, object row) except -1
+    cdef int check_reach(self, const real* targets, Py_ssize_t n, object rows) except -1
     cdef int check_saturation(self, const Chunk* chunk, Py_ssize_t n_steps) except -1
     cpdef Py_ssize_t n_saturated(self) noexcept
     cdef object not_finite(self, int status, str where, str advice)
     cdef str after_overflow(self, const Chunk* chunk, Py_ssize_t n_steps, Py_ssize_t n_targets, bint of_a_stream)
     # arguments
     cdef int bind_learning(self, object layout, dict network) except -1
-    cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, dict arrays) except -1
+    cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, object memory) except -1
     cdef bint get_reals(self, object x, Py_buffer* view, Py_ssize_t n, int flags) except -1
+    cdef int make_buffer(self, Py_buffer* view, Py_ssize_t n) except -1
+    cdef bint get_other_floats(self, object x, Py_buffer* view, Py_ssize_t n) except -1
+    cdef bint get_numbers(self, object x, Py_buffer* view, Py_ssize_t n) except -1
     cdef bint get_row(self, object x, Py_buffer* view, Py_ssize_t n) except -1
     cdef int get_input(self, object x, Py_buffer* view, Chunk* chunk, int32_t* symbol) except -1
     cdef int get_target(self, object target, Py_buffer* view, Chunk* chunk, int32_t* klass) except -1
     cdef object get_output(self, object out)
+    cpdef bint fits(self, object x, tuple shape) except -1
     cdef int bind_chunk(self, Chunk* chunk, object inputs, object targets, Py_ssize_t n_targets) except -1
     cdef real* outputs(self, object out, Py_ssize_t n_steps) except? NULL
     # steps and states

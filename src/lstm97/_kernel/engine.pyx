@@ -1,19 +1,24 @@
 """Binds the arrays of a network and of one of its states to a build of the loops, and calls it for streams.
 
-An argument that is an array as the loops need it (contiguous, of the network's dtype) is used without a copy. Any
-other argument goes through `sequences`, which converts it or raises what is wrong with it.
+An argument that is an array as the loops need it (contiguous, of the network's dtype) is used without a copy. For one
+step, the numbers of a list, of a tuple, or of an array of the other float dtype are copied in C. Any other argument
+goes through `sequences`, which converts it or raises what is wrong with it.
 """
 
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.float cimport PyFloat_AsDouble
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memchr, memcpy, memset
 
-from numpy import asarray, empty, ndarray
+from numpy import (
+    asarray, empty, float16, float32, float64, int8, int16, int32, int64, ndarray, uint8, uint16, uint32, uint64,
+)
 
 from lstm97._kernel.abi cimport (
     ADAM, AWAITING, BOUNDED, C0, C1, C2, CELL_RECORD, CELL_STATE_NOT_FINITE, CELL_STATE_RECORD, CHANGE_NOT_FINITE,
@@ -22,15 +27,11 @@ from lstm97._kernel.abi cimport (
     OUTPUT_GATE_RECORD, OUTPUT_NOT_FINITE, PLAIN, PLUS, RMSPROP, SCALE, SCALE_BY_LN2, SOFTMAX, SQUARED, SQUARES,
     Binding, Chunk, Kernel, Net, Report, State, Tally, real, word,
 )
-from lstm97._kernel.arrays cimport address, checked_address, point_at_arrays
+from lstm97._kernel.arrays cimport ROW_BYTES, address, checked_address, point_at
 
 from lstm97 import sequences
 from lstm97._checks import not_negative, positive
 from lstm97._kernel.layout import stated
-
-cdef extern from "_kernel/lanes.h":
-    enum:
-        ROW_BYTES
 
 cdef extern from "_kernel/cpu.h":
     int x86_64_level()
@@ -62,12 +63,20 @@ cdef enum:
     SLICE = 100_000_000
     WORTH_RELEASING = 20_000
 
+# In place of the number of dimensions, in the view of a buffer that `make_buffer` has made.
+cdef enum:
+    OF_COPIES = -1
+
 # The saturation of a new network's cells is checked after every STEPS_TO_A_CHECK learning steps, CHECKS times.
 cdef enum:
     STEPS_TO_A_CHECK = 25
     CHECKS = 4
 
 cdef type ARRAY = ndarray     # a C variable, which is read faster than the module's name
+cdef type FLOAT64 = float64
+cdef frozenset SHORTER_FLOATS = frozenset((float16, float32))
+cdef frozenset INTEGERS = frozenset((int, int8, int16, int32, int64, uint8, uint16, uint32, uint64))
+cdef double LARGEST = 2.0 ** 53     # of the integers below this, a float64 holds each
 cdef str THIS_STEP = "this step"
 cdef str NTH_STEP = "step {}"
 
@@ -97,9 +106,12 @@ cdef inline int64_t this_thread() noexcept:
 
 
 cdef inline void release(Py_buffer* view) noexcept:
-    """Release a buffer, if the view has one."""
+    """Release a buffer, if the view has one: an object's, or one of copied numbers."""
     if view.buf != NULL:
-        PyBuffer_Release(view)
+        if view.ndim == OF_COPIES:
+            PyMem_Free(view.buf)
+        else:
+            PyBuffer_Release(view)
         view.buf = NULL
 
 
@@ -156,8 +168,10 @@ cdef class Engine:
         The build's table of entry points.
     layout : Layout
         Sizes and dtype.
-    network, state : dict of str to ndarray
-        ``layout.network_arrays()`` and ``layout.state_arrays()``; kept alive here.
+    network : dict of str to ndarray
+        ``layout.network_arrays()``; kept alive here, as is the memory of the state.
+    state : Memory
+        ``layout.state_places.memory()``.
     lock : ndarray, shape (2,), int64
         Shared by all engines of a network; zeros while the weights are free. See the constants FREE to BOUND.
     is_own : bool
@@ -166,13 +180,14 @@ cdef class Engine:
         The network's, for warnings about its data.
     """
 
-    def __init__(self, kernel, layout, dict network, dict state, lock, bint is_own, advice):
+    def __init__(self, kernel, layout, dict network, state, lock, bint is_own, advice):
         cdef dict sizes = layout.sizes
         cdef Py_ssize_t row_bytes   # of constants of squashing functions
         self.kernel = <const Kernel*> PyCapsule_GetPointer(kernel, "lstm97.kernel")
         self.layout = layout
         self.dtype = layout.dtype
-        self.kept = (kernel, network, state, lock)
+        self.kept = (kernel, network, lock)
+        self.memory = state
         self.format = ord(self.dtype.char)
         self.lock = <int64_t*> address(lock)
         self.is_own = is_own
@@ -210,6 +225,21 @@ cdef class Engine:
         self.bind_states(&self.st, sizeof(State), 1, state)
         self.binding = Binding(kernel=self.kernel, net=&self.net, st=&self.st)
 
+    def another(self, state):
+        """An engine of the same network for another state, which is not its own: its Memory."""
+        cdef Engine other = Engine.__new__(Engine)
+        other.kernel, other.net, other.lock, other.kept = self.kernel, self.net, self.lock, self.kept
+        other.layout, other.dtype, other.format = self.layout, self.dtype, self.format
+        other.work, other.default_rate, other.advice = self.work, self.default_rate, self.advice
+        other.lowest_target, other.highest_target = self.lowest_target, self.highest_target
+        other.watches_targets = self.advice.watches_targets
+        other.saturated = []
+        other.steps_to_check = STEPS_TO_A_CHECK
+        other.memory = state
+        other.bind_states(&other.st, sizeof(State), 1, state)
+        other.binding = Binding(kernel=other.kernel, net=&other.net, st=&other.st)
+        return other
+
     cdef int bind_learning(self, object layout, dict network) except -1:
         """Take over how the network learns, and point it at what it keeps from update to update."""
         cdef object learning = layout.learning
@@ -240,12 +270,12 @@ cdef class Engine:
             self.net.standards.targets = <double*> address(network["statistics_of_targets"])
         return 0
 
-    cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, dict arrays) except -1:
+    cdef int bind_states(self, State* st, Py_ssize_t stride, Py_ssize_t n, object memory) except -1:
         """Point n states, `stride` bytes from each to the next, at their arrays; no state has seen an input yet."""
         cdef Py_ssize_t i, k
         cdef Py_ssize_t n_inputs = self.net.shape.n_inputs
         cdef Py_ssize_t n_fixed = self.net.shape.n_sources - n_inputs   # rows of partials that every step changes
-        cdef Py_ssize_t n_z = arrays["z_block"].shape[2]
+        cdef Py_ssize_t n_z = memory.places.arrays["z_block"][0][1]
         # States for symbols alone have no inputs in z: as the loops count them, z begins before its memory.
         cdef Py_ssize_t unread = n_inputs if n_z < self.net.shape.n_sources else 0
         cdef State* each
@@ -259,7 +289,7 @@ cdef class Engine:
         ]
         for i in range(n):
             memset(<char*> st + i * stride, 0, sizeof(State))
-        point_at_arrays(fields, sizeof(fields) // sizeof(void**), STATE_ARRAYS, stride, n, arrays)
+        point_at(fields, sizeof(fields) // sizeof(void**), STATE_ARRAYS, stride, n, memory)
         for i in range(n):
             each = <State*> (<char*> st + i * stride)
             each.symbol = -1
@@ -391,14 +421,14 @@ cdef class Engine:
                 found = max(found, abs(self.real_at(a, i)))
         return found
 
-    cdef int check_reach(self, const real* target, object row) except -1:
-        """Warn, once, of a target that the outputs cannot reach; `row` is the same target as an array."""
+    cdef int check_reach(self, const real* targets, Py_ssize_t n, object rows) except -1:
+        """Warn, once, of targets, n numbers, that the outputs cannot reach; `rows` are the same as an object."""
         cdef Py_ssize_t k
         cdef double t
-        for k in range(self.net.shape.n_outputs):
-            t = self.real_at(target, k)
+        for k in range(n):
+            t = self.real_at(targets, k)
             if t < self.lowest_target or t > self.highest_target:
-                self.advice.look_at_targets(row)
+                self.advice.look_at_targets(asarray(rows, self.dtype))
                 self.watches_targets = self.advice.watches_targets  # still True if this target was only rounded
                 break
         return 0
@@ -473,9 +503,88 @@ cdef class Engine:
         release(view)
         return False
 
+    cdef int make_buffer(self, Py_buffer* view, Py_ssize_t n) except -1:
+        """Make a buffer for copies of n numbers."""
+        view.ndim = OF_COPIES
+        view.buf = PyMem_Malloc(n * self.kernel.real_bytes)
+        if view.buf == NULL:
+            raise MemoryError
+        return 0
+
+    cdef bint get_other_floats(self, object x, Py_buffer* view, Py_ssize_t n) except -1:
+        """Make a buffer of the n numbers of an array of the other float dtype; returns whether x is one."""
+        cdef Py_buffer found
+        cdef Py_ssize_t i
+        cdef char other = c"d" if self.format == c"f" else c"f"
+        cdef Py_ssize_t size = sizeof(double) if other == c"d" else sizeof(float)
+        view.buf = NULL
+        if type(x) is not ARRAY:
+            return False
+        try:
+            PyObject_GetBuffer(x, &found, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (BufferError, ValueError):
+            return False
+        try:
+            if (
+                found.ndim != 1
+                or found.shape[0] != n
+                or found.format[0] != other
+                or found.format[1] != 0
+                or <size_t> found.buf % size != 0
+            ):
+                return False
+            self.make_buffer(view, n)
+            for i in range(n):
+                if other == c"d":
+                    (<float*> view.buf)[i] = <float> (<double*> found.buf)[i]
+                else:
+                    (<double*> view.buf)[i] = (<float*> found.buf)[i]
+            return True
+        finally:
+            PyBuffer_Release(&found)
+
+    cdef bint get_numbers(self, object x, Py_buffer* view, Py_ssize_t n) except -1:
+        """Make a buffer of the n numbers of a list or tuple, as an array would have them; returns whether there is one.
+
+        There is none if the numbers are others than n, or of types whose common dtype is for NumPy to find.
+        """
+        cdef object number
+        cdef type kind
+        cdef double value
+        cdef Py_ssize_t i = 0
+        self.make_buffer(view, n)
+        try:
+            for number in x:
+                kind = type(number)
+                if i == n:
+                    break
+                if kind is float or kind is FLOAT64 or kind in SHORTER_FLOATS:
+                    value = PyFloat_AsDouble(number)
+                elif kind in INTEGERS:
+                    value = PyFloat_AsDouble(number)
+                    if not -LARGEST < value < LARGEST:
+                        break
+                else:
+                    break
+                if self.kernel.real_bytes == sizeof(float):
+                    (<float*> view.buf)[i] = <float> value
+                else:
+                    (<double*> view.buf)[i] = value
+                i += 1
+            else:
+                if i == n:
+                    return True
+        except OverflowError:   # an integer that no float holds
+            pass
+        release(view)
+        return False
+
     cdef bint get_row(self, object x, Py_buffer* view, Py_ssize_t n) except -1:
-        """As get_reals, if all numbers are finite."""
-        if not self.get_reals(x, view, n, 0):
+        """A buffer of n finite reals of the network's dtype, if x has one or has such numbers; returns whether."""
+        if type(x) is list or type(x) is tuple:
+            if not self.get_numbers(x, view, n):
+                return False
+        elif not self.get_reals(x, view, n, 0) and not self.get_other_floats(x, view, n):
             return False
         if self.kernel.first_not_finite(<const real*> view.buf, n) < 0:
             return True
@@ -484,6 +593,11 @@ cdef class Engine:
 
     cdef int get_input(self, object x, Py_buffer* view, Chunk* chunk, int32_t* symbol) except -1:
         """Point the chunk at one step's input."""
+        if type(x) is int and 0 <= x < self.net.shape.n_inputs != 1:
+            view.buf = NULL
+            symbol[0] = x
+            chunk.symbols = symbol
+            return 0
         if not self.get_row(x, view, self.net.shape.n_inputs):
             x = sequences.as_input(x, self.layout)
             if isinstance(x, int):
@@ -500,6 +614,10 @@ cdef class Engine:
         view.buf = NULL
         if target is None:
             return 0
+        if type(target) is int and 0 <= target < self.net.shape.n_outputs != 1:
+            klass[0] = target
+            chunk.classes = klass
+            return 0
         if not self.get_row(target, view, self.net.shape.n_outputs):
             target = sequences.as_target(target, self.layout)
             if target is None:
@@ -513,7 +631,7 @@ cdef class Engine:
         chunk.targets = <const real*> view.buf
         if self.watches_targets:
             try:
-                self.check_reach(chunk.targets, asarray(target))
+                self.check_reach(chunk.targets, self.net.shape.n_outputs, target)
             except BaseException:
                 release(view)
                 raise
@@ -528,6 +646,63 @@ cdef class Engine:
             release(&view)
             return out
         return sequences.checked_out(out, (self.net.shape.n_outputs,), self.dtype)
+
+    # ---- arrays of many steps ----
+
+    cpdef bint fits(self, object x, tuple shape) except -1:
+        """Whether x is an array that the loops can use as it is: of this shape, where -1 is any length, and finite.
+
+        What does not fit is for `sequences` to convert or to refuse.
+        """
+        cdef Py_buffer view
+        cdef Py_ssize_t i, n, found
+        if type(x) is not ARRAY:
+            return False
+        try:
+            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (BufferError, ValueError):
+            return False
+        try:
+            if (
+                view.ndim != len(shape)
+                or view.format[0] != self.format
+                or view.format[1] != 0
+                or <size_t> view.buf % self.kernel.real_bytes != 0
+            ):
+                return False
+            for i in range(view.ndim):
+                if shape[i] != -1 and shape[i] != view.shape[i]:
+                    return False
+            n = view.len // self.kernel.real_bytes
+            if n > WORTH_RELEASING:
+                with nogil:
+                    found = self.kernel.first_not_finite(<const real*> view.buf, n)
+            else:
+                found = self.kernel.first_not_finite(<const real*> view.buf, n)
+            return found < 0
+        finally:
+            PyBuffer_Release(&view)
+
+    def offsets_of(self, tuple arrays, tuple shape):
+        """Where each of some arrays would begin in all of them one after the other, and where the last would end.
+
+        An array of int64, by which `sequences.Sequences` is made; None if not all of them fit the shape.
+        """
+        cdef Py_ssize_t i
+        cdef Py_ssize_t n = len(arrays)
+        cdef object found = empty(n + 1, int64)
+        cdef int64_t* offsets = <int64_t*> checked_address(found, (n + 1) * sizeof(int64_t))
+        offsets[0] = 0
+        for i in range(n):
+            if not self.fits(arrays[i], shape):
+                return None
+            offsets[i + 1] = offsets[i] + len(arrays[i])
+        return found
+
+    def look_at_targets(self, targets):
+        """Warn, once, if the outputs cannot reach targets that fit."""
+        if self.watches_targets:
+            self.check_reach(<const real*> address(targets), targets.size, targets)
 
     # ---- the numbers of a state ----
 
@@ -715,10 +890,10 @@ cdef class Engine:
 
     cdef State* get_preview(self) except NULL:
         """A copy of all that a step of inference needs of the claimed state; its arrays are made for the first one."""
-        if self.preview_arrays is None:
-            arrays = self.layout.preview_arrays()
-            self.bind_states(&self.preview, sizeof(State), 1, arrays)
-            self.preview_arrays = arrays
+        if self.preview_memory is None:
+            memory = self.layout.preview_places.memory()
+            self.bind_states(&self.preview, sizeof(State), 1, memory)
+            self.preview_memory = memory
         self.copy_activations(&self.preview, &self.st)
         return &self.preview
 

@@ -7,9 +7,10 @@ the legend of the names.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -52,6 +53,11 @@ LOSSES = ("squared", "cross_entropy", "huber")
 RULES = ("plain", "bounded", "momentum", "rmsprop", "adam")
 STATISTICS = ("count", "mean", "squares", "deviation")
 
+MOST_KEPT = 16
+"""How many arrangements of arrays for batches a layout keeps."""
+
+INT32, UINT8 = np.dtype(np.int32), np.dtype(np.uint8)
+
 TALLY_NUMBERS = 5
 """Numbers of eight bytes in a ``Tally`` of abi.pxd."""
 
@@ -70,6 +76,55 @@ def _squash_constants(squash: Squash) -> Array:
     """The constants of a squashing function in the order of ``SQUASH_CONSTANTS``, shape (8, 1)."""
     scale, *others = _SQUASHING[squash]
     return np.array([scale, scale / math.log(2), 1 / abs(scale), *others])[:, np.newaxis]
+
+
+class Places:
+    """Where arrays lie in a block of memory, in which there are n of each: set after set, an array of each name.
+
+    Each array is aligned to ROW_BYTES and has ROW_BYTES to spare. From a set to the next it is an odd multiple of
+    ROW_BYTES, so that the same array of several sets does not compete for the same lines of a cache.
+
+    Parameters
+    ----------
+    n : int
+    arrays : dict of str to (tuple of int, dtype)
+        Each array's shape and dtype.
+    """
+
+    def __init__(self, n: int, arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
+        self.n = n
+        self.arrays = arrays
+        self.begins: dict[str, int] = {}
+        """Of each array of the first set, in bytes from where the sets begin: at a multiple of ROW_BYTES in memory."""
+        end = 0
+        for name, (shape, dtype) in arrays.items():
+            self.begins[name] = end
+            end += -(-math.prod(shape) * dtype.itemsize // ROW_BYTES) * ROW_BYTES + ROW_BYTES
+        self.stride = end + ROW_BYTES * (end // ROW_BYTES % 2 == 0)
+        """Bytes from a set to the next."""
+        self.n_bytes = n * self.stride + ROW_BYTES
+        """Of a block, with what there must be to spare for its alignment."""
+
+    def memory(self) -> Memory:
+        """A new block of memory, zero."""
+        return Memory(self, np.zeros(self.n_bytes, np.uint8))
+
+
+class Memory(NamedTuple):
+    """A block of memory and where the arrays lie in it."""
+
+    places: Places
+    block: Array
+
+    @property
+    def views(self) -> dict[str, Array]:
+        """The arrays, made anew, with one more axis in front, which counts the sets."""
+        places, first = self.places, -self.block.ctypes.data % ROW_BYTES
+        views = {}
+        for name, (shape, dtype) in places.arrays.items():
+            strides = (places.stride, *(math.prod(shape[i + 1 :]) * dtype.itemsize for i in range(len(shape))))
+            views[name] = np.ndarray((places.n, *shape), dtype, self.block, first + places.begins[name], strides)
+        return views
 
 
 @dataclass(frozen=True)
@@ -202,7 +257,7 @@ class Layout:
         shapes: dict[str, tuple[int, ...]] = {name: values.shape for name, values in constants.items()}
         shapes |= {"w": (sizes["n_sources"], n_lanes), "w_out": (sizes["n_out_sources"], sizes["n_out_lanes"])}
         shapes |= self._memory_shapes()
-        arrays = {name: array[0] for name, array in self._carve(1, shapes).items()}
+        arrays = {name: array[0] for name, array in self._places(1, shapes).memory().views.items()}
         for name, values in constants.items():
             arrays[name][...] = values
         arrays["block_of"] = block_of
@@ -330,13 +385,15 @@ class Layout:
             found[row, :n] = max(0, sizes[f"lane_{kind}"]) + block_of[:n]
         return found
 
-    def state_arrays(self) -> dict[str, Array]:
-        """The arrays of one state, zero, with one more axis in front."""
-        return self._state_arrays(1, BLOCK, self._state_shapes(BLOCK, symbols=False, learns=True))
+    @cached_property
+    def state_places(self) -> Places:
+        """Where the arrays of a state lie."""
+        return self._state_places(1, BLOCK, self._state_shapes(BLOCK, symbols=False, learns=True))
 
-    def preview_arrays(self) -> dict[str, Array]:
-        """The arrays of the state in which `peek` makes its step of inference, zero, with one more axis in front."""
-        return self._state_arrays(1, 1, self._state_shapes(1, symbols=False) | {"ds_dw": (0, self.sizes["n_partials"])})
+    @cached_property
+    def preview_places(self) -> Places:
+        """Where those of the state lie in which `peek` makes its step of inference."""
+        return self._state_places(1, 1, self._state_shapes(1, symbols=False) | {"ds_dw": (0, self.sizes["n_partials"])})
 
     def step_work(self, *, symbols: bool) -> int:
         """How many weights a step reads, with padding: of symbols, a row of each matrix at most is read."""
@@ -346,47 +403,66 @@ class Layout:
         return hidden + (sizes["n_out_sources"] - unread * sizes["input_to_output"]) * sizes["n_out_lanes"]
 
     def batch_arrays(self, size: int) -> dict[str, Array]:
-        """The arrays of a batch of `size` sequences, zero."""
+        """The arrays of a batch of `size` sequences beside the sum of all their changes, zero."""
         n_rows = self.sizes["n_sources"] + self.sizes["n_out_sources"]
-        return self.sums_arrays(1) | {"tallies": np.zeros((size, TALLY_NUMBERS)), "row_squares": np.zeros(n_rows)}
+        return {"tallies": np.zeros((size, TALLY_NUMBERS)), "row_squares": np.zeros(n_rows)}
 
-    def sums_arrays(self, n: int) -> dict[str, Array]:
-        """The arrays of n sums of changes of the weights, zero, with one more axis in front."""
+    def sums_memory(self, n: int) -> Memory:
+        """The arrays of n sums of changes of the weights."""
+        return self._kept_places(self._sums_places, n).memory()
+
+    def _sums_places(self, n: int) -> Places:
         sizes = self.sizes
         shapes: dict[str, tuple[int, ...]] = {
             "dw": (sizes["n_sources"], sizes["n_change_lanes"]),
             "dw_out": (sizes["n_out_sources"], sizes["n_out_lanes"]),
         }
-        arrays = self._carve(n, shapes)
-        arrays["seen"] = np.zeros((n, sizes["n_inputs"]), np.int32)
-        arrays["is_seen"] = np.zeros((n, sizes["n_inputs"]), np.uint8)
-        return arrays
+        return self._places(n, shapes, seen=((sizes["n_inputs"],), INT32), is_seen=((sizes["n_inputs"],), UINT8))
 
-    def worker_arrays(self, size: int, longest: int, *, symbols: bool) -> dict[str, Array]:
-        """The arrays that train shares of `size` sequences, of symbols or not, of up to `longest` steps, zero.
+    def worker_memory(self, size: int, longest: int, *, symbols: bool) -> tuple[Memory, Memory]:
+        """The arrays that train shares of `size` sequences, of symbols or not, of up to `longest` steps.
 
-        Those of the members, which step together, have one more axis in front.
+        First those of each of the members, which step together, then those that they share.
         """
-        sizes = self.sizes
         n_block = max(1, min(longest, BATCH_BLOCK))
-        n_direct, cells = sizes["n_direct"], sizes["n_cell_lanes"]
+        return (
+            self._kept_places(self._member_places, min(size, TOGETHER), n_block, longest <= n_block, symbols).memory(),
+            self._kept_places(self._shared_places, n_block).memory(),
+        )
+
+    def _member_places(self, n: int, n_block: int, is_whole: bool, symbols: bool) -> Places:
+        """Where the arrays of n members lie, whose sequences may be whole within a block."""
+        sizes = self.sizes
         shapes = self._state_shapes(n_block, symbols=symbols)
-        shapes |= {"signals_e_s": (n_block, cells), "signals_e": (n_block, n_direct)}
-        if longest <= n_block:
+        shapes |= {"signals_e_s": (n_block, sizes["n_cell_lanes"]), "signals_e": (n_block, sizes["n_direct"])}
+        if is_whole:
             shapes["ds_dw"] = (0, sizes["n_partials"])  # no step comes after the first block, so they are not used
-        n_together = min(size, TOGETHER)
-        arrays = self._state_arrays(n_together, n_block, shapes)
-        arrays |= self._carve(1, {"carried_e_s": (cells,), "delta": (n_block, sizes["n_change_lanes"])})
-        arrays["signals"] = np.zeros((n_together, n_block), np.int32)
-        return arrays
+        return self._state_places(n, n_block, shapes, signals=((n_block,), INT32))
+
+    def _shared_places(self, n_block: int) -> Places:
+        cells, changes = self.sizes["n_cell_lanes"], self.sizes["n_change_lanes"]
+        return self._places(1, {"carried_e_s": (cells,), "delta": (n_block, changes)})
+
+    def _kept_places(self, find: Callable[..., Places], *arguments: int) -> Places:
+        """What `find` gives for these arguments, kept for the next call: it takes as long as a short training."""
+        kept, key = self._found_places, (find.__name__, *arguments)
+        if (places := kept.get(key)) is None:
+            if len(kept) >= MOST_KEPT:
+                kept.clear()
+            places = kept[key] = find(*arguments)
+        return places
+
+    @cached_property
+    def _found_places(self) -> dict[tuple[object, ...], Places]:
+        return {}
 
     def streams_width(self, n: int) -> int:
         """How many streams of n make a group: about equal groups of whole rows, of `GROUP_BYTES` at the most."""
         n_groups = -(-n * self.dtype.itemsize // GROUP_BYTES)
         return self.padded(-(-n // n_groups))
 
-    def streams_arrays(self, n: int) -> dict[str, Array]:
-        """The arrays of n streams side by side, zero, but for their partials; with one more axis in front."""
+    def streams_memory(self, n: int) -> Memory:
+        """The arrays of n streams side by side, but for their partials, and of the sum of their changes."""
         t, sizes, width = self.topology, self.sizes, self.streams_width(n)
         n_groups = -(-n // width)
         n_partials = self.n_steering * t.n_cells
@@ -412,19 +488,27 @@ class Layout:
         n_root_lanes = self.padded(sizes["n_out_sources"])
         shapes |= {"sources": (n_signals, n_root_lanes), "signals": (n_signals, t.n_outputs), "weights": (n_signals,)}
         shapes |= {"gain": (2, n_root_lanes), "error": (sizes["n_out_lanes"],)}
-        arrays = self._carve(1, shapes)
-        arrays |= {"phase": np.zeros((1, n), np.uint8), "has_partials": np.zeros((1, n_groups), np.uint8)}
-        arrays |= {name: np.zeros((1, n_groups, t.n_inputs), np.int32) for name in ("rows", "n_seen")}
-        arrays |= {"n_rows": np.zeros((1, n_groups), np.int64)}
-        arrays["seen_by"] = np.zeros((1, n_groups, t.n_inputs, width), np.uint8)
-        arrays["statistics_before"] = np.zeros((1, t.n_outputs, len(STATISTICS)))
-        return arrays | self.sums_arrays(1)
+        shapes |= {"dw": (sizes["n_sources"], sizes["n_change_lanes"])}
+        shapes |= {"dw_out": (sizes["n_out_sources"], sizes["n_out_lanes"])}
+        return self._places(
+            1,
+            shapes,
+            phase=((n,), UINT8),
+            has_partials=((n_groups,), UINT8),
+            seen_by=((n_groups, t.n_inputs, width), UINT8),
+            n_seen=((n_groups, t.n_inputs), INT32),
+            rows=((n_groups, t.n_inputs), INT32),
+            n_rows=((n_groups,), np.dtype(np.int64)),
+            statistics_before=((t.n_outputs, len(STATISTICS)), np.dtype(np.float64)),
+            seen=((t.n_inputs,), INT32),
+            is_seen=((t.n_inputs,), UINT8),
+        ).memory()
 
     def streams_partials(self, n: int) -> Array:
         """The partials of n streams side by side, zero."""
         width = self.streams_width(n)
         shape = (-(-n // width), self.sizes["n_sources"], self.n_steering * self.topology.n_cells, width)
-        found: Array = self._carve(1, {"ds_dw": shape})["ds_dw"][0]
+        found: Array = self._places(1, {"ds_dw": shape}).memory().views["ds_dw"][0]
         return found
 
     def _state_shapes(self, n_block: int, *, symbols: bool, learns: bool = False) -> dict[str, tuple[int, ...]]:
@@ -463,39 +547,29 @@ class Layout:
             "gain": (2 * bool(learns and self.learning.readout), self.padded(sizes["n_out_sources"])),
         }
 
-    def _state_arrays(self, n: int, n_block: int, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
-        """The arrays of n states, zero, with one more axis in front."""
-        arrays = self._carve(n, shapes)
-        arrays["symbols"] = np.zeros((n, n_block), np.int32)
-        arrays["rows"] = np.zeros((n, self.sizes["n_sources"]), np.int32)
-        arrays["is_listed"] = np.zeros((n, self.sizes["n_sources"]), np.uint8)
-        return arrays
+    def _state_places(
+        self, n: int, n_block: int, shapes: dict[str, tuple[int, ...]], **more: tuple[tuple[int, ...], np.dtype[Any]]
+    ) -> Places:
+        """Where the arrays of n states lie, with arrays of reals of these shapes."""
+        n_sources = self.sizes["n_sources"]
+        return self._places(
+            n,
+            shapes,
+            symbols=((n_block,), INT32),
+            rows=((n_sources,), INT32),
+            is_listed=((n_sources,), UINT8),
+            **more,
+        )
 
-    def _carve(self, n: int, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
-        """Zeroed arrays of these shapes, n of each, in one block of memory; the axis in front counts these sets.
-
-        Each array is aligned to ROW_BYTES and has ROW_BYTES to spare. From a set to the next it is an odd multiple of
-        ROW_BYTES, so that the same array of several sets does not compete for the same lines of a cache.
-        """
-        itemsize = self.dtype.itemsize
-        lanes = ROW_BYTES // itemsize
-        rooms = {name: self.padded(math.prod(shape)) + lanes for name, shape in shapes.items()}
-        stride = sum(rooms.values())
-        stride += lanes * (stride // lanes % 2 == 0)
-        block = np.zeros((n * stride + lanes) * itemsize, np.uint8)
-        begin = -block.ctypes.data % ROW_BYTES
-        arrays = {}
-        for name, shape in shapes.items():
-            strides = [stride, *(math.prod(shape[i + 1 :]) for i in range(len(shape)))]
-            arrays[name] = np.ndarray(
-                (n, *shape), self.dtype, block, begin, tuple(reals * itemsize for reals in strides)
-            )
-            begin += rooms[name] * itemsize
-        return arrays
+    def _places(
+        self, n: int, shapes: dict[str, tuple[int, ...]], **more: tuple[tuple[int, ...], np.dtype[Any]]
+    ) -> Places:
+        """Where n sets of arrays of reals of these shapes lie, and of others of given dtypes."""
+        return Places(n, {name: (shape, self.dtype) for name, shape in shapes.items()} | more)
 
     def copy(self, array: Array) -> Array:
         """A copy that the loops can work on."""
-        found: Array = self._carve(1, {"copy": array.shape})["copy"][0]
+        found: Array = self._places(1, {"copy": array.shape}).memory().views["copy"][0]
         found[...] = array
         return found
 

@@ -1,14 +1,11 @@
 """Binds the arrays of many streams over one network to a build of the loops, and makes their calls."""
 
 cimport cython
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
-from numpy import ndarray
-
 from lstm97._kernel.abi cimport CHANGE_NOT_FINITE, OK, Chunk, Report, Streams, real
-from lstm97._kernel.arrays cimport address, checked_address, point_at_arrays
+from lstm97._kernel.arrays cimport address, checked_address, point_at
 from lstm97._kernel.engine cimport Engine
 
 cdef extern from "_kernel/atomics.h":
@@ -39,8 +36,8 @@ cdef class StreamsEngine:
         Of the network's own state: it has the network's arrays and its lock.
     n : int
         How many streams.
-    arrays : dict of str to ndarray
-        ``layout.streams_arrays(n)``; kept alive here.
+    memory : layout.Memory
+        ``layout.streams_memory(n)``; kept alive here.
     """
 
     cdef Engine engine
@@ -48,7 +45,7 @@ cdef class StreamsEngine:
     cdef int64_t busy       # a call on these streams is under way
     cdef object kept
 
-    def __init__(self, Engine engine, Py_ssize_t n, dict arrays):
+    def __init__(self, Engine engine, Py_ssize_t n, memory):
         cdef Streams* st = &self.streams
         cdef void** fields[33]
         memset(st, 0, sizeof(Streams))
@@ -62,13 +59,12 @@ cdef class StreamsEngine:
             <void**> &st.total.is_listed, <void**> &st.sources, <void**> &st.signals, <void**> &st.weights,
             <void**> &st.gain, <void**> &st.error,
         ]
-        point_at_arrays(fields, sizeof(fields) // sizeof(void**), ARRAYS, sizeof(Streams), 1, arrays)
+        point_at(fields, sizeof(fields) // sizeof(void**), ARRAYS, sizeof(Streams), 1, memory)
         self.engine = engine
-        self.kept = [arrays]
+        self.kept = [memory]
         st.n_streams = n
-        st.n_groups = arrays["act"].shape[1]
-        st.width = arrays["act"].shape[3]
-        st.n_partials = arrays["coef"].shape[1]
+        st.n_groups, _, st.width = memory.places.arrays["act"][0]
+        st.n_partials = memory.places.arrays["coef"][0][0]
 
     def bind_partials(self, ds_dw):
         """Point the streams at the memory of their partials, ``layout.streams_partials(n)``."""
@@ -81,27 +77,6 @@ cdef class StreamsEngine:
 
     def __exit__(self, kind, error, trace):
         gil_store64(&self.busy, FREE)
-
-    def takes(self, x, Py_ssize_t n_columns):
-        """Whether x is an array as the loops need it: a row of finite reals of the network's dtype for each stream."""
-        cdef Py_buffer view
-        cdef bint found
-        if type(x) is not ndarray or x.ndim != 2:
-            return False
-        try:
-            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-        except (BufferError, ValueError):
-            return False
-        found = (
-            view.shape[0] == self.streams.n_streams
-            and view.shape[1] == n_columns
-            and view.format[0] == self.engine.format
-            and view.format[1] == 0
-            and <size_t> view.buf % self.engine.kernel.real_bytes == 0
-            and self.engine.kernel.first_not_finite(<const real*> view.buf, view.shape[0] * n_columns) < 0
-        )
-        PyBuffer_Release(&view)
-        return found
 
     cdef const uint8_t* mask(self, object mask) except? NULL:
         """Where a mask of bools is; NULL for None."""

@@ -56,6 +56,8 @@ def schedule(lengths: NDArray[np.int64], batch_size: int) -> tuple[NDArray[np.in
     """
     n = len(lengths)
     positions = np.arange(n)
+    if batch_size == 1:
+        return positions, np.arange(n + 1)
     if np.any(lengths[1:] != lengths[:-1]):
         positions = np.lexsort((-lengths, positions // batch_size))
     whole = n - n % batch_size
@@ -75,12 +77,12 @@ def prepare_batches(
 ) -> None:
     """Give a trainer the arrays for batches of `size` sequences of up to `longest` steps, shared by `n_threads`."""
     shares = n_shares(size)
-    batch = layout.batch_arrays(size)
-    sum_bytes = sum(array.nbytes for name, array in batch.items() if name != "tallies")
+    total = layout.sums_memory(1)
     trainer.begin_batches(
-        batch=batch,
-        sums=layout.sums_arrays(min(shares, max(n_threads, SUMS_BYTES // sum_bytes))),
-        workers=[layout.worker_arrays(-(-size // shares), longest, symbols=symbols) for _ in range(n_threads)],
+        batch=layout.batch_arrays(size),
+        total=total,
+        sums=layout.sums_memory(min(shares, max(n_threads, SUMS_BYTES // total.places.stride))),
+        workers=[layout.worker_memory(-(-size // shares), longest, symbols=symbols) for _ in range(n_threads)],
         worth_sharing=WORTH_SHARING,
     )
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm97._kernel.engine import Engine
+from lstm97._kernel.layout import Memory
 from lstm97.history import History
 from lstm97.options import Decay
 
@@ -16,8 +17,9 @@ class Trainer:
         self,
         *,
         batch: dict[str, _Array],
-        sums: dict[str, _Array],
-        workers: list[dict[str, _Array]],
+        total: Memory,
+        sums: Memory,
+        workers: list[tuple[Memory, Memory]],
         worth_sharing: int,
     ) -> None: ...
     def begin_hogwild(self, engines: list[Engine]) -> None: ...

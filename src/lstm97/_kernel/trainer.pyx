@@ -13,9 +13,9 @@ from libc.string cimport memset
 from numpy import empty, zeros
 
 from lstm97._kernel.abi cimport (
-    OK, Chunk, Job, Member, Outcome, Portion, Request, StopRule, Sums, Tally, Team, Waiter, Worker, real,
+    OK, Chunk, Job, Member, Outcome, Portion, Request, StopRule, Sums, Tally, Team, Waiter, Worker,
 )
-from lstm97._kernel.arrays cimport address, checked_address, point_at_arrays
+from lstm97._kernel.arrays cimport address, checked_address, point_at
 from lstm97._kernel.engine cimport Engine
 from lstm97._kernel.stop_window cimport give_back, take_rule
 
@@ -36,32 +36,38 @@ cdef extern from "Python.h":
     void PyThread_free_lock(void*)
 
 
-cdef int bind_sums(Sums* sums, Py_ssize_t n, dict arrays) except -1:
+cdef int bind_sums(Sums* sums, Py_ssize_t n, object memory) except -1:
     """Point n sums at their arrays."""
     cdef void** fields[4]
     fields[:] = [<void**> &sums.dw, <void**> &sums.dw_out, <void**> &sums.symbols, <void**> &sums.is_listed]
-    point_at_arrays(
-        fields, sizeof(fields) // sizeof(void**), ("dw", "dw_out", "seen", "is_seen"), sizeof(Sums), n, arrays
+    point_at(
+        fields, sizeof(fields) // sizeof(void**), ("dw", "dw_out", "seen", "is_seen"), sizeof(Sums), n, memory
     )
     return 0
 
 
-cdef object bind_members(Engine engine, Worker* worker, dict arrays):
-    """Point a worker at its arrays for batches; returns the memory of its members, to be kept with these arrays."""
+cdef object bind_members(Engine engine, Worker* worker, object memory, object shared):
+    """Point a worker and its members at their arrays for batches; returns the memory of the structs of its members."""
     cdef object members
+    cdef object places = memory.places
     cdef void** fields[3]
-    worker.n_together, worker.n_block = arrays["symbols"].shape
+    cdef void** fields_of_worker[2]
+    worker.n_together = places.n
+    worker.n_block = places.arrays["symbols"][0][0]
     members = zeros(worker.n_together * sizeof(Member), "uint8")
     worker.members = <Member*> address(members)
-    engine.bind_states(&worker.members.st, sizeof(Member), worker.n_together, arrays)
+    engine.bind_states(&worker.members.st, sizeof(Member), worker.n_together, memory)
     fields[:] = [<void**> &worker.members.signals, <void**> &worker.members.e_s, <void**> &worker.members.e]
-    point_at_arrays(
+    point_at(
         fields, sizeof(fields) // sizeof(void**), ("signals", "signals_e_s", "signals_e"), sizeof(Member),
-        worker.n_together, arrays,
+        worker.n_together, memory,
     )
-    worker.stride = arrays["act"].strides[0] // arrays["act"].itemsize
-    worker.e_s = <real*> address(arrays["carried_e_s"])
-    worker.delta = <real*> address(arrays["delta"])
+    worker.stride = places.stride // engine.kernel.real_bytes
+    fields_of_worker[:] = [<void**> &worker.e_s, <void**> &worker.delta]
+    point_at(
+        fields_of_worker, sizeof(fields_of_worker) // sizeof(void**), ("carried_e_s", "delta"), sizeof(Worker), 1,
+        shared,
+    )
     return members
 
 
@@ -124,10 +130,11 @@ cdef class Trainer:
             team.n_threads = i + 1
         return 0
 
-    def begin_batches(self, *, dict batch, dict sums, list workers, Py_ssize_t worth_sharing):
-        """From now on `train` changes the weights once per batch: arrays of the layout, `workers` for each thread.
+    def begin_batches(self, *, dict batch, total, sums, list workers, Py_ssize_t worth_sharing):
+        """From now on `train` changes the weights once per batch: arrays and memory of the layout.
 
-        The leader alone trains a batch of less work than `worth_sharing`, in weights times steps.
+        `workers` has for each thread the memory of its members and that which they share. The leader alone trains a
+        batch of less work than `worth_sharing`, in weights times steps.
         """
         cdef Job* job = self.job
         self.form_team(len(workers))
@@ -135,15 +142,15 @@ cdef class Trainer:
         job.batch.size = len(batch["tallies"])
         job.batch.tallies = <Tally*> checked_address(batch["tallies"], job.batch.size * sizeof(Tally))
         job.batch.row_squares = <double*> address(batch["row_squares"])
-        bind_sums(&job.batch.total, 1, batch)
-        job.batch.n_sums = len(sums["seen"])
+        bind_sums(&job.batch.total, 1, total)
+        job.batch.n_sums = sums.places.n
         all_sums = zeros(job.batch.n_sums * sizeof(Sums), "uint8")
         job.batch.sums = <Sums*> address(all_sums)
         bind_sums(job.batch.sums, job.batch.n_sums, sums)
         members = []  # no comprehension: if its list fails to grow, Cython 3.3 drops a reference to the item twice
-        for i, arrays in enumerate(workers):
-            members.append(bind_members(self.engine, &job.workers[i], arrays))
-        self.kept += (batch, sums, workers, all_sums, members)
+        for i, (memory, shared) in enumerate(workers):
+            members.append(bind_members(self.engine, &job.workers[i], memory, shared))
+        self.kept += (batch, total, sums, workers, all_sums, members)
 
     def begin_hogwild(self, list engines):
         """From now on `train` lets the states of these engines, this trainer's engine first, learn at the same time."""
