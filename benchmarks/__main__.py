@@ -33,12 +33,13 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="FILE",
         help="run nothing: print the figures that have a target as Markdown, or --plot, from files written by --json",
     )
+    parser.add_argument("--short", action="store_true", help="with --from: only a row for each kind of use")
     parser.add_argument("--growth", action="store_true", help="also how time and memory grow with weights and steps")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw the figures, as PNG and SVG, into FOLDER")
     options = parser.parse_args(arguments)
     if options.files:
         runs = [json.loads(file.read_text(encoding="utf-8")) for file in options.files]
-        print("\n\n".join(markdown(run) for run in runs))
+        print("\n\n".join(markdown(run, short=options.short) for run in runs))
         if options.plot:
             plot(together(runs), options.plot)
         return

@@ -8,19 +8,31 @@ from typing import Any
 from .report import number, times
 
 
-def markdown(figures: dict[str, Any]) -> str:
-    """Return where and when the figures were taken, then the table."""
+SHORT = (
+    "adding net, 93 weights, T=100, error at the end",
+    "adding net, one net.learn call per observation",
+    "256 cells, 128 inputs, T=100, batches of 64, error at the end",
+    "1000 streams, 4 cells, 1 input, one streams.learn call per step",
+    "64 cells, 32 inputs, T=100, predict for 64 sequences",
+)
+"""The rows of a short table, in float32: a kind of use each."""
+
+
+def markdown(figures: dict[str, Any], *, short: bool = False) -> str:
+    """Return where and when the figures were taken, then the table: of all rows, or those of `SHORT`."""
     machine, build, versions = figures["machine"], figures["build"], figures["versions"]
     where = (
         f"{machine['processor']}, {machine['cores']} cores; lstm97 {build['version']}, build {build['build']}, "
         f"commit {versions['commit']}"
     )
     head = "| what | lstm97 | beside it | takes | ratio | target | met |\n|---|---|---|---|---|---|---|"
-    return "\n".join([where + f"; {figures['unit']}.", "", head, *_rows(figures["rows"])])
+    return "\n".join([where + f"; {figures['unit']}.", "", head, *_rows(figures["rows"], short)])
 
 
-def _rows(rows: list[dict[str, Any]]) -> Iterator[str]:
+def _rows(rows: list[dict[str, Any]], short: bool) -> Iterator[str]:
     for row in rows:
+        if short and (row["name"] not in SHORT or row["dtype"] != "float32"):
+            continue
         for peer in row["peers"]:
             if peer["target"] is None:
                 continue
