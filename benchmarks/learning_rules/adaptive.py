@@ -213,7 +213,7 @@ def dog(first: float) -> Begin:
             nonlocal distance, total
             distance = max(distance, float(np.linalg.norm(moved)))
             total += float(g @ g)
-            return distance / np.sqrt(total + EPSILON) * g
+            return g * (distance / float(np.sqrt(total + EPSILON)))
 
         return change
 
@@ -232,8 +232,9 @@ def cocob(alpha: float) -> Begin:
             total = total + np.abs(g)
             reward = np.maximum(0.0, reward + moved * g)
             theta = theta + g
-            bet = theta / (largest * np.maximum(total + largest, alpha * largest)) * (largest + reward)
-            return bet - moved
+            scale = largest * np.maximum(total + largest, alpha * largest)
+            w: Array = theta / scale * (largest + reward)  # less the first weights
+            return w - moved
 
         return change
 
