@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..machine import describe
-from . import chorales, classification, delays, forecasting, grid, onepass, packages, sines, stepsizes, text
+from . import chorales, classification, delays, forecasting, grid, onepass, packages, sines, stepsizes, text, truncation
 from .forecasting import Setting
 from .preparations import PREPARATIONS
 from .records import Record
@@ -91,6 +91,9 @@ TASKS: dict[str, Callable[[Size, range], Iterator[Record]]] = {
     "delayed XOR": lambda size, seeds: delays.measure(size.delays, seeds),
     "chorales": lambda size, seeds: chorales.measure(size.chorales, seeds),
     "step sizes": _step_sizes,
+    truncation.TASK: lambda size, seeds: truncation.measure(
+        _series(size), size.n_bytes, size.chorales, size.delays, seeds
+    ),
 }
 
 
