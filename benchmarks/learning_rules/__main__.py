@@ -76,6 +76,7 @@ def _streams(size: Size) -> list[packages.Labelled]:
 
 def _step_sizes(size: Size, seeds: range) -> Iterator[Record]:
     yield from stepsizes.of_series(_series(size), seeds)
+    yield from stepsizes.of_a_row(_series(size), seeds)
     yield from stepsizes.of_classes(_streams(size), seeds)
 
 

@@ -26,8 +26,10 @@ Array = npt.NDArray[np.float64]
 
 LOSSES = {"step sizes": None, "step sizes, Huber": "huber"}
 """Losses of the tasks with series; None is the squared error."""
+ROW = "step sizes, one after another"
+"""One network learns all series, one after another, with Huber's loss."""
 CLASSES = "step sizes, classes"
-TASKS = (*LOSSES, CLASSES)
+TASKS = (*LOSSES, ROW, CLASSES)
 SETTING = forecasting.Setting()
 
 RATE = 2.0**40
@@ -75,6 +77,19 @@ def _settings() -> Iterator[tuple[str, dict[str, Any], Begin]]:
             yield name, {rule.symbol: value}, rule.begin(value)
 
 
+def _network(loss: str | None, seed: int) -> lstm97.Network:
+    """Make the network of the task "series" whose weights are set by a rule."""
+    return network(
+        RULES["SGD"],
+        SETTING.lags,
+        1,
+        cells=SETTING.cells,
+        seed=seed,
+        forget_gate_bias=SETTING.forget_gate_bias,
+        loss=loss,
+    )
+
+
 def of_series(all_series: Iterable[Series], seeds: range) -> Iterator[Record]:
     """Yield the errors of all rules with both losses, in the setting of the task "series"."""
     prepared = [(each, PREPARATIONS[SETTING.preparation](each.values, SETTING.lags)) for each in all_series]
@@ -82,18 +97,25 @@ def of_series(all_series: Iterable[Series], seeds: range) -> Iterator[Record]:
         for series, data in prepared:
             for name, setting, begin in _settings():
                 for seed in seeds:
-                    net = network(
-                        RULES["SGD"],
-                        SETTING.lags,
-                        1,
-                        cells=SETTING.cells,
-                        seed=seed,
-                        forget_gate_bias=SETTING.forget_gate_bias,
-                        loss=loss,
-                    )
-                    outputs, note = _quietly(net, data.inputs, data.targets, begin)
+                    outputs, note = _quietly(_network(loss, seed), data.inputs, data.targets, begin)
                     value = None if outputs is None else forecasting.score(series.values, data.forecasts(outputs))
                     yield Record(task, series.name, name, setting, seed, forecasting.MEASURE, value, note)
+
+
+def of_a_row(all_series: Iterable[Series], seeds: range) -> Iterator[Record]:
+    """Yield the errors of all rules on each series, if one network learns them one after another."""
+    prepared = [(each, PREPARATIONS[SETTING.preparation](each.values, SETTING.lags)) for each in all_series]
+    inputs, targets = (np.concatenate([getattr(data, part) for _, data in prepared]) for part in ("inputs", "targets"))
+    ends = np.cumsum([len(data.targets) for _, data in prepared])
+    for name, setting, begin in _settings():
+        for seed in seeds:
+            outputs, note = _quietly(_network(LOSSES["step sizes, Huber"], seed), inputs, targets, begin)
+            for (series, data), end in zip(prepared, ends.tolist(), strict=True):
+                value = None
+                if outputs is not None:
+                    forecasts = data.forecasts(outputs[end - len(data.targets) : end])
+                    value = forecasting.score(series.values, forecasts)
+                yield Record(ROW, series.name, name, setting, seed, forecasting.MEASURE, value, note)
 
 
 def of_classes(streams: Iterable[Labelled], seeds: range) -> Iterator[Record]:
@@ -160,7 +182,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the tables: each rule at one setting, and at three."""
     scores = Scores(rows)
     tasks = [task for task in TASKS if scores.by_data(task, REFERENCE, ADAPTIVE[REFERENCE].setting)]
-    short = {"step sizes": "series", "step sizes, Huber": "series, Huber", CLASSES: "classes"}
+    short = dict(zip(TASKS, ("series", "series, Huber", "one after another", "classes"), strict=True))
     n_seeds = len({row["seed"] for row in rows if row["task"] in TASKS})
     one = [
         [f"{name}, {rule.symbol} {rule.setting:g}", str(rule.kept)]
@@ -179,7 +201,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     parts = [
         markdown_table(
             "**step sizes**: each rule at one setting. Series: error relative to the naive forecast's, geometric means "
-            f"over seven series and {n_seeds} seeds. Classes: accuracy, means over two streams and the seeds.",
+            f"over seven series and {n_seeds} seeds; with the squared error, with Huber's loss, and with that if one "
+            "network learns all series one after another. Classes: accuracy, means over two streams and the seeds.",
             ["", "numbers a weight", *(short[task] for task in tasks)],
             one,
         ),

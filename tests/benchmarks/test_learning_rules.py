@@ -294,7 +294,7 @@ def test_first_updates_by_hand():
 def test_a_bounded_update_moves_the_output_by_half_its_error_at_most(name):
     rule = adaptive.ADAPTIVE[name]
     J, e = np.array([300.0, -400.0, 10.0]), 2.0
-    moved = J @ rule.begin(rule.setting)(3, 9)(e * J, e, np.zeros(3))
+    moved = J @ rule.begin(max(rule.values))(3, 9)(e * J, e, np.zeros(3))
     assert moved == pytest.approx(0.5 * e)
 
 
@@ -313,12 +313,17 @@ def test_step_sizes_are_measured_and_an_overflow_is_told(monkeypatch):
     rng = np.random.default_rng(3)
     classes = rng.integers(0, 2, 300)
     stream = Labelled("two", (2.0 * classes - 1)[:, np.newaxis] + 0.3 * rng.standard_normal((300, 2)), classes, 2)
-    records = [*stepsizes.of_series([a_series()], ONE_SEED), *stepsizes.of_classes([stream], ONE_SEED)]
+    records = [
+        *stepsizes.of_series([a_series()], ONE_SEED),
+        *stepsizes.of_a_row([a_series(), a_series(60, "other")], ONE_SEED),
+        *stepsizes.of_classes([stream], ONE_SEED),
+    ]
     rows = [asdict(record) for record in records]
-    assert len(rows) == 3 * 2 * 3
-    (squared, *_) = [
+    assert len(rows) == 5 * 2 * 3
+    squared, huber, first, *_ = [
         row["value"] for row in rows if row["model"] == stepsizes.REFERENCE and row["setting"] == {"rate": 0.01}
     ]
+    assert first == huber != squared  # what comes later changes nothing
     assert squared == pytest.approx(forecasting.run(a_series(), "RMSprop, bounded", Setting(), 1)[0], rel=1e-9)
     printed = stepsizes.table(rows)
     assert f"| RMSprop, bounded, rate 0.01 | 1 | {squared:.3f} |" in printed
