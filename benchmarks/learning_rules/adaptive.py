@@ -26,7 +26,7 @@ Begin = Callable[[int, int], Change]
 
 EPSILON = 1e-8
 FIRST = 0.03
-"""Step size of all weights at first, for rules that learn theirs: the rate of SGD in the other tables."""
+"""Step size of all weights at first, where a rule learns theirs: the rate of SGD in the other tables."""
 
 
 def _derivatives(g: Array, e: float) -> Array:
@@ -152,7 +152,7 @@ def adaptive_obgd(kappa: float, beta2: float = 0.999) -> Begin:
     return begin
 
 
-def idbd(theta: float, bound: float | None = None) -> Begin:
+def idbd(theta: float, bound: float | None = None, first: float = FIRST) -> Begin:
     """Incremental delta-bar-delta (Sutton, 1992): the logarithm of each step size follows its own gradient.
 
     h is the derivative of a weight by the logarithm of its step size, to what its own weight adds to it. As Sutton
@@ -160,7 +160,7 @@ def idbd(theta: float, bound: float | None = None) -> Begin:
     """
 
     def begin(n: int, n_updates: int) -> Change:
-        beta, h = np.full(n, np.log(FIRST)), np.zeros(n)
+        beta, h = np.full(n, np.log(first)), np.zeros(n)
 
         def change(g: Array, e: float, moved: Array) -> Array:
             nonlocal beta, h
@@ -174,7 +174,7 @@ def idbd(theta: float, bound: float | None = None) -> Begin:
     return begin
 
 
-def autostep(mu: float, tau: float = 1e4) -> Begin:
+def autostep(mu: float, tau: float = 1e4, first: float = FIRST) -> Begin:
     """Autostep (Mahmood, Sutton, Degris and Pilarski, 2012): IDBD whose meta gradients have no unit, and a bound.
 
     Meta gradients are divided by v, a running maximum of their sizes; step sizes are divided by ``sum(a J**2)`` where
@@ -182,7 +182,7 @@ def autostep(mu: float, tau: float = 1e4) -> Begin:
     """
 
     def begin(n: int, n_updates: int) -> Change:
-        a, h, v = np.full(n, FIRST), np.zeros(n), np.zeros(n)
+        a, h, v = np.full(n, first), np.zeros(n), np.zeros(n)
 
         def change(g: Array, e: float, moved: Array) -> Array:
             nonlocal a, h, v
@@ -289,7 +289,9 @@ ADAPTIVE = {
     "adaptive ObGD": Adaptive(adaptive_obgd, "kappa", 2.0, (0.5, 1.0), 1),
     "IDBD": Adaptive(idbd, "theta", 0.01, (0.001, 0.1), 2),
     "IDBD, bounded": Adaptive(lambda theta: idbd(theta, BOUND), "theta", 0.01, (0.001, 0.1), 2),
+    "IDBD, bounded, from 1": Adaptive(lambda theta: idbd(theta, BOUND, first=1.0), "theta", 0.01, (0.001, 0.1), 2),
     "Autostep": Adaptive(autostep, "mu", 0.01, (0.1, 1.0), 3),
+    "Autostep, from 1": Adaptive(lambda mu: autostep(mu, first=1.0), "mu", 0.01, (0.1, 1.0), 3),
     "AdaGrad": Adaptive(adagrad, "rate", 0.1, (0.03, 0.3), 1),
     "AdaGrad, bounded": Adaptive(lambda rate: adagrad(rate, BOUND), "rate", 0.1, (0.03, 0.3), 1),
     "DoG": Adaptive(dog, "first", 1e-4, (1e-2, 1.0), 1),

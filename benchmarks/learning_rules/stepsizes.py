@@ -183,11 +183,12 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     scores = Scores(rows)
     tasks = [task for task in TASKS if scores.by_data(task, REFERENCE, ADAPTIVE[REFERENCE].setting)]
     short = dict(zip(TASKS, ("series", "series, Huber", "one after another", "classes"), strict=True))
+    rules = {name: rule for name, rule in ADAPTIVE.items() if scores.by_data(tasks[0], name, rule.setting)}
     n_seeds = len({row["seed"] for row in rows if row["task"] in TASKS})
     one = [
         [f"{name}, {rule.symbol} {rule.setting:g}", str(rule.kept)]
         + [_text(scores.mean(task, name, rule.setting)) for task in tasks]
-        for name, rule in ADAPTIVE.items()
+        for name, rule in rules.items()
     ]
     three = [
         [name, f"{rule.symbol} {', '.join(f'{value:g}' for value in rule.values)}"]
@@ -196,7 +197,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             for task in tasks
             if (means := [scores.mean(task, name, value) for value in rule.values])
         ]
-        for name, rule in ADAPTIVE.items()
+        for name, rule in rules.items()
     ]
     parts = [
         markdown_table(
@@ -217,7 +218,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         names = list(scores.by_data(task, REFERENCE, ADAPTIVE[REFERENCE].setting))
         lines = [
             [name, *(_text(scores.by_data(task, name, rule.setting)[data]) for data in names)]
-            for name, rule in ADAPTIVE.items()
+            for name, rule in rules.items()
         ]
         parts.append(markdown_table(f"**{task}**: by data set, at the one setting.", ["", *names], lines))
     return "\n\n".join(parts)
