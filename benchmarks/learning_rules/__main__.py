@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..machine import describe
-from . import chorales, classification, delays, forecasting, grid, onepass, packages, sines, text
+from . import chorales, classification, delays, forecasting, grid, onepass, packages, sines, stepsizes, text, truncation
 from .forecasting import Setting
 from .preparations import PREPARATIONS
 from .records import Record
@@ -67,12 +67,17 @@ def _raw(size: Size, seeds: range) -> Iterator[Record]:
     yield from forecasting.networks("raw", series, tuple(RULES), settings, seeds)
 
 
-def _streams(size: Size, seeds: range) -> Iterator[Record]:
-    streams = [
+def _streams(size: Size) -> list[packages.Labelled]:
+    return [
         packages.Labelled(stream.name, stream.inputs[: size.values], stream.classes[: size.values], stream.n_classes)
         for stream in packages.labelled_streams()
     ]
-    return classification.measure(streams, seeds)
+
+
+def _step_sizes(size: Size, seeds: range) -> Iterator[Record]:
+    yield from stepsizes.of_series(_series(size), seeds)
+    yield from stepsizes.of_a_row(_series(size), seeds)
+    yield from stepsizes.of_classes(_streams(size), seeds)
 
 
 TASKS: dict[str, Callable[[Size, range], Iterator[Record]]] = {
@@ -80,12 +85,16 @@ TASKS: dict[str, Callable[[Size, range], Iterator[Record]]] = {
     "grid": lambda size, seeds: grid.measure(_series(size), seeds),
     "raw": _raw,
     "intervals": lambda size, seeds: forecasting.of_intervals(_series(size), seeds),
-    "streams": _streams,
+    "streams": lambda size, seeds: classification.measure(_streams(size), seeds),
     "one pass": lambda _, seeds: onepass.measure(packages.labelled_sequences(), seeds),
     "text": lambda size, seeds: text.measure(size.n_bytes, seeds),
     "sines": lambda size, seeds: sines.measure(size.sines_until, seeds),
     "delayed XOR": lambda size, seeds: delays.measure(size.delays, seeds),
     "chorales": lambda size, seeds: chorales.measure(size.chorales, seeds),
+    "step sizes": _step_sizes,
+    truncation.TASK: lambda size, seeds: truncation.measure(
+        _series(size), size.n_bytes, size.chorales, size.delays, seeds
+    ),
 }
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+import lstm97
+from lstm97.methods import Learner
+
 from .packages import package
 from .records import Record
 from .rules import FOR_ALL_OUTPUTS, RULES, network
@@ -56,17 +59,22 @@ def frequencies(pieces: list[Array]) -> float:
 
 
 def cost(pieces: list[Array], rule: str, seed: int) -> tuple[float | None, str]:
-    """Return the cost of all frames of all pieces, each from a zero state; or None and the message of an overflow.
+    """Return the cost of all frames of all pieces; or None and the message of an overflow."""
+    net = network(RULES[rule], KEYS, KEYS, cells=CELLS, seed=seed, output="logistic", loss=LOSS)
+    return cost_of(net, pieces, RULES[rule].learning_rate)
+
+
+def cost_of(net: lstm97.Network | Learner, pieces: list[Array], learning_rate: float) -> tuple[float | None, str]:
+    """Return what a learner pays for all frames of all pieces, each from a zero state.
 
     The outputs of the first frame of a piece are for silence before it.
     """
-    net = network(RULES[rule], KEYS, KEYS, cells=CELLS, seed=seed, output="logistic", loss=LOSS)
     costs = []
     try:
         for keys in pieces:
             before = np.vstack([np.zeros(KEYS), keys[:-1]])
             net.reset()
-            costs.append(nats(net.learn_run(before, keys, RULES[rule].learning_rate), keys))
+            costs.append(nats(net.learn_run(before, keys, learning_rate), keys))
     except FloatingPointError as error:
         return None, str(error)
     return float(np.concatenate(costs).mean()), ""

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 import lstm97
+from lstm97 import methods
+from lstm97.methods import Learner
 
 from .records import Record
 from .rules import FOR_ALL_OUTPUTS, RULES, network
@@ -53,7 +55,6 @@ def marked_bits(
 
 def sequences_until_solved(task: Task, rule: str, rate: float, seed: int) -> tuple[float | None, str]:
     """Return after how many sequences a network solves the task, or None and why it does not."""
-    rng = np.random.default_rng(seed)
     net = network(
         RULES[rule],
         2,
@@ -64,14 +65,20 @@ def sequences_until_solved(task: Task, rule: str, rate: float, seed: int) -> tup
         forget_gate_bias=FORGET_GATE_BIAS,
         init_range=INIT_RANGE,
     )
+    return until_solved(net, task, rate, seed)
+
+
+def until_solved(net: lstm97.Network | Learner, task: Task, rate: float, seed: int) -> tuple[float | None, str]:
+    """Return after how many sequences a learner solves the task, or None and why it does not."""
+    rng = np.random.default_rng(seed)
     wrong = 1.0
     for trained in range(TESTED_EVERY, task.most + 1, TESTED_EVERY):
         try:
-            lstm97.train(net, *marked_bits(rng, TESTED_EVERY, task.n_steps), rate)
+            methods.train(net, *marked_bits(rng, TESTED_EVERY, task.n_steps), learning_rate=rate)
         except FloatingPointError as error:
             return None, str(error)
         inputs, classes = marked_bits(rng, TEST_SEQUENCES, task.n_steps)
-        found = np.array([y[-1].argmax() for y in lstm97.predict(net, inputs)])
+        found = np.array([y[-1].argmax() for y in methods.predict(net, inputs)])
         wrong = float((found != classes).mean())
         if wrong <= SOLVED:
             return float(trained), ""

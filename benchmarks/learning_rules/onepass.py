@@ -8,6 +8,8 @@ from itertools import product
 import numpy as np
 
 import lstm97
+from lstm97 import methods
+from lstm97.methods import Learner
 
 from .packages import Sequences
 from .records import Record
@@ -19,7 +21,16 @@ WAYS = ("targets at each step, mean output", "target at the last step, its outpu
 
 
 def accuracy(data: Sequences, rule: str, way: str, seed: int) -> tuple[float | None, str]:
-    """Return the accuracy after every sequence was learned once in one of the two ways.
+    """Return the accuracy of a network after every sequence was learned once in one of the two ways."""
+    n_inputs = data.train[0].shape[1]
+    net = network(RULES[rule], n_inputs, data.n_classes, cells=CELLS, seed=seed, output="softmax")
+    return accuracy_of(net, data, way, RULES[rule].learning_rate, seed)
+
+
+def accuracy_of(
+    net: lstm97.Network | Learner, data: Sequences, way: str, learning_rate: float, seed: int, passes: int = 1
+) -> tuple[float | None, str]:
+    """Return the accuracy of a learner after some passes over the training set in one of the two ways.
 
     Inputs are scaled by mean and standard deviation of the training set. The order of its sequences, which are sorted
     by class, is drawn.
@@ -32,13 +43,12 @@ def accuracy(data: Sequences, rule: str, way: str, seed: int) -> tuple[float | N
     if last:
         for target in targets:
             target[:-1] = -1  # no error at these steps
-    net = network(RULES[rule], len(mean), data.n_classes, cells=CELLS, seed=seed, output="softmax")
     order = np.random.default_rng(seed).permutation(len(train))
     try:
-        lstm97.train(net, train, targets, RULES[rule].learning_rate, order=order)
+        methods.train(net, train, targets, learning_rate=learning_rate, order=order, epochs=passes)
     except FloatingPointError as error:
         return None, str(error)
-    outputs = lstm97.predict(net, test)
+    outputs = methods.predict(net, test)
     found = np.array([(y[-1] if last else y.mean(axis=0)).argmax() for y in outputs])
     return float((found == data.test_classes).mean()), ""
 

@@ -48,6 +48,31 @@ FOR_ALL_OUTPUTS = tuple(name for name, rule in RULES.items() if not (rule.readou
 UNSCALED = tuple(name for name, rule in RULES.items() if not rule.scaling)
 
 
+def single_cells(
+    n_inputs: int,
+    n_outputs: int,
+    *,
+    cells: int,
+    output: str = "identity",
+    loss: str | None = None,
+    recurrent: bool | str = True,
+) -> lstm97.Topology:
+    """Return a topology of single cells with three gates; loss is the output's own if none is given."""
+    options: dict[str, Any] = {"output": output, "recurrent": recurrent}
+    if loss is not None:
+        options["loss"] = loss
+    return lstm97.Topology(
+        n_inputs,
+        n_outputs,
+        blocks=(1,) * cells,
+        forget_gates=True,
+        gate_sources=False,
+        input_squash="tanh",
+        output_squash="tanh",
+        **options,
+    )
+
+
 def network(
     rule: Rule,
     n_inputs: int,
@@ -65,20 +90,9 @@ def network(
 
     `loss` is for outputs that have another than the rule's or the topology's own.
     """
-    topology: dict[str, Any] = {"blocks": (1,) * cells, "output": output}
     loss = loss or (rule.loss if output == "identity" else None)
-    if loss is not None:
-        topology["loss"] = loss
     return lstm97.Network(
-        lstm97.Topology(
-            n_inputs,
-            n_outputs,
-            forget_gates=True,
-            gate_sources=False,
-            input_squash="tanh",
-            output_squash="tanh",
-            **topology,
-        ),
+        single_cells(n_inputs, n_outputs, cells=cells, output=output, loss=loss),
         dtype=dtype,
         seed=seed,
         init_range=init_range,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..latency import markdown_table, where
-from . import grid
+from . import grid, stepsizes, truncation
 from .packages import PACKAGES
 from .records import Record
 
@@ -78,6 +78,10 @@ def markdown(figures: dict[str, Any]) -> str:
     for task in dict.fromkeys(row["task"] for row in rows):
         if task == grid.TASK:
             parts.append(grid.table(rows))
-        elif task != grid.FIXED_TASK:
+        elif task == stepsizes.TASKS[0]:
+            parts.append(stepsizes.table(rows))
+        elif task == truncation.TASK:
+            parts.append(truncation.table(rows))
+        elif task not in (grid.FIXED_TASK, truncation.TIME, *stepsizes.TASKS):
             parts.append(pivot(rows, task))
     return "\n\n".join(parts)

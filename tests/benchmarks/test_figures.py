@@ -29,6 +29,15 @@ def test_figures_of_learning_rules_are_those_that_the_command_prints():
     assert learning_rules.markdown(learning_rules.shortened(learning_rules.read(ROOT / arguments))) in page
 
 
+def test_tables_of_step_sizes_and_of_truncation_are_those_that_the_command_prints():
+    page = (ROOT / "docs/learning-rules.md").read_text(encoding="utf-8")
+    files = re.findall(r"`python -m benchmarks.learning_rules --from\s+(\S+\.json)`", page)
+    assert len(files) == 2
+    for file in files:
+        parts = learning_rules.markdown(learning_rules.read(ROOT / file)).split("\n\n")
+        assert [part for part in parts if part not in page] == []
+
+
 @pytest.mark.parametrize("tables", [headlines, averaging])
 def test_figures_of_all_cores_are_those_that_the_commands_print(tables):
     command = {headlines: "benchmarks", averaging: "benchmarks.averaging"}[tables]

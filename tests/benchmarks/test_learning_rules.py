@@ -9,14 +9,30 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from benchmarks.learning_rules import __main__ as command
-from benchmarks.learning_rules import chorales, classification, delays, forecasting, grid, onepass, peers, sines, tables
+from benchmarks.learning_rules import (
+    adaptive,
+    chorales,
+    classification,
+    delays,
+    forecasting,
+    grid,
+    onepass,
+    packages,
+    peers,
+    sines,
+    stepsizes,
+    tables,
+    text,
+    truncation,
+)
 from benchmarks.learning_rules.forecasting import WARM_UP, Setting
 from benchmarks.learning_rules.packages import Labelled, Sequences, Series
 from benchmarks.learning_rules.preparations import PREPARATIONS
 from benchmarks.learning_rules.records import Record
-from benchmarks.learning_rules.rules import RULES
+from benchmarks.learning_rules.rules import RULES, Rule, network
 
 import lstm97
+from lstm97.demos.text import default_text, learn_text
 
 ONE_SEED = range(1, 2)
 
@@ -197,6 +213,180 @@ def test_frames_have_the_keys_that_sound_at_each_quarter():
 def test_nats_of_keys():
     p, keys = np.array([[0.5, 0.25], [1.0, 1.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
     assert np.allclose(chorales.nats(p, keys), [-np.log(0.5 * 0.75), -np.log(1e-6)], atol=1e-5)
+
+
+# ---- step sizes that adapt themselves --------------------------------------------------------------------------------
+
+BY_BOTH = {
+    "SGD": (lstm97.SGD(), 0.03, adaptive.sgd(lambda t, n: 0.03)),
+    "SGD, bounded": (lstm97.SGD(bound=0.1), 0.3, adaptive.sgd(lambda t, n: 0.3, 0.1)),
+    "RMSprop": (lstm97.RMSprop(), 0.01, adaptive.rms_prop(lambda t, n: 0.01)),
+    "RMSprop, bounded": (lstm97.RMSprop(bound=0.5), 0.01, adaptive.rms_prop(lambda t, n: 0.01, 0.5)),
+    "Adam": (lstm97.Adam(), 0.003, adaptive.adam(0.003)),
+    "Adam, bounded": (lstm97.Adam(bound=0.05), 0.01, adaptive.adam(0.01, 0.05)),
+}
+
+
+@pytest.mark.parametrize("output", ["identity", "huber", "logistic"])
+@pytest.mark.parametrize("name", BY_BOTH)
+def test_a_rule_that_sets_the_weights_learns_as_the_networks_own(name, output):
+    optimizer, rate, begin = BY_BOTH[name]
+    loss = {"identity": None, "huber": "huber", "logistic": "cross_entropy"}[output]
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(300, 4))
+    targets = 3.0 * np.tanh(X[:, :1] - np.roll(X, 1, axis=0)[:, 1:2])
+    if output == "logistic":
+        targets = (targets > 0).astype(float)
+    kind = "logistic" if output == "logistic" else "identity"
+    own, set_by_rule = (
+        network(Rule(rate, each), 4, 1, cells=5, seed=2, output=kind, loss=loss) for each in (optimizer, lstm97.SGD())
+    )
+    outputs = own.learn_run(X, targets, rate)
+    assert np.allclose(stepsizes.learned(set_by_rule, X, targets, begin), outputs, rtol=0, atol=1e-12)
+    assert np.allclose(set_by_rule.parameters, own.parameters, rtol=0, atol=1e-12)
+    assert np.abs(own.parameters).max() > 0.5  # it has learned
+
+
+def tracked_error(begin, n_steps=20_000):
+    """Mean squared error, over the last half, on the task that IDBD was published with: 5 of 20 inputs matter, and the
+    sign of one of them changes every 20 steps."""
+    rng = np.random.default_rng(0)
+    signs, w, first = np.ones(5), np.zeros(20), np.zeros(20)
+    change, errors = begin(20, n_steps), []
+    for t in range(n_steps):
+        if t % 20 == 0:
+            signs[rng.integers(5)] *= -1
+        x = rng.normal(size=20)
+        e = float(signs @ x[:5] - w @ x)
+        errors.append(e * e)
+        w = w + change(e * x, e, w - first)
+    return float(np.mean(errors[n_steps // 2 :]))
+
+
+def test_learned_step_sizes_follow_what_changes():
+    assert 3.3 < min(tracked_error(adaptive.sgd(lambda t, n, rate=rate: rate)) for rate in (0.03, 0.04, 0.05)) < 3.7
+    assert 1.3 < tracked_error(adaptive.idbd(0.01)) < 1.8
+    assert 1.3 < tracked_error(adaptive.autostep(0.01)) < 2.5
+
+
+def test_first_updates_by_hand():
+    g, e, moved = np.array([6.0, -8.0]), 2.0, np.zeros(2)
+
+    def first(begin):
+        return begin(2, 4)(g, e, moved)
+
+    assert np.allclose(first(adaptive.obgd(2.0)), g / (2 * 2 * 7))
+    assert np.allclose(adaptive.obgd(2.0)(2, 4)(0.01 * g, e, moved), 0.01 * g)
+    assert np.allclose(first(adaptive.adaptive_obgd(2.0)), [1 / 4, -1 / 4])
+    assert np.allclose(first(adaptive.clipped(0.1, 5.0)), 0.1 * g / 2)
+    assert np.allclose(first(adaptive.adagrad(0.1)), [0.1, -0.1])
+    assert np.allclose(first(adaptive.dog(0.1)), 0.1 * g / 10)
+    assert np.allclose(first(adaptive.cocob(100.0)), [0.01, -0.01])
+    assert np.allclose(first(adaptive.idbd(0.01)), 0.03 * g)
+    assert np.allclose(first(adaptive.autostep(0.01)), g * 0.03)
+    assert np.allclose(adaptive.autostep(0.01)(2, 4)(10 * g, e, moved), 10 * g / (30**2 + 40**2))
+    assert np.allclose(first(adaptive.ADAPTIVE["SGD, rate / root of t"].begin(0.3)), 0.3 * g)
+    assert np.allclose(first(adaptive.ADAPTIVE["SGD, Decay to a tenth"].begin(0.3)), 0.3 * g)
+    assert np.allclose(first(adaptive.ADAPTIVE["SGD, rate / (1 + t / 100)"].begin(0.3)), 0.3 * g / 1.01)
+
+
+@pytest.mark.parametrize("name", [name for name in adaptive.ADAPTIVE if "bounded" in name])
+def test_a_bounded_update_moves_the_output_by_half_its_error_at_most(name):
+    rule = adaptive.ADAPTIVE[name]
+    J, e = np.array([300.0, -400.0, 10.0]), 2.0
+    moved = J @ rule.begin(max(rule.values))(3, 9)(e * J, e, np.zeros(3))
+    assert moved == pytest.approx(0.5 * e)
+
+
+@pytest.mark.parametrize("name", adaptive.ADAPTIVE)
+def test_an_error_of_zero_moves_nothing_at_first(name):
+    rule = adaptive.ADAPTIVE[name]
+    assert np.allclose(rule.begin(rule.setting)(3, 9)(np.zeros(3), 0.0, np.zeros(3)), 0.0)
+
+
+def test_step_sizes_are_measured_and_an_overflow_is_told(monkeypatch):
+    rules = {
+        stepsizes.REFERENCE: adaptive.ADAPTIVE[stepsizes.REFERENCE],
+        "steep": adaptive.Adaptive(lambda rate: adaptive.sgd(lambda t, n: rate), "rate", 1e300, (0.01, 0.1), 0),
+    }
+    monkeypatch.setattr(stepsizes, "ADAPTIVE", rules)
+    rng = np.random.default_rng(3)
+    classes = rng.integers(0, 2, 300)
+    stream = Labelled("two", (2.0 * classes - 1)[:, np.newaxis] + 0.3 * rng.standard_normal((300, 2)), classes, 2)
+    records = [
+        *stepsizes.of_series([a_series()], ONE_SEED),
+        *stepsizes.of_a_row([a_series(), a_series(60, "other")], ONE_SEED),
+        *stepsizes.of_classes([stream], ONE_SEED),
+    ]
+    rows = [asdict(record) for record in records]
+    assert len(rows) == 5 * 2 * 3
+    squared, huber, first, *_ = [
+        row["value"] for row in rows if row["model"] == stepsizes.REFERENCE and row["setting"] == {"rate": 0.01}
+    ]
+    assert first == huber != squared  # what comes later changes nothing
+    assert squared == pytest.approx(forecasting.run(a_series(), "RMSprop, bounded", Setting(), 1)[0], rel=1e-9)
+    printed = stepsizes.table(rows)
+    assert f"| RMSprop, bounded, rate 0.01 | 1 | {squared:.3f} |" in printed
+    assert "| steep, rate 1e+300 | 0 | overflowed | overflowed |" in printed
+    assert (
+        printed == tables.markdown({"rows": rows, "command": "", "tasks missing": {}, **NO_MACHINE}).split("\n\n", 2)[2]
+    )
+
+
+NO_MACHINE = {
+    "machine": {"processor": "", "cores": 0},
+    "build": {"version": "", "build": ""},
+    "versions": dict.fromkeys(["python", "numpy", "commit", *packages.PACKAGES], ""),
+}
+
+
+# ---- truncation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("connections", truncation.CONNECTIONS)
+def test_learners_differ_in_their_connections_alone(connections):
+    net = truncation.make(connections, "RMSprop", 3, 2, cells=4, seed=5, init_range=0.2, forget_gate_bias=0.7)
+    assert net.topology.recurrent == truncation.CONNECTIONS[connections]
+    assert isinstance(net, lstm97.Network) == (connections != "each unit itself, exact")
+    assert net.optimizer == lstm97.RMSprop()
+    assert (net.weights["forget_gate"][:, -1] == 0.7).all()
+    assert 0.15 < np.abs(net.weights["cell"]).max() <= 0.2
+
+
+def test_text_costs_what_the_demo_says():
+    settings = text.RuleSettings(rule="Adam", cells=text.CELLS, learning_rate=0.003, seed=1)
+    with default_text().open("rb") as stream:
+        _, record = learn_text(stream, settings, max_bytes=3000)
+    bits, _ = truncation.of_text(truncation.Case("all cells, truncated", "Adam", 1), 3000)
+    assert bits == pytest.approx(record.network_bits, rel=1e-4)
+
+
+def test_forecasts_are_those_of_the_other_tables():
+    case = truncation.Case("all cells, truncated", "RMSprop, bounded", 1)
+    found, _ = truncation.of_series(case, a_series(), 24)
+    assert found == pytest.approx(forecasting.run(a_series(), "RMSprop, bounded", Setting(), 1)[0], rel=1e-9)
+
+
+def test_truncation_has_a_row_for_each_rule_and_connections():
+    def row(data, model, value, task=truncation.TASK, **setting):
+        return asdict(Record(task, data, model, setting or {"rule": "Adam", "rate": 1.0}, 1, "errors", value))
+
+    (truncated, none, itself) = truncation.CONNECTIONS
+    rows = [
+        *(
+            row(data, truncated, value)
+            for data, value in (("a, 24 lags", 1.0), ("b, 24 lags", 4.0), ("XOR, T=8", None))
+        ),
+        *(row(data, none, value) for data, value in (("a, 24 lags", 1.0), ("b, 24 lags", 1.0), ("XOR, T=8", 5000.0))),
+        *(
+            row("small", each, ns, truncation.TIME, weights=7)
+            for each, ns in ((truncated, 200.0), (none, 100.0), (itself, 500.0))
+        ),
+    ]
+    printed = truncation.table(rows)
+    assert "| Adam | all cells, truncated | 2.000 | 1 of 1 not solved |" in printed
+    assert "| Adam | none, exact | 1.000 | 5,000 |" in printed
+    assert "| each unit itself, exact | 500 (2.50), 7 weights |" in printed
 
 
 # ---- rules, tables, command ------------------------------------------------------------------------------------------
