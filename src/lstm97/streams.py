@@ -380,7 +380,8 @@ class Streams:
     def _by_stream(self, array: Array) -> Array:
         """An array (groups, ..., lanes) as one with a row for each stream; a copy."""
         lanes_first = np.moveaxis(array, -1, 1)
-        return np.array(lanes_first.reshape(-1, *lanes_first.shape[2:])[: self._n], order="C")
+        n_lanes = lanes_first.shape[0] * lanes_first.shape[1]
+        return np.array(lanes_first.reshape(n_lanes, *lanes_first.shape[2:])[: self._n], order="C")
 
     def _put(self, array: Array, rows: Array) -> None:
         """Write what `_by_stream` gave."""

@@ -270,6 +270,15 @@ def test_streams_go_on_to_the_bit(tmp_path, way, settings, symbols):
         assert np.array_equal(again.network.parameters, streams.network.parameters)
 
 
+def test_streams_of_networks_without_cells_or_hidden_units_are_copied():
+    for topology in (Topology(2, 1, blocks=(), n_hidden=3), Topology(2, 1, blocks=(), input_to_output=True)):
+        streams = Streams(Network(topology, seed=1), 3)
+        streams.learn(np.ones((3, 2)), np.ones((3, 1)))
+        again = pickle.loads(pickle.dumps(streams))
+        assert np.array_equal(again.step(-np.ones((3, 2))), streams.step(-np.ones((3, 2))))
+        streams.assign(0, streams[1])
+
+
 def test_a_copy_shares_the_network():
     streams, rng = learned()
     again = copy.copy(streams)

@@ -53,6 +53,7 @@ from lstm97 import (
     Sequences,
     State,
     Stop,
+    Streams,
     Topology,
     _run,
     methods,
@@ -187,6 +188,7 @@ class Program:
         learning = random_learning(rng, self.topology)
         self.net = Network(self.topology, self.dtype, int(rng.integers(2**32)), init_range, **learning)
         self.others = [self.net.new_state() for _ in range(rng.integers(3))]
+        self.many = Streams(self.net, int(one(rng, (1, 3, 20))))
         self.history = History()
         self.errstate = one(rng, ({"all": "warn"}, {"all": "raise"}, {}))  # NumPy's error settings of the user
         self.said = []
@@ -349,6 +351,7 @@ class Program:
         """The bits of everything that a call might change."""
         found = {"weights": self.net.parameters.tobytes(), "history": print_of_history(self.history)}
         found |= {name: bytes_of(arrays) for name, arrays in memory_of(self.net).items()}
+        found["streams"] = print_of(self.many)
         return found | {f"state {i}": print_of(state) for i, state in enumerate([self.net.state, *self.others])}
 
     def attempt(self, name, call, *changes, may=(FloatingPointError,), refused=(TypeError, ValueError), more=None):
@@ -379,7 +382,8 @@ class Program:
                 self.check(array.tobytes() == data, "refused, but has written to out", error)
         elif error is not None:
             self.check(isinstance(error, may) and not is_numpys(error), "raised what it must not", error)
-            if name in ("learn", "correct"):  # single steps that fail change no weight
+            is_whole = name == "many_streams" and self.net.readout is None
+            if name in ("learn", "correct") or is_whole:  # single steps that fail change no weight
                 changed -= {"weights", "memory"}
         if self.is_over_weights and not is_refused:  # `out` is written even if the change of weights fails later
             changed.add("weights")
@@ -503,6 +507,35 @@ class Program:
             self.attempt("assign", lambda: to.assign(of), to, may=())
             if isinstance(of, State) and of._network_arrays is to._network_arrays:
                 self.check(print_of(to) == print_of(of), "an assigned state differs from its source")
+
+    def many_streams(self):
+        """A call on many streams side by side."""
+        if self.many.network is not self.net:
+            self.many = Streams(self.net, int(one(self.rng, (1, 3, 20))))
+        many, n = self.many, len(self.many)
+        X = self.given(self.inputs(n, self.chance(0.3)))
+        mask = self.given(self.rng.random(n) < 0.7) if self.chance(0.5) else None
+        out = self.out((n, self.topology.n_outputs), X)
+        targets = None if self.chance(0.2) else self.given(self.targets(n, self.chance(0.3), 0.8))
+        rate, weights = self.number(self.rate), self.weights(n)
+        state, own = self.state()
+        i = self.number(int(self.rng.integers(n)))
+        ways = {
+            "learn": lambda: many.learn(X, targets, rate, weight=weights, mask=mask, out=out),
+            "step": lambda: many.step(X, mask=mask, out=out),
+            "peek": lambda: many.peek(X, mask=mask, out=out),
+            "reset": lambda: many.reset(mask),
+            "assign": lambda: many.assign(i, own if own is not None else state),
+            "take out": lambda: many[i],
+        }
+        way = one(self.rng, ["learn", "learn", *ways])
+        changes = ["streams"] if way not in ("peek", "take out") else []
+        changes += LEARNS if way == "learn" else ()
+        refused = (TypeError, ValueError, IndexError) if way in ("assign", "take out") else (TypeError, ValueError)
+        found = self.attempt("many_streams", ways[way], *changes, refused=refused)
+        if way == "take out" and found is not None:
+            many.assign(i, found)
+            self.check(print_of(many[i]) == print_of(found), "a stream taken out and assigned again has changed")
 
     def look(self):
         """Read a property or a repr, which must change nothing."""
@@ -978,6 +1011,7 @@ CALLS = {
     Program.run: 3,
     Program.reset: 1,
     Program.change_states: 3,
+    Program.many_streams: 6,
     Program.look: 2,
     Program.set_weights: 3,
     Program.spoil: 1,
