@@ -49,8 +49,8 @@ def failures(extension):
 @pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_no_failing_array_does_harm(failures, stride):
     found = failures(ARRAYS, stride)
-    assert {name for name, n in found.items() if not n} == {"reset"}  # it allocates no array
-    assert found["train with a checkpoint"] > 20
+    assert {name for name, n in found.items() if not n} == {"correct", "reset"}  # they allocate no array
+    assert found["train with a checkpoint"] > 15
 
 
 @pytest.mark.slow
