@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,6 +70,10 @@ AT_ONCE = 1024
 
 _NUMBERS = ("_first", "_last", "_sum", "_total", "_output", "_error")
 _COUNTS = ("_n_values", "_n_scaled", "_n_lags", "_awaits")
+_TOLD = (
+    *("first", "last", "base", "mean", "scale", "sum", "total", "output", "error", "forecast"),
+    *("n_values", "n_scaled", "n_lags"),
+)
 
 
 class Forecaster:
@@ -656,6 +660,54 @@ class Forecaster:
 
 
 IN_USE = "this forecaster is in use by another thread"
+
+
+class Standing(NamedTuple):
+    """Where a forecaster stands, for those who write it in another form."""
+
+    forecaster: Forecaster
+    """A copy of it, which no other thread uses."""
+    numbers: dict[str, float]
+    """Its numbers and counts, by name without the underscore; `error` may be NaN or infinite, `forecast` NaN."""
+    lags: Floats
+    """What the network sees, unscaled, the latest first."""
+    errors: Floats
+    """The recent errors, the oldest first."""
+    stream: dict[str, NDArray[Any]]
+    """The state of its network, by the names that files have without ``state.``; ``partials`` has what is pending."""
+    is_awaiting: bool
+    """Whether the network waits for its target."""
+
+
+def standing_of(forecaster: Forecaster) -> Standing:
+    """Where a forecaster stands now.
+
+    Parameters
+    ----------
+    forecaster : Forecaster
+
+    Returns
+    -------
+    Standing
+
+    Raises
+    ------
+    RuntimeError
+        If another thread uses this forecaster.
+    """
+    data = forecaster._to_bytes()
+    copy, arrays = _from_bytes(data), _tensors(data)
+    state = _tensors(arrays["network"].tobytes())
+    stream = {name.removeprefix("state."): array for name, array in state.items() if name.startswith("state.")}
+    stream["partials"] = np.hstack([partials.T for partials in copy.network.state.partials.values()])
+    numbers = {name: float(getattr(copy, f"_{name}")) for name in _TOLD}
+    return Standing(copy, numbers, arrays["lags"], arrays["errors"], stream, copy._awaits)
+
+
+def _tensors(data: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays in the bytes of a file that was just written."""
+    file = io.BytesIO(data)
+    return read_arrays(file, read_header(file, len(data), "the data", len(data)), "the data")
 
 
 def _topology(cells: int, lags: int) -> Topology:

@@ -9,6 +9,7 @@
  * and functions of it those of float.
  */
 #define LEARNS 1
+#define IN_FORECASTER 0
 #define HAS_UNITS 1
 #define HAS_HIDDEN 1
 #define HAS_CELLS 1
@@ -243,14 +244,18 @@ typedef struct {
 #endif
 } lstm97_state;
 
+#if !IN_FORECASTER
 extern const lstm97_weights lstm97_initial;
 
+#endif
 void lstm97_reset(lstm97_state *state);
 
+#if !IN_FORECASTER
 /* y may be x. It is written if the outputs are finite. */
 int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
                 lstm97_real y[LSTM97_N_OUTPUTS]);
 
+#endif
 #if LEARNS
 /* target may be NULL: then this step has no error signal, or correct gives it one before the next step. */
 #if PARTIAL_TARGETS
@@ -263,7 +268,7 @@ int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_re
                    lstm97_real learning_rate);
 #endif
 
-#if HAS_OUTPUT_SOURCES
+#if HAS_OUTPUT_SOURCES && !IN_FORECASTER
 /* The weights in the order of Network.parameters in Python: a network that has learned here can go on there, and the
  * other way round. numpy.fromfile reads what fwrite has written, and fread what ndarray.tofile has written. */
 void lstm97_get_parameters(const lstm97_weights *weights, lstm97_real p[LSTM97_N_PARAMETERS]);
@@ -291,6 +296,7 @@ int lstm97_set_parameters(lstm97_weights *weights, const lstm97_real p[LSTM97_N_
 #define LSTM97_RESTRICT restrict
 #endif
 
+#if !IN_FORECASTER
 const lstm97_weights lstm97_initial = {
 // begin weights
     {{0}},
@@ -298,6 +304,7 @@ const lstm97_weights lstm97_initial = {
 // end
 };
 
+#endif
 /* An integer of the size of lstm97_real. Where the sizes differ, the array has -1 elements: export in float32 then. */
 typedef uint64_t lstm97_bits;
 typedef char lstm97_bits_fit[sizeof(lstm97_bits) == sizeof(lstm97_real) ? 1 : -1];
@@ -908,6 +915,7 @@ void lstm97_reset(lstm97_state *state)
 #endif
 }
 
+#if !IN_FORECASTER
 int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
                 lstm97_real y[LSTM97_N_OUTPUTS])
 {
@@ -930,6 +938,7 @@ int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97
     return status;
 }
 
+#endif
 #if LEARNS
 
 static int lstm97_check(const lstm97_real *target, lstm97_real learning_rate)
@@ -988,7 +997,7 @@ int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_re
 
 #endif
 
-#if HAS_OUTPUT_SOURCES
+#if HAS_OUTPUT_SOURCES && !IN_FORECASTER
 
 #if HAS_UNITS
 /* Kinds of units in the order of the parameters: the first unit, how many there are, how many sources each has. */
