@@ -115,6 +115,8 @@ class Forecaster:
     A forecaster is for one thread at a time: a call, or a property, raises RuntimeError while another thread is in one.
     What an interrupt breaks off may be learned in part: of `learn_many`, a thousand values at most.
 
+    `lstm97.export_c` writes a forecaster as a C file, which goes on where it is.
+
     Examples
     --------
     >>> import numpy as np
@@ -702,6 +704,16 @@ def standing_of(forecaster: Forecaster) -> Standing:
     stream["partials"] = np.hstack([partials.T for partials in copy.network.state.partials.values()])
     numbers = {name: float(getattr(copy, f"_{name}")) for name in _TOLD}
     return Standing(copy, numbers, arrays["lags"], arrays["errors"], stream, copy._awaits)
+
+
+def is_forecaster(path: str | PathLike[str]) -> bool:
+    """Whether a file says that `Forecaster.save` has written it; False if it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            return read_header(file, n_bytes, os.fsdecode(path), n_bytes).metadata.get("format") == FORMAT
+    except (OSError, ValueError):
+        return False
 
 
 def _tensors(data: bytes) -> dict[str, NDArray[Any]]:
