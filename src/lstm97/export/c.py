@@ -61,7 +61,7 @@ def export_c(
         Of the file; one that exists is replaced.
     learn : bool, default False
         Whether the file has the learning rule too: the functions ``NAME_learn`` and ``NAME_correct``. A Forecaster
-        always learns.
+        learns in any case.
     dtype : {"float64", "float32"}, optional
         What the file computes in, ``double`` or ``float``; by default the network's.
     name : str, default "lstm97"
@@ -88,7 +88,9 @@ def export_c(
 
     Inputs are values, of which ``Scaling`` scales each. Where a network has met symbols only, a file without the
     learning rule takes their one-hot rows as they are. In networks that have an optimizer, a readout, scaling or a loss
-    other than the default, a target may be NaN for some outputs, as in `Network.learn`; others refuse it.
+    other than the default, a target may be NaN for some outputs, as in `Network.learn`; with softmax outputs for all or
+    none; others refuse it. Networks with an optimizer or a readout have ``NAME_learn_weighted`` too, whose error signal
+    has a weight; by the paper's rule it is a factor of the learning rate.
 
     The file of a Forecaster has ``NAME_learn(&forecaster, value)``, which returns the forecast of the next value, and
     ``NAME_forecast``, ``NAME_interval`` and ``NAME_score``: those of `Forecaster`, within rounding. There is no

@@ -126,11 +126,13 @@ static lstm97_real lstm97_scale_of(const lstm97_state *s, double squares)
 
 #if HAS_READOUT
 
-/* Recursive least squares with P = S S'. With f = S'u, where u are the sources of the outputs, and b = forgetting + f'f
- * the gain is k = S f / b, and S - S f f' / (b + sqrt(forgetting b)) the root of P - k (P u)' (J. E. Potter, 1963). */
+/* Recursive least squares with P = S S'. With f = S'u, where u are the sources of the outputs, v the weight of the error
+ * signal, and b = forgetting + v f'f, the gain is k = v S f / b, and S - v S f f' / (b + sqrt(forgetting b)) is the root
+ * of P - k (P u)' (J. E. Potter, 1963). The weight is in e_k already. */
 typedef struct {
     lstm97_real f[LSTM97_N_OUTPUT_SOURCES];
     lstm97_real s_f[LSTM97_N_OUTPUT_SOURCES]; /* S f */
+    lstm97_real weight; /* v */
     lstm97_real b;
 } lstm97_gain;
 
@@ -142,14 +144,15 @@ static lstm97_real lstm97_dot(const lstm97_real *a, const lstm97_real *b, int n)
     return sum;
 }
 
-static void lstm97_set_gain(lstm97_gain *gain, const lstm97_weights *w, const lstm97_state *s)
+static void lstm97_set_gain(lstm97_gain *gain, const lstm97_weights *w, const lstm97_state *s, lstm97_real weight)
 {
     lstm97_fill(gain->f, 0, LSTM97_N_OUTPUT_SOURCES);
     for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++)
         lstm97_add_scaled(gain->f, w->root[m], s->z_k[m], LSTM97_N_OUTPUT_SOURCES);
     for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++)
         gain->s_f[m] = lstm97_dot(w->root[m], gain->f, LSTM97_N_OUTPUT_SOURCES);
-    gain->b = (lstm97_real)lstm97_forgetting + lstm97_dot(gain->f, gain->f, LSTM97_N_OUTPUT_SOURCES);
+    gain->weight = weight;
+    gain->b = (lstm97_real)lstm97_forgetting + weight * lstm97_dot(gain->f, gain->f, LSTM97_N_OUTPUT_SOURCES);
 }
 
 /* Whether the gain and the output weights after their change are finite. */
@@ -165,11 +168,11 @@ static int lstm97_gain_is_finite(const lstm97_gain *gain, const lstm97_weights *
     return finite;
 }
 
-/* Change the output weights by e_k k, and S, which forgets. P_mm, the sum of the squares in row m of S, stays at most at
- * its first value: the row of a source that tells nothing, whose P_mm would grow for ever, forgets less. */
+/* Change the output weights by e_k k / v, and S, which forgets. P_mm, the sum of the squares in row m of S, stays at
+ * most at its first value: the row of a source that tells nothing, whose P_mm would grow for ever, forgets less. */
 static void lstm97_use_gain(const lstm97_gain *gain, lstm97_weights *w, const lstm97_state *s)
 {
-    double part = 1 / (gain->b + sqrt(lstm97_forgetting * gain->b));
+    double part = gain->weight / (gain->b + sqrt(lstm97_forgetting * gain->b));
     for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++) {
         lstm97_add_scaled(w->to_outputs[m], s->e_k, gain->s_f[m] / gain->b, LSTM97_N_OUTPUTS);
         lstm97_add_scaled(w->root[m], gain->f, (lstm97_real)(-part * gain->s_f[m]), LSTM97_N_OUTPUT_SOURCES);
@@ -186,7 +189,7 @@ static void lstm97_use_gain(const lstm97_gain *gain, lstm97_weights *w, const ls
 #endif
 
 /* Changes all weights by the error signals or, if one would not be finite then, none; and what learning keeps. */
-static int lstm97_change_by_rule(lstm97_weights *w, lstm97_state *s, lstm97_real rate)
+static int lstm97_change_by_rule(lstm97_weights *w, lstm97_state *s, lstm97_real rate, lstm97_real weight)
 {
 #if IS_ADAM
     double m_left = w->m_left > 1e-300 ? w->m_left * lstm97_momentum : 0;
@@ -209,9 +212,12 @@ static int lstm97_change_by_rule(lstm97_weights *w, lstm97_state *s, lstm97_real
 #else
     (void)rate;
 #endif
+#if !HAS_READOUT
+    (void)weight;
+#endif
 #if HAS_READOUT
     lstm97_gain gain;
-    lstm97_set_gain(&gain, w, s);
+    lstm97_set_gain(&gain, w, s, weight);
     if (!lstm97_gain_is_finite(&gain, w, s))
         return LSTM97_CHANGE_NOT_FINITE;
 #endif

@@ -62,6 +62,9 @@
 #if PARTIAL_TARGETS
  *     target[0] = NAN;                                        // an output without target
 #endif
+#if HAS_RULE
+ *     status = lstm97_learn_weighted(&w, &s, x, target, 0.1, 2, y); // an error signal that counts twice
+#endif
 #else
  *     status = lstm97_step(&lstm97_initial, &s, x, y);        // a step: inputs x, outputs y
 #endif
@@ -100,10 +103,19 @@ enum {
 #if PARTIAL_TARGETS
     LSTM97_INPUT_NOT_FINITE,      /* x or a parameter is infinite or NaN, or target infinite; nothing has changed */
 #else
+#if LEARNS && SOFTMAX_OUTPUTS
+    LSTM97_INPUT_NOT_FINITE,      /* x, a parameter or part of target is infinite or NaN; nothing has changed */
+#else
     LSTM97_INPUT_NOT_FINITE,      /* x, target or a parameter is infinite or not a number; nothing has changed */
 #endif
+#endif
     LSTM97_BAD_LEARNING_RATE,     /* it is not positive and finite; nothing has changed */
+#if HAS_RULE
+    LSTM97_NOT_AWAITING,          /* the last step was no learn without a target; nothing has changed */
+    LSTM97_BAD_WEIGHT             /* it is negative, infinite or NaN; nothing has changed */
+#else
     LSTM97_NOT_AWAITING           /* the last step was no learn without a target; nothing has changed */
+#endif
 };
 
 enum {
@@ -261,11 +273,24 @@ int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97
 #if PARTIAL_TARGETS
 /* Where target is NaN, that output has none; where all of it is NaN, it counts as NULL. */
 #endif
+#if SOFTMAX_OUTPUTS
+/* Where all of target is NaN, it counts as NULL. */
+#endif
 int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
                  const lstm97_real *target, lstm97_real learning_rate, lstm97_real y[LSTM97_N_OUTPUTS]);
 
 int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
                    lstm97_real learning_rate);
+#if HAS_RULE
+
+/* The same with an error signal that counts as often as its weight says; at 0 there is none. */
+int lstm97_learn_weighted(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
+                          const lstm97_real *target, lstm97_real learning_rate, lstm97_real weight,
+                          lstm97_real y[LSTM97_N_OUTPUTS]);
+
+int lstm97_correct_weighted(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
+                            lstm97_real learning_rate, lstm97_real weight);
+#endif
 #endif
 
 #if HAS_OUTPUT_SOURCES && !IN_FORECASTER
@@ -325,7 +350,7 @@ static int lstm97_all_finite(const lstm97_real *a, int n)
     return seen < lstm97_bits_of_infinity << 1;
 }
 
-#if PARTIAL_TARGETS
+#if PARTIAL_TARGETS || LEARNS && SOFTMAX_OUTPUTS
 /* Whether a number is NaN. */
 static int lstm97_is_missing(const lstm97_real *a)
 {
@@ -851,9 +876,14 @@ static int lstm97_would_be_finite(const lstm97_weights *w, const lstm97_state *s
 #endif
 
 /* Changes all weights or, if one would not be finite then, none. */
+#if HAS_RULE
+static int lstm97_change_weights(lstm97_weights *w, lstm97_state *s, const lstm97_real *target, lstm97_real rate,
+                                 lstm97_real weight)
+#else
 static int lstm97_change_weights(lstm97_weights *w, lstm97_state *s, const lstm97_real *target, lstm97_real rate)
+#endif
 {
-#if PARTIAL_TARGETS
+#if PARTIAL_TARGETS || LEARNS && SOFTMAX_OUTPUTS
     int n_given = 0;
     for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
         n_given += !lstm97_is_missing(target + k);
@@ -873,8 +903,8 @@ static int lstm97_change_weights(lstm97_weights *w, lstm97_state *s, const lstm9
     target = scaled;
 #endif
 #if HAS_RULE
-    lstm97_set_errors(w, s, target, 1);
-    return lstm97_change_by_rule(w, s, rate);
+    lstm97_set_errors(w, s, target, weight);
+    return lstm97_change_by_rule(w, s, rate, weight);
 #else
     lstm97_set_errors(w, s, target, rate);
     if (!lstm97_is_harmless(s) && !lstm97_would_be_finite(w, s))
@@ -948,18 +978,41 @@ static int lstm97_check(const lstm97_real *target, lstm97_real learning_rate)
         if (!lstm97_is_missing(target + k) && !lstm97_all_finite(target + k, 1))
             return LSTM97_INPUT_NOT_FINITE;
 #else
+#if SOFTMAX_OUTPUTS
+    int n_missing = 0;
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        n_missing += lstm97_is_missing(target + k);
+    if (n_missing < LSTM97_N_OUTPUTS && !lstm97_all_finite(target, LSTM97_N_OUTPUTS))
+        return LSTM97_INPUT_NOT_FINITE;
+#else
     if (!lstm97_all_finite(target, LSTM97_N_OUTPUTS))
         return LSTM97_INPUT_NOT_FINITE;
+#endif
 #endif
     return lstm97_all_finite(&learning_rate, 1) && learning_rate > 0 ? LSTM97_OK : LSTM97_BAD_LEARNING_RATE;
 }
 
+#if HAS_RULE
+static int lstm97_check_weight(lstm97_real weight)
+{
+    return lstm97_all_finite(&weight, 1) && weight >= 0 ? LSTM97_OK : LSTM97_BAD_WEIGHT;
+}
+
+int lstm97_learn_weighted(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
+                          const lstm97_real *target, lstm97_real learning_rate, lstm97_real weight,
+                          lstm97_real y[LSTM97_N_OUTPUTS])
+#else
 int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
                  const lstm97_real *target, lstm97_real learning_rate, lstm97_real y[LSTM97_N_OUTPUTS])
+#endif
 {
     if (!lstm97_all_finite(x, LSTM97_N_INPUTS))
         return LSTM97_INPUT_NOT_FINITE;
     int status = target ? lstm97_check(target, learning_rate) : LSTM97_OK;
+#if HAS_RULE
+    if (status == LSTM97_OK)
+        status = lstm97_check_weight(weight);
+#endif
     if (status != LSTM97_OK)
         return status;
     state->is_awaiting = 0;
@@ -974,8 +1027,13 @@ int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real
     lstm97_update_partials(state);
 #endif
     state->is_awaiting = 1;
+#if HAS_RULE
+    if (target && weight > 0)
+        status = lstm97_change_weights(weights, state, target, learning_rate, weight);
+#else
     if (target)
         status = lstm97_change_weights(weights, state, target, learning_rate);
+#endif
 #if SCALES_TARGETS
     lstm97_copy(y, state->in_units, LSTM97_N_OUTPUTS);
 #else
@@ -984,16 +1042,43 @@ int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real
     return status;
 }
 
+#if HAS_RULE
+int lstm97_correct_weighted(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
+                            lstm97_real learning_rate, lstm97_real weight)
+#else
 int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
                    lstm97_real learning_rate)
+#endif
 {
     int status = lstm97_check(target, learning_rate);
+#if HAS_RULE
+    if (status == LSTM97_OK)
+        status = lstm97_check_weight(weight);
+#endif
     if (status != LSTM97_OK)
         return status;
     if (!state->is_awaiting)
         return LSTM97_NOT_AWAITING;
+#if HAS_RULE
+    return weight > 0 ? lstm97_change_weights(weights, state, target, learning_rate, weight) : LSTM97_OK;
+#else
     return lstm97_change_weights(weights, state, target, learning_rate);
+#endif
 }
+#if HAS_RULE
+
+int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
+                 const lstm97_real *target, lstm97_real learning_rate, lstm97_real y[LSTM97_N_OUTPUTS])
+{
+    return lstm97_learn_weighted(weights, state, x, target, learning_rate, 1, y);
+}
+
+int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
+                   lstm97_real learning_rate)
+{
+    return lstm97_correct_weighted(weights, state, target, learning_rate, 1);
+}
+#endif
 
 #endif
 
