@@ -211,6 +211,16 @@ def test_values_of_any_size_give_finite_forecasts(difference, tmp_path):
     assert_alike(rows, told(f, values), 1e290, TOLERANCE["float64"])
 
 
+@both
+def test_errors_are_cut_as_in_python(difference, tmp_path):
+    values = [0.0, 1.0] * 10 + [1e30, -1e30] * 8  # far beyond 1e15 times the scale
+    f = Forecaster(3, 4, difference)
+    statuses, rows = Program(f, tmp_path).learn(values)
+    assert set(statuses) == {OK}
+    expected = told(f, values)
+    assert_alike(rows, expected, np.abs(expected[:, 1:3]).max() / 1e3, TOLERANCE["float64"])
+
+
 def test_after_an_overflow_it_goes_on(tmp_path):
     f = Forecaster(3, 4)
     f.learn_many(a_series(50, unit=1e-3))
@@ -230,7 +240,7 @@ PROBABILITIES = [0.01, 0.5, 0.9, 0.98, 0.99, 0.0, -0.1, 0.991, 1.0, math.nan, ma
 @pytest.mark.parametrize("n", [20, 150, 600])
 def test_intervals_of_all_probabilities(n, dtype, tmp_path):
     f = Forecaster(2, 3)
-    f.learn_many(noise(n))  # some of whose errors are equal
+    f.learn_many([50.0] * 30 + list(noise(n)))  # many of the first errors are equal: 0
     export_c(f, tmp_path / "forecaster.c", dtype=dtype)
     (tmp_path / "driver.c").write_text("""
         #include "forecaster.c"
