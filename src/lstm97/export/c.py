@@ -32,13 +32,13 @@ _UNITS: tuple[Kind, ...] = ("hidden", "cell", "input_gate", "output_gate", "forg
 """The order of the hidden layer's units. Recurrent sources are the first of them, those with a bias the last."""
 
 _SQUASHING: dict[Squash, tuple[str, str]] = {
-    "logistic": ("return lstm97_logistic(a);", "return y * (1 - y);"),
-    "centered": ("return 2 * lstm97_logistic(a) - 1;", "return (1 - y * y) / 2;"),
-    "centered2": ("return 4 * lstm97_logistic(a) - 2;", "return 1 - y * y / 4;"),
-    "tanh": ("return tanh(a);", "return 1 - y * y;"),
-    "identity": ("return a;", "(void)y;\n    return 1;"),
+    "logistic": ("lstm97_squash(a, 1, 1, 0, LSTM97_N_CELLS);", "return y * (1 - y);"),
+    "centered": ("lstm97_squash(a, 1, 2, -1, LSTM97_N_CELLS);", "return (1 - y * y) / 2;"),
+    "centered2": ("lstm97_squash(a, 1, 4, -2, LSTM97_N_CELLS);", "return 1 - y * y / 4;"),
+    "tanh": ("lstm97_squash(a, 2, 2, -1, LSTM97_N_CELLS);", "return 1 - y * y;"),
+    "identity": ("(void)a;", "(void)y;\n    return 1;"),
 }
-"""What a squashing function of a does, and its slope as a function of its value y."""
+"""What a squashing function does with the numbers a of all cells, and its slope as a function of its value y."""
 
 
 def export_c(
@@ -83,7 +83,7 @@ def export_c(
     -----
     The file needs a C library and allocates nothing; its first lines tell how to use it. It compiles inside C++ (from
     C++11 on) too. It computes what `Network.step`, `Network.learn` and `Network.correct` do, within rounding: its sums
-    are in another order, and ``exp`` is that of the C library. ``NAME_get_parameters`` and ``NAME_set_parameters`` have
+    are in another order, and ``exp`` is computed otherwise. ``NAME_get_parameters`` and ``NAME_set_parameters`` have
     the weights in the order of `Network.parameters`, so what C learned can go on here.
 
     Inputs are values, of which ``Scaling`` scales each. Where a network has met symbols only, a file without the
@@ -212,6 +212,7 @@ def _features(exported: _Exported) -> dict[str, bool]:
     features = {
         "LEARNS": learn,
         "IN_FORECASTER": exported.in_forecaster,
+        "SINGLE": net.dtype == np.float32,
         "HAS_UNITS": sizes["N_UNITS"] > 0,
         "HAS_HIDDEN": t.n_hidden > 0,
         "HAS_CELLS": t.n_cells > 0,
@@ -369,14 +370,12 @@ def _holds(condition: str, features: Mapping[str, bool]) -> bool:
 def _with_names(text: str, name: str, dtype: np.dtype[Any]) -> str:
     """The text with another name and, if the dtype is float32, in single precision."""
     if dtype == np.float32:
-        text = re.sub(r"\b(exp|tanh|fabs)\(", r"\1f(", text)
+        text = re.sub(r"\b(fabs)\(", r"\1f(", text)
         for double, single in (
             ("typedef double", "typedef float"),
             ("1e290", "1e30f"),
             ("1e120", "1e12f"),
             ("return sqrt(a);", "return sqrtf(a);"),
-            ("700.0", "80.0f"),
-            ("uint64_t", "uint32_t"),
             ("UINT64_C(0x7FF0000000000000)", "UINT32_C(0x7F800000)"),
         ):
             text = text.replace(double, single)

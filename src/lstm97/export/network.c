@@ -10,6 +10,7 @@
  */
 #define LEARNS 1
 #define IN_FORECASTER 0
+#define SINGLE 0
 #define HAS_UNITS 1
 #define HAS_HIDDEN 1
 #define HAS_CELLS 1
@@ -331,7 +332,11 @@ const lstm97_weights lstm97_initial = {
 
 #endif
 /* An integer of the size of lstm97_real. Where the sizes differ, the array has -1 elements: export in float32 then. */
+#if SINGLE
+typedef uint32_t lstm97_bits;
+#else
 typedef uint64_t lstm97_bits;
+#endif
 typedef char lstm97_bits_fit[sizeof(lstm97_bits) == sizeof(lstm97_real) ? 1 : -1];
 static const lstm97_bits lstm97_bits_of_infinity = UINT64_C(0x7FF0000000000000);
 
@@ -380,6 +385,18 @@ static void lstm97_add_scaled(lstm97_real *LSTM97_RESTRICT to, const lstm97_real
     for (int i = 0; i < n; i++)
         to[i] += factor * from[i];
 }
+
+/* Adds rows of n numbers, each times its factor; four at once, so that the sums are read and written less often. */
+static void lstm97_add_rows(lstm97_real *LSTM97_RESTRICT to, const lstm97_real *LSTM97_RESTRICT rows,
+                            const lstm97_real *LSTM97_RESTRICT factors, int n_rows, int n)
+{
+    for (; n_rows >= 4; n_rows -= 4, factors += 4, rows += 4 * n)
+        for (int i = 0; i < n; i++)
+            to[i] += factors[0] * rows[i] + factors[1] * rows[n + i] +
+                     (factors[2] * rows[2 * n + i] + factors[3] * rows[3 * n + i]);
+    for (; n_rows > 0; n_rows--, factors++, rows += n)
+        lstm97_add_scaled(to, rows, *factors, n);
+}
 #endif
 
 // begin settings
@@ -412,22 +429,89 @@ static void lstm97_take_in(lstm97_column *column, double x)
 }
 #endif
 
+#if HAS_UNITS || LOGISTIC_OUTPUTS || SOFTMAX_OUTPUTS || HAS_GRADIENTS
+enum { LSTM97_AT_ONCE = 32 }; /* so many numbers are handled in loops that compilers can turn into vector instructions */
+#endif
+
+#if HAS_UNITS || LOGISTIC_OUTPUTS || SOFTMAX_OUTPUTS
+/* The exponentials of up to 32 numbers: 2^k exp(r), where r is at most log(2) / 2 in size, by the power series of exp(r).
+ * Numbers are kept from overflowing, as with -Ofast infinity may become NaN. Short loops without branches: no compiler can
+ * turn calls of the C library's exp into vector instructions, or many of them what has branches. */
+static void lstm97_exp_some(lstm97_real *a, int n)
+{
+#if SINGLE
+    const lstm97_real most = 80.0f, per_ln2 = 1.44269504f, ln2 = 0.693145752f, ln2_rest = 1.42860677e-6f;
+#else
+    const lstm97_real most = 700.0, per_ln2 = 1.4426950408889634, ln2 = 0.69314718036912382,
+                      ln2_rest = 1.9082149292705877e-10;
+#endif
+    const int below = 1100; /* any k, so that all places are positive and their integer parts round down */
+    lstm97_real places[LSTM97_AT_ONCE];
+    for (int i = 0; i < n; i++)
+        a[i] = a[i] < -most ? -most : a[i];
+    for (int i = 0; i < n; i++)
+        a[i] = a[i] > most ? most : a[i];
+    for (int i = 0; i < n; i++)
+        places[i] = a[i] * per_ln2 + ((lstm97_real)0.5 + below);
+    for (int i = 0; i < n; i++)
+        places[i] = places[i] > 0 ? places[i] : 0; /* NaN has no integer part */
+    for (int i = 0; i < n; i++) {
+        int32_t k = (int32_t)places[i] - below;
+        lstm97_real r = a[i] - (lstm97_real)k * ln2 - (lstm97_real)k * ln2_rest, power;
+#if SINGLE
+        lstm97_real sum = 1.98412698e-4f;
+        sum = sum * r + 1.38888889e-3f;
+        sum = sum * r + 8.33333333e-3f;
+        sum = sum * r + 4.16666667e-2f;
+        sum = sum * r + 1.66666667e-1f;
+        lstm97_bits bits = (lstm97_bits)(k + 127) << 23;
+#else
+        lstm97_real sum = 1 / 6227020800.0;
+        sum = sum * r + 1 / 479001600.0;
+        sum = sum * r + 1 / 39916800.0;
+        sum = sum * r + 1 / 3628800.0;
+        sum = sum * r + 1 / 362880.0;
+        sum = sum * r + 1 / 40320.0;
+        sum = sum * r + 1 / 5040.0;
+        sum = sum * r + 1 / 720.0;
+        sum = sum * r + 1 / 120.0;
+        sum = sum * r + 1 / 24.0;
+        sum = sum * r + 1 / 6.0;
+        lstm97_bits bits = (lstm97_bits)(k + 1023) << 52;
+#endif
+        sum = sum * r + (lstm97_real)0.5;
+        sum = sum * r + 1;
+        sum = sum * r + 1;
+        memcpy(&power, &bits, sizeof power);
+        a[i] = sum * power;
+    }
+}
+#endif
+
 #if HAS_UNITS || LOGISTIC_OUTPUTS
-/* 1 / (1 + exp(-a)), (3). The exponential is kept from overflowing: with -Ofast, 1 / infinity may be NaN. */
-static lstm97_real lstm97_logistic(lstm97_real a) { return 1 / (1 + exp(a < -700.0 ? 700.0 : -a)); }
+/* Squashes n numbers: height / (1 + exp(-steepness a)) + bottom, (3) to (5). */
+static void lstm97_squash(lstm97_real *a, lstm97_real steepness, lstm97_real height, lstm97_real bottom, int n)
+{
+    for (int i = 0; i < n; i++)
+        a[i] *= -steepness;
+    for (int i = 0; i < n; i += LSTM97_AT_ONCE)
+        lstm97_exp_some(a + i, n - i < LSTM97_AT_ONCE ? n - i : LSTM97_AT_ONCE);
+    for (int i = 0; i < n; i++)
+        a[i] = height / (1 + a[i]) + bottom;
+}
 #endif
 
 #if HAS_CELLS
 
 #if LEARNS
-/* g squashes a cell's net input; g_slope is its slope, where its value is y. */
+/* g squashes the cells' net inputs; g_slope is its slope, where its value is y. */
 #else
-/* g squashes a cell's net input. */
+/* g squashes the cells' net inputs. */
 #endif
-static lstm97_real lstm97_g(lstm97_real a)
+static void lstm97_g(lstm97_real *a)
 {
 // begin g
-    return 4 * lstm97_logistic(a) - 2;
+    lstm97_squash(a, 1, 4, -2, LSTM97_N_CELLS);
 // end
 }
 
@@ -439,14 +523,14 @@ static lstm97_real lstm97_g_slope(lstm97_real y)
 // end
 }
 
-/* h squashes a cell's state; h_slope is its slope, where its value is y. */
+/* h squashes the cells' states; h_slope is its slope, where its value is y. */
 #else
-/* h squashes a cell's state. */
+/* h squashes the cells' states. */
 #endif
-static lstm97_real lstm97_h(lstm97_real a)
+static void lstm97_h(lstm97_real *a)
 {
 // begin h
-    return 2 * lstm97_logistic(a) - 1;
+    lstm97_squash(a, 1, 2, -1, LSTM97_N_CELLS);
 // end
 }
 
@@ -483,15 +567,12 @@ static void lstm97_squash_units(const lstm97_weights *w, lstm97_state *s, const 
     s->z[LSTM97_BIAS] = 1;
 #endif
     lstm97_fill(s->y, 0, LSTM97_N_UNITS);
-    for (int m = 0; m < LSTM97_N_SOURCES; m++)
-        lstm97_add_scaled(s->y, w->to_units[m], s->z[m], LSTM97_N_UNITS);
+    lstm97_add_rows(s->y, w->to_units[0], s->z, LSTM97_N_SOURCES, LSTM97_N_UNITS);
 #if HAS_HIDDEN
-    for (int i = 0; i < LSTM97_N_HIDDEN; i++)
-        s->y[i] = lstm97_logistic(s->y[i]);
+    lstm97_squash(s->y, 1, 1, 0, LSTM97_N_HIDDEN);
 #endif
 #if HAS_CELLS
-    for (int u = LSTM97_INPUT_GATE; u < LSTM97_N_UNITS; u++)
-        s->y[u] = lstm97_logistic(s->y[u]);
+    lstm97_squash(s->y + LSTM97_INPUT_GATE, 1, 1, 0, (int)LSTM97_N_UNITS - (int)LSTM97_INPUT_GATE);
 #endif
 }
 #endif
@@ -500,29 +581,32 @@ static void lstm97_squash_units(const lstm97_weights *w, lstm97_state *s, const 
 /* The states and the activations of the cells. Returns whether the states are finite. */
 static int lstm97_update_cells(lstm97_state *s)
 {
+    lstm97_real g[LSTM97_N_CELLS], h[LSTM97_N_CELLS];
+    lstm97_copy(g, s->y + LSTM97_CELL, LSTM97_N_CELLS);
+    lstm97_g(g);
+#if LEARNS && HAS_FORGET_GATES
+    lstm97_copy(s->s_before, s->s_c, LSTM97_N_CELLS);
+#endif
     for (int c = 0; c < LSTM97_N_CELLS; c++) {
         int j = lstm97_block_of(c);
-        lstm97_real g = lstm97_g(s->y[LSTM97_CELL + c]);
 #if HAS_FORGET_GATES
-        lstm97_real s_c = s->y[LSTM97_FORGET_GATE + j] * s->s_c[c] + s->y[LSTM97_INPUT_GATE + j] * g;
+        s->s_c[c] = s->y[LSTM97_FORGET_GATE + j] * s->s_c[c] + s->y[LSTM97_INPUT_GATE + j] * g[c];
 #else
-        lstm97_real s_c = s->s_c[c] + s->y[LSTM97_INPUT_GATE + j] * g;
-#endif
-        lstm97_real h = lstm97_h(s_c);
-#if LEARNS
-#if HAS_FORGET_GATES
-        s->s_before[c] = s->s_c[c];
-#endif
-        s->g[c] = g;
-        s->h[c] = h;
-#endif
-        s->s_c[c] = s_c;
-#if HAS_OUTPUT_GATES
-        s->y[LSTM97_CELL + c] = s->y[LSTM97_OUTPUT_GATE + j] * h;
-#else
-        s->y[LSTM97_CELL + c] = h;
+        s->s_c[c] += s->y[LSTM97_INPUT_GATE + j] * g[c];
 #endif
     }
+    lstm97_copy(h, s->s_c, LSTM97_N_CELLS);
+    lstm97_h(h);
+    for (int c = 0; c < LSTM97_N_CELLS; c++)
+#if HAS_OUTPUT_GATES
+        s->y[LSTM97_CELL + c] = s->y[LSTM97_OUTPUT_GATE + lstm97_block_of(c)] * h[c];
+#else
+        s->y[LSTM97_CELL + c] = h[c];
+#endif
+#if LEARNS
+    lstm97_copy(s->g, g, LSTM97_N_CELLS);
+    lstm97_copy(s->h, h, LSTM97_N_CELLS);
+#endif
     return lstm97_all_finite(s->s_c, LSTM97_N_CELLS);
 }
 #endif
@@ -530,8 +614,7 @@ static int lstm97_update_cells(lstm97_state *s)
 #if LOGISTIC_OUTPUTS
 static void lstm97_squash_outputs(lstm97_real y[LSTM97_N_OUTPUTS])
 {
-    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
-        y[k] = lstm97_logistic(y[k]);
+    lstm97_squash(y, 1, 1, 0, LSTM97_N_OUTPUTS);
 }
 #endif
 
@@ -542,7 +625,11 @@ static void lstm97_squash_outputs(lstm97_real y[LSTM97_N_OUTPUTS])
     for (int k = 1; k < LSTM97_N_OUTPUTS; k++)
         most = y[k] > most ? y[k] : most;
     for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
-        sum += y[k] = exp(y[k] - most);
+        y[k] -= most;
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k += LSTM97_AT_ONCE)
+        lstm97_exp_some(y + k, LSTM97_N_OUTPUTS - k < LSTM97_AT_ONCE ? LSTM97_N_OUTPUTS - k : LSTM97_AT_ONCE);
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        sum += y[k];
     for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
         y[k] /= sum;
 }
@@ -562,8 +649,7 @@ static int lstm97_compute_outputs(const lstm97_weights *w, lstm97_state *s)
 #endif
     lstm97_fill(s->y_k, 0, LSTM97_N_OUTPUTS);
 #if HAS_OUTPUT_SOURCES
-    for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++)
-        lstm97_add_scaled(s->y_k, w->to_outputs[m], s->z_k[m], LSTM97_N_OUTPUTS);
+    lstm97_add_rows(s->y_k, w->to_outputs[0], s->z_k, LSTM97_N_OUTPUT_SOURCES, LSTM97_N_OUTPUTS);
 #endif
 #if !IDENTITY_OUTPUTS
     lstm97_squash_outputs(s->y_k);
@@ -641,9 +727,9 @@ static void lstm97_update_partials(lstm97_state *s)
     }
 #if HAS_FORGET_GATES
     for (int m = 0; m < LSTM97_N_SOURCES; m++) {
+        lstm97_real z = s->z[m], *LSTM97_RESTRICT ds_dw = s->ds_dw[m];
         for (int i = 0; i < LSTM97_N_PARTIALS; i++)
-            s->ds_dw[m][i] *= decay[i];
-        lstm97_add_scaled(s->ds_dw[m], coefficient, s->z[m], LSTM97_N_PARTIALS);
+            ds_dw[i] = decay[i] * ds_dw[i] + z * coefficient[i];
     }
 #else
     for (int m = 0; m < LSTM97_N_SOURCES; m++)
