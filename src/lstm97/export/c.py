@@ -375,7 +375,6 @@ def _with_names(text: str, name: str, dtype: np.dtype[Any]) -> str:
             ("typedef double", "typedef float"),
             ("1e290", "1e30f"),
             ("1e120", "1e12f"),
-            ("return sqrt(a);", "return sqrtf(a);"),
             ("UINT64_C(0x7FF0000000000000)", "UINT32_C(0x7F800000)"),
         ):
             text = text.replace(double, single)

@@ -27,8 +27,8 @@ typedef struct {
 } lstm97_sums;
 
 #if HAS_SQUARES
-/* 1 / sqrt(a), but for an a near 0 of a larger one: from an estimate by halving the exponent in the bits of a, whose error
- * each step squares (Newton). Unlike a call of sqrt compilers can turn this into vector instructions. */
+/* 1 / sqrt(a), near a = 0 a large number: an estimate, whose bits come of half the exponent of a, and Newton's method,
+ * each step of which squares the error. Unlike a call of sqrt, compilers can turn this into vector instructions. */
 static lstm97_real lstm97_one_by_root(lstm97_real a)
 {
     lstm97_bits bits;
@@ -85,7 +85,7 @@ static void lstm97_find_changes(const lstm97_update *update,
     }
 }
 
-/* Change n weights w by their gradients g. In a trial nothing changes; the sums, one for each place in the rows, grow. */
+/* Change n weights w by their gradients g. In a trial nothing changes, but the sums grow. */
 static void lstm97_use_gradients(lstm97_update *update, lstm97_real *LSTM97_RESTRICT w,
 #if HAS_MEANS
                                  lstm97_real *LSTM97_RESTRICT m,
@@ -202,9 +202,9 @@ static lstm97_real lstm97_scale_of(const lstm97_state *s, double squares)
 
 #if HAS_READOUT
 
-/* Recursive least squares with P = S S'. With f = S'u, where u are the sources of the outputs, v the weight of the error
- * signal, and b = forgetting + v f'f, the gain is k = v S f / b, and S - v S f f' / (b + sqrt(forgetting b)) is the root
- * of P - k (P u)' (J. E. Potter, 1963). The weight is in e_k already. */
+/* Recursive least squares with P = S S'. With f = S'u, where u are the sources of the outputs, v the weight of the
+ * error signal, and b = forgetting + v f'f, the gain is k = v S f / b, and S - v S f f' / (b + sqrt(forgetting b)) is the
+ * root of P - k (P u)' (J. E. Potter, 1963). The weight is in e_k already. */
 typedef struct {
     lstm97_real f[LSTM97_N_OUTPUT_SOURCES];
     lstm97_real s_f[LSTM97_N_OUTPUT_SOURCES]; /* S f */

@@ -430,13 +430,13 @@ static void lstm97_take_in(lstm97_column *column, double x)
 #endif
 
 #if HAS_UNITS || LOGISTIC_OUTPUTS || SOFTMAX_OUTPUTS || HAS_GRADIENTS
-enum { LSTM97_AT_ONCE = 32 }; /* so many numbers are handled in loops that compilers can turn into vector instructions */
+enum { LSTM97_AT_ONCE = 32 }; /* the most numbers in the loops that compilers are to turn into vector instructions */
 #endif
 
 #if HAS_UNITS || LOGISTIC_OUTPUTS || SOFTMAX_OUTPUTS
-/* The exponentials of up to 32 numbers: 2^k exp(r), where r is at most log(2) / 2 in size, by the power series of exp(r).
- * Numbers are kept from overflowing, as with -Ofast infinity may become NaN. Short loops without branches: no compiler can
- * turn calls of the C library's exp into vector instructions, or many of them what has branches. */
+/* The exponentials of up to 32 numbers: 2^k exp(r), where r is at most log(2) / 2 in size, by the power series of exp.
+ * Numbers are kept from overflowing, as with -Ofast infinity may become NaN. The loops are short and have no branches, as
+ * compilers turn neither branches nor calls of the C library's exp into vector instructions. */
 static void lstm97_exp_some(lstm97_real *a, int n)
 {
 #if SINGLE
