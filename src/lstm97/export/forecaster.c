@@ -18,9 +18,9 @@
  *     status = lstm97_interval(&f, 0.9, &low, &high);         // where the next value will be, with a probability
  *     score = lstm97_score(&f);                               // how unusual the last value was
  *
- * f.status is that of the last call of learn: 0 if all is well; the enum below has the others. Nothing is allocated, and
- * all variables are the caller's: a struct holds all of a forecaster, and may be copied, written to a file and read from
- * it. Different forecasters may learn in different threads at once.
+ * f.status is that of the last call of learn: 0 if all is well; the enum below has the others. Nothing is allocated,
+ * and all variables are the caller's: a struct holds all of a forecaster, and may be copied, written to a file and read
+ * from it. Different forecasters may learn in different threads at once.
  *
  * To have the declarations only, define LSTM97_DECLARATIONS_ONLY before including this file.
  */
@@ -127,8 +127,8 @@ typedef uint64_t lstm97_bits;
 typedef char lstm97_bits_fit[sizeof(lstm97_bits) == sizeof(double) ? 1 : -1];
 static const lstm97_bits lstm97_bits_of_infinity = UINT64_C(0x7FF0000000000000);
 
-/* Numbers are compared with infinity as integers, and NaN is made of one: with -Ofast or -ffast-math a compiler takes it
- * for granted that there is neither; volatile hides from it where the integer comes from. */
+/* Numbers are compared with infinity as integers, and NaN is made of one: with -Ofast or -ffast-math a compiler takes
+ * it for granted that there is neither; volatile hides from it where the integer comes from. */
 static lstm97_bits lstm97_bits_of(double a)
 {
     lstm97_bits bits;

@@ -203,8 +203,8 @@ static lstm97_real lstm97_scale_of(const lstm97_state *s, double squares)
 #if HAS_READOUT
 
 /* Recursive least squares with P = S S'. With f = S'u, where u are the sources of the outputs, v the weight of the
- * error signal, and b = forgetting + v f'f, the gain is k = v S f / b, and S - v S f f' / (b + sqrt(forgetting b)) is the
- * root of P - k (P u)' (J. E. Potter, 1963). The weight is in e_k already. */
+ * error signal, and b = forgetting + v f'f, the gain is k = v S f / b, and S - v S f f' / (b + sqrt(forgetting b)) is
+ * the root of P - k (P u)' (J. E. Potter, 1963). The weight is in e_k already. */
 typedef struct {
     lstm97_real f[LSTM97_N_OUTPUT_SOURCES];
     lstm97_real s_f[LSTM97_N_OUTPUT_SOURCES]; /* S f */

@@ -435,8 +435,8 @@ enum { LSTM97_AT_ONCE = 32 }; /* the most numbers in the loops that compilers ar
 
 #if HAS_UNITS || LOGISTIC_OUTPUTS || SOFTMAX_OUTPUTS
 /* The exponentials of up to 32 numbers: 2^k exp(r), where r is at most log(2) / 2 in size, by the power series of exp.
- * Numbers are kept from overflowing, as with -Ofast infinity may become NaN. The loops are short and have no branches, as
- * compilers turn neither branches nor calls of the C library's exp into vector instructions. */
+ * Numbers are kept from overflowing, as with -Ofast infinity may become NaN. The loops are short and have no branches,
+ * as compilers turn neither branches nor calls of the C library's exp into vector instructions. */
 static void lstm97_exp_some(lstm97_real *a, int n)
 {
 #if SINGLE
