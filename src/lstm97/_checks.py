@@ -17,10 +17,13 @@ def integer(name: str, value: Any, at_least: int, at_most: int | None = None) ->
     """``value`` as an int from `at_least` to `at_most`; None: without an upper bound."""
     if type(value) is int:  # found faster than by what follows, which asks for no more
         number = value
-    elif isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
     else:
-        number = operator.index(value)
+        try:
+            if isinstance(value, bool):
+                raise TypeError("a bool is no number")
+            number = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, got {value!r}") from None
     if number < at_least:
         raise ValueError(f"{name} must be at least {at_least}, got {number}")
     if at_most is not None and number > at_most:

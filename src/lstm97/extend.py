@@ -26,6 +26,7 @@ from lstm97._files import (
     to_bytes,
     write_whole,
 )
+from lstm97._format import PHASES
 from lstm97._kernel.builds import build, show_config
 from lstm97._kernel.engine import Engine, choose_cpu
 from lstm97._kernel.layout import LANE_ORDER, Layout, float_dtype
@@ -43,6 +44,7 @@ __all__ = [
     "advice_of",
     "any_presented",
     "available_cpus",
+    "awaits_target",
     "begun",
     "build",
     "check_rate",
@@ -212,6 +214,20 @@ def scales_of(net: _Network) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
             count, mean, squares = array.T
             found[name.removeprefix("scaling.")] = mean, np.sqrt(squares / np.where(count > 0, count, 1))
     return found
+
+
+def awaits_target(net: _Network) -> bool:
+    """Whether the last step of a network's own state was one of `learn` without a target, which `correct` can give it.
+
+    Parameters
+    ----------
+    net : Network
+
+    Returns
+    -------
+    bool
+    """
+    return bool(PHASES[net._engine.numbers()["phase"]] == "awaiting")
 
 
 def advice_of(net: _Learner) -> Advice:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from lstm97.extend import (
     CODES,
     advice_of,
+    awaits_target,
     decode,
     integer,
     open_regular,
@@ -63,6 +64,9 @@ LARGEST_DEVIATION = 100.0
 LARGEST_ERROR = 1e15
 """Of a scaled error; what is larger is cut to it. Huber's loss makes no difference between errors above 1."""
 
+LONGEST_HORIZON = 2**40
+"""So that sizes of arrays stay countable; whether there is memory for them is another matter."""
+
 ROOM = 512
 """How many values can come in before those that are still needed have to be moved in memory."""
 AT_ONCE = 1024
@@ -70,6 +74,10 @@ AT_ONCE = 1024
 
 _NUMBERS = ("_first", "_last", "_sum", "_total", "_output", "_error")
 _COUNTS = ("_n_values", "_n_scaled", "_n_lags", "_awaits")
+_TOLD = (
+    *("first", "last", "base", "mean", "scale", "sum", "total", "output", "error", "forecast"),
+    *("n_values", "n_scaled", "n_lags"),
+)
 
 
 class Forecaster:
@@ -110,6 +118,8 @@ class Forecaster:
 
     A forecaster is for one thread at a time: a call, or a property, raises RuntimeError while another thread is in one.
     What an interrupt breaks off may be learned in part: of `learn_many`, a thousand values at most.
+
+    `lstm97.export_c` writes a forecaster as a C file, which goes on where it is.
 
     Examples
     --------
@@ -196,7 +206,10 @@ class Forecaster:
 
     @property
     def network(self) -> Network:
-        """The network inside, to look at: it belongs to the forecaster, which alone should step or train it."""
+        """The network inside, to look at: it belongs to the forecaster, which alone should step or train it.
+
+        If it is reset, or steps, from outside, nothing is learned from the next value, and then the forecaster goes on.
+        """
         return self._network
 
     # ---- learning ----
@@ -207,8 +220,8 @@ class Forecaster:
         Parameters
         ----------
         value : float, or None
-            A real number, at most 1e290 in size. None or NaN if it is missing: then nothing is learned, and the series
-            goes on with the forecast in its place.
+            A real number, at most 1e290 in size. None, NaN or a masked value if it is missing: then nothing is
+            learned, and the series goes on with the forecast in its place.
 
         Returns
         -------
@@ -251,7 +264,7 @@ class Forecaster:
         Parameters
         ----------
         values : array_like, shape (n,)
-            As for `learn`; NaN where one is missing.
+            As for `learn`; NaN or masked where one is missing.
         out : ndarray, shape (n,), optional
             Where to write the forecasts, of dtype float64 and C-contiguous; may be the values.
 
@@ -272,7 +285,7 @@ class Forecaster:
         >>> Forecaster().learn_many([3.0, 3.0, 3.0])
         array([3., 3., 3.])
         """
-        numbers = as_numbers("values", values)
+        numbers = as_numbers("values", values, classes=MASKED_IS_NAN)
         if numbers.ndim != 1:
             raise ValueError(f"values has shape {numbers.shape}, expected (n,)")
         with np.errstate(all="ignore"):
@@ -283,6 +296,7 @@ class Forecaster:
         forecasts = np.empty(len(numbers)) if out is None else checked_out(out, numbers.shape, numbers.dtype)
         ends = [*np.flatnonzero(missing).tolist(), len(numbers)]
         with self._in_use():
+            self._look_at_network()
             try:
                 begin = 0
                 for end in ends:
@@ -299,13 +313,7 @@ class Forecaster:
         """Learn from a checked number; NaN if it is missing."""
         is_given = number == number
         if is_given:
-            if self._awaits:
-                target = _cut((number - self._base) / self._scale)
-                self._target[0] = target
-                self._awaits = False
-                self._network.correct(self._target)
-                self._record(target - self._output)
-            else:
+            if not (self._awaits and self._learn_target(_cut((number - self._base) / self._scale))):
                 self._judge_without_scale(number)
             self._count(number)
         elif not self._n_values:
@@ -331,6 +339,24 @@ class Forecaster:
         self._awaits = True
         self._forecast = self._base + self._scale * self._output
         return self._forecast
+
+    def _learn_target(self, target: float) -> bool:
+        """Let the network learn from its target, scaled; returns whether it has waited for that."""
+        self._target[0] = target
+        self._awaits = False
+        try:
+            self._network.correct(self._target)
+        except RuntimeError:
+            if awaits_target(self._network):  # another thread uses the network
+                self._awaits = True
+                raise
+            return False  # it was reset, or made a step, from outside
+        self._record(target - self._output)
+        return True
+
+    def _look_at_network(self) -> None:
+        """See whether the network still waits for its target: it may have been reset, or made a step, from outside."""
+        self._awaits = self._awaits and awaits_target(self._network)
 
     def _look(self, window: Floats, n_lags: int) -> None:
         """Write what the network sees of a window, of which n values are known, into its inputs."""
@@ -374,7 +400,7 @@ class Forecaster:
 
     def _judge_without_scale(self, number: float) -> None:
         """Record no error if the values have not changed yet; how large an error is cannot be told."""
-        if not self._n_values or self._scale:  # the first value, or the first after an interrupt
+        if not self._n_values or self._scale:  # the first value, or the first after an interrupt or a reset
             self._error = math.nan
         elif number == self._forecast:
             self._record(0.0)
@@ -446,7 +472,7 @@ class Forecaster:
         Parameters
         ----------
         horizon : int, default 1
-            How many values.
+            How many values, at most 2^40.
 
         Returns
         -------
@@ -466,7 +492,7 @@ class Forecaster:
         >>> bool(f.forecast(4)[0] == forecasts[-1])
         True
         """
-        horizon = integer("horizon", horizon, at_least=1)
+        horizon = integer("horizon", horizon, at_least=1, at_most=LONGEST_HORIZON)
         forecasts = np.empty(horizon)
         with self._in_use():
             forecasts[...] = self._forecast
@@ -607,6 +633,7 @@ class Forecaster:
     def _to_bytes(self) -> bytes:
         """What `save` writes."""
         with self._in_use():
+            self._look_at_network()
             network = np.frombuffer(network_to_bytes(self._network, True), np.uint8)
             oldest = self._place if self._n_errors == RECENT else 0
             arrays: dict[str, NDArray[Any]] = {
@@ -658,6 +685,64 @@ class Forecaster:
 IN_USE = "this forecaster is in use by another thread"
 
 
+class Standing(NamedTuple):
+    """Where a forecaster stands, for those who write it in another form."""
+
+    forecaster: Forecaster
+    """A copy of it, which no other thread uses."""
+    numbers: dict[str, float]
+    """Its numbers and counts, by name without the underscore; `error` may be NaN or infinite, `forecast` NaN."""
+    lags: Floats
+    """What the network sees, unscaled, the latest first."""
+    errors: Floats
+    """The recent errors, the oldest first."""
+    stream: dict[str, NDArray[Any]]
+    """The state of its network, by the names that files have without ``state.``; ``partials`` has what is pending."""
+    is_awaiting: bool
+    """Whether the network waits for its target."""
+
+
+def standing_of(forecaster: Forecaster) -> Standing:
+    """Where a forecaster stands now.
+
+    Parameters
+    ----------
+    forecaster : Forecaster
+
+    Returns
+    -------
+    Standing
+
+    Raises
+    ------
+    RuntimeError
+        If another thread uses this forecaster.
+    """
+    data = forecaster._to_bytes()
+    copy, arrays = _from_bytes(data), _tensors(data)
+    state = _tensors(arrays["network"].tobytes())
+    stream = {name.removeprefix("state."): array for name, array in state.items() if name.startswith("state.")}
+    stream["partials"] = np.hstack([partials.T for partials in copy.network.state.partials.values()])
+    numbers = {name: float(getattr(copy, f"_{name}")) for name in _TOLD}
+    return Standing(copy, numbers, arrays["lags"], arrays["errors"], stream, copy._awaits)
+
+
+def is_forecaster(path: str | PathLike[str]) -> bool:
+    """Whether a file says that `Forecaster.save` has written it; False if it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            return read_header(file, n_bytes, os.fsdecode(path), n_bytes).metadata.get("format") == FORMAT
+    except (OSError, ValueError):
+        return False
+
+
+def _tensors(data: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays in the bytes of a file that was just written."""
+    file = io.BytesIO(data)
+    return read_arrays(file, read_header(file, len(data), "the data", len(data)), "the data")
+
+
 def _topology(cells: int, lags: int) -> Topology:
     """The network's units."""
     return Topology(
@@ -673,8 +758,12 @@ def _topology(cells: int, lags: int) -> Topology:
     )
 
 
-def _number(value: Any) -> float:
-    """A value as a float; NaN for None."""
+MASKED_IS_NAN = -1
+"""For `as_numbers`: masked values become NaN, also those of integers, which are no classes here."""
+
+
+def _number(value: Any, name: str = "value") -> float:
+    """A value as a float; NaN for None and for a masked value."""
     if value is None:
         return math.nan
     try:
@@ -682,15 +771,16 @@ def _number(value: Any) -> float:
             return float(value)
     except OverflowError:
         return math.inf
-    array = as_numbers("value", value)
+    array = as_numbers(name, value, classes=MASKED_IS_NAN)
     if array.shape:
-        raise ValueError(f"value has shape {array.shape}, expected a number; for many values call learn_many")
+        way_out = "; for many values call learn_many" if name == "value" else ""
+        raise ValueError(f"{name} has shape {array.shape}, expected a number{way_out}")
     return float(array)
 
 
 def _probability(value: Any) -> float:
     """The probability of an interval, checked."""
-    number = _number(value)
+    number = _number(value, "probability")
     if not 0.0 < number <= MOST_PROBABLE:
         raise ValueError(f"probability must be above 0 and at most {MOST_PROBABLE}, got {value!r}")
     return number
@@ -727,7 +817,7 @@ def _read(file: BinaryIO, size: int, what: str) -> Forecaster:
         n_lags = len(arrays["lags"])
         wanted = _topology(network.topology.n_cells, n_lags), OPTIMIZER, LEARNING_RATE
         found = network.topology, network.optimizer, network.learning_rate
-        if found != wanted or network.readout or network.scaling:
+        if found != wanted or network.readout or network.scaling or network.dtype != np.float64:
             raise ValueError(f"its network is not one for {n_lags} lags")
         if arrays["counts"][_COUNTS.index("_awaits")] and _phase(data) != "awaiting":
             raise ValueError("its network has not made a step that waits for its target")

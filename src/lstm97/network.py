@@ -369,8 +369,8 @@ class Network:
         Parameters
         ----------
         n_inputs, n_outputs : int
-            Outputs are values to predict, or classes: one output for two classes as targets 0.0 and 1.0, else one for
-            each class.
+            Outputs are values to predict, or classes: one output for two classes as targets 0 and 1, else one for each
+            class.
         task : {"regression", "classification"}
         cells : int, default 16
             The number of memory cells.
@@ -621,9 +621,10 @@ class Network:
         x : array_like, shape (n_inputs,), or int
             The inputs, or a symbol's number instead of its one-hot row (if there is more than one input).
         target : array_like, shape (n_outputs,), or int, or None
-            What the outputs should be, or a class number instead of its one-hot row (if there is more than one output);
-            None, a row of NaN or of masked values, and class -1 mean no error signal; a row partly NaN means none for
-            those outputs (softmax outputs need all).
+            What the outputs should be, or a class number instead of its one-hot row (if there is more than one output;
+            with one output and ``loss="cross_entropy"`` the integers 0 and 1 are its values); None, a row of NaN or of
+            masked values, and class -1 mean no error signal; a row partly NaN means none for those outputs (softmax
+            outputs need all).
         learning_rate : float, optional
             The paper's alpha, positive; by default the network's own `learning_rate`, which is 0.1 unless it was made
             with another.
@@ -691,7 +692,7 @@ class Network:
         X : array_like, shape (n_steps, n_inputs), or integers of shape (n_steps,)
             The inputs, or symbols.
         targets : array_like, shape (n_steps, n_outputs), or integers of shape (n_steps,), or None
-            Targets, or class numbers (if there is more than one output; else floats of shape (n_steps,) are values);
+            Targets, or class numbers (as for `learn`; with one output floats of shape (n_steps,) are values);
             rows of NaN or of masked values, and class -1, mean no error signal at that step.
         learning_rate, state
             As for `learn`.

@@ -272,6 +272,10 @@ def as_target(target: object, layout: Learns) -> int | Array | None:
         if missing.any() and not missing.all() and not layout.takes_partial_targets:
             raise ValueError("target is partly NaN; here a step has targets for all outputs, or none: NaN or None")
         return None if missing.all() else row
+    if _takes_labels(layout):
+        if not -1 <= number < 2:
+            raise ValueError(f"target is class {number}, expected 0 or 1, or -1 for none")
+        return None if number == -1 else np.array([number], layout.dtype)
     _refuse_classes(
         n_outputs, f"target is the integer {number}", f"for the value pass [{number}.0], for no target None"
     )
@@ -327,9 +331,7 @@ def as_stream_targets(targets: object, n_steps: int, layout: Learns) -> Array | 
     n_outputs = layout.topology.n_outputs
     array = as_numbers("targets", targets, classes=1)
     if array.ndim == 1 and array.dtype.kind in "iu":
-        _refuse_classes(n_outputs)
-        packed: Array = _as_int32("targets", array)
-        _check_numbers("targets", packed, -1, n_outputs)
+        packed: Array = _as_classes(array, layout)
     elif array.ndim == n_outputs == 1:
         packed = _cast(array[:, np.newaxis], layout.dtype)
         _check_rows("targets", packed, layout)
@@ -396,14 +398,14 @@ def as_targets(targets: object, inputs: Sequences, layout: Learns) -> tuple[Arra
         if type(steps) is not Sequences:
             steps = Sequences(steps.values, steps.offsets)
         _same_number(len(steps), len(inputs))
-        if steps.is_symbols:
+        if steps.is_symbols and not _takes_labels(layout):
             _refuse_classes(n_outputs)
         for i in np.flatnonzero(steps.lengths != inputs.lengths)[:1]:
             raise ValueError(
                 f"targets[{i}] has {steps.lengths[i]} steps but inputs[{i}] has {inputs.lengths[i]}"
                 + ("; integers are class numbers, real targets are floats" if steps.is_symbols else "")
             )
-        if steps.is_symbols and not isinstance(targets, Sequences):
+        if steps.is_symbols and not isinstance(targets, Sequences) and not _takes_labels(layout):
             _refuse_either("targets", steps, n_outputs)
         rows: Array = steps.values
         if not steps.is_symbols:
@@ -413,12 +415,10 @@ def as_targets(targets: object, inputs: Sequences, layout: Learns) -> tuple[Arra
         rows = per_sequence
         if rows.ndim == 2 and rows.shape[1] != n_outputs:
             raise ValueError(f"targets has shape {rows.shape}, expected ({len(inputs)}, {n_outputs})")
-        if rows.ndim == 1:
-            _refuse_classes(n_outputs)
-            rows = _as_int32("targets", rows)
     given: Any
     if rows.ndim == 1:
-        _check_numbers("targets", rows, -1, n_outputs)
+        rows = _as_classes(rows, layout)
+    if rows.ndim == 1:
         given = rows >= 0
     else:
         rows = _cast(rows, layout.dtype)
@@ -646,6 +646,26 @@ def _refuse_classes(
     """Refuse integers where there is one output: a class number would say nothing, so a value must be meant."""
     if n_outputs == 1:
         raise ValueError(f"{given}, which means class numbers, and there is only one output; {way_out}")
+
+
+def _takes_labels(layout: Shaped) -> bool:
+    """Whether the integers 0 and 1 are the values of one output: the probability of the second of two classes."""
+    return layout.topology.n_outputs == 1 and getattr(layout.topology, "loss", None) == "cross_entropy"
+
+
+def _as_classes(numbers: Array, layout: Shaped) -> Array:
+    """Class numbers, -1 for none, as int32; or, where one output stands for two classes, as rows of its values."""
+    n_outputs = layout.topology.n_outputs
+    if not _takes_labels(layout):
+        _refuse_classes(n_outputs)
+        classes = _as_int32("targets", numbers)
+        _check_numbers("targets", classes, -1, n_outputs)
+        return classes
+    labels = _as_int32("targets", numbers)
+    _check_numbers("targets", labels, -1, 2)
+    rows = labels[:, np.newaxis].astype(layout.dtype)
+    rows[labels == -1] = np.nan
+    return rows
 
 
 def _refuse_either(name: str, numbers: Sequences, n: int) -> None:

@@ -177,6 +177,61 @@ def test_integers_of_one_output_are_refused(targets):
                 net.learn_run(X[:, 0], targets)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("integer", [int, np.int8, np.int64, np.uint16, np.array], ids=lambda kind: kind.__name__)
+def test_labels_of_two_classes_are_the_values_of_one_output(integer, dtype):
+    net, other = (Network.for_stream(3, 1, "classification", 2, dtype=dtype) for _ in range(2))
+    X, labels = np.random.default_rng(0).normal(size=(12, 3)), [0, 1, 1, 0, 0, 1, -1, 1, 0, 0, 1, 1]
+    for x, label in zip(X, labels, strict=True):
+        y = net.learn(x, integer(label) if label >= 0 else -1)
+        np.testing.assert_array_equal(y, other.learn(x, [float(label)] if label >= 0 else None))
+    net.learn(X[0], None)
+    other.learn(X[0], None)
+    net.correct(integer(0))
+    other.correct([0.0])
+    np.testing.assert_array_equal(net.parameters, other.parameters)
+
+
+def test_rows_of_labels_of_two_classes():
+    def nets():
+        return (Network.for_stream(3, 1, "classification", 2) for _ in range(2))
+
+    X = np.random.default_rng(0).normal(size=(4, 3, 3))
+    per_step, per_sequence = np.array([[0, 1, 1], [1, -1, 0], [0, 0, 0], [1, 0, -1]]), np.array([0, 1, -1, 1])
+    values = np.where(per_step < 0, NAN, per_step)[:, :, np.newaxis]
+    for labels in (per_step.ravel(), per_step.ravel().tolist(), np.ma.masked_less(per_step.ravel(), 0)):
+        net, other = nets()
+        Y = net.learn_run(X.reshape(-1, 3), labels)
+        np.testing.assert_array_equal(Y, other.learn_run(X.reshape(-1, 3), values.reshape(-1, 1)))
+        np.testing.assert_array_equal(net.parameters, other.parameters)
+    forms = [per_step, list(per_step), Sequences.pack(per_step.astype("i1"))]
+    for labels, floats in [(each, values) for each in forms] + [(per_sequence, [[0.0], [1.0], [NAN], [1.0]])]:
+        net, other = nets()
+        history, expected = trained(net, X, labels), trained(other, X, floats)
+        np.testing.assert_array_equal(net.parameters, other.parameters)
+        np.testing.assert_array_equal(history.errors, expected.errors)
+    net, other = nets()
+    trained(net, X[:, :1], per_step[:, :1])  # as a class for each step or as the one value of each: the same
+    trained(other, X[:, :1], values[:, :1])
+    np.testing.assert_array_equal(net.parameters, other.parameters)
+
+
+def test_other_labels_of_one_output_are_refused():
+    net = Network.for_stream(3, 1, "classification")
+    X = np.zeros((2, 3))
+    before = net.parameters
+    for label in (2, -2, np.int8(5)):
+        with pytest.raises(ValueError, match=f"target is class {label}, expected 0 or 1, or -1 for none"):
+            net.learn(X[0], label)
+        with pytest.raises(ValueError, match=f"targets contains {label} at step 1, expected -1 to 1"):
+            net.learn_run(X, [0, int(label)])
+        with pytest.raises(ValueError, match=f"targets contains {label}"):
+            trained(net, [X, X], [[0, 1], [1, int(label)]])
+    with pytest.raises(ValueError, match="targets contains integers that do not fit 32 bits"):
+        net.learn_run(X, [0, 2**40])
+    np.testing.assert_array_equal(net.parameters, before)
+
+
 # ---- arrays of several libraries ----
 
 

@@ -22,14 +22,23 @@ from lstm97.export.c import export_c, struct_bytes
 C99 = (*compiler(), "-std=c99", "-O2")
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-OK, CELL_STATE_NOT_FINITE, OUTPUT_NOT_FINITE, CHANGE_NOT_FINITE, INPUT_NOT_FINITE, BAD_RATE, NOT_AWAITING = range(7)
+(
+    OK,
+    CELL_STATE_NOT_FINITE,
+    OUTPUT_NOT_FINITE,
+    CHANGE_NOT_FINITE,
+    INPUT_NOT_FINITE,
+    BAD_RATE,
+    NOT_AWAITING,
+    BAD_WEIGHT,
+) = range(8)
 
-# Each row of the input is a call, a state, x, target, rate; each row of the output a status, y.
+# Each row of the input is a call, x, target, rate, weight; each row of the output a status, y.
 DRIVER = """
 #include "network.c"
 #include <stdio.h>
 
-typedef struct { lstm97_real call, x[LSTM97_N_INPUTS], target[LSTM97_N_OUTPUTS], rate; } row;
+typedef struct { lstm97_real call, x[LSTM97_N_INPUTS], target[LSTM97_N_OUTPUTS], rate, weight; } row;
 typedef struct { lstm97_real status, y[LSTM97_N_OUTPUTS]; } result;
 
 int main(void)
@@ -58,6 +67,14 @@ int main(void)
         case 'c':
             status = lstm97_correct(&w, &s, in.target, in.rate);
             break;
+#ifdef HAS_WEIGHTED
+        case 'w':
+            status = lstm97_learn_weighted(&w, &s, in.x, in.target, in.rate, in.weight, out.y);
+            break;
+        case 'v':
+            status = lstm97_correct_weighted(&w, &s, in.target, in.rate, in.weight);
+            break;
+#endif
 #endif
         }
         out.status = (lstm97_real)status;
@@ -85,14 +102,17 @@ class Program:
         self.sizes = struct_bytes(net, learn, dtype)
         self.program = folder / "program"
         flags = ["-DLEARN"] * learn + ["-DHAS_WEIGHTS"] * (net.topology.n_weights > 0)
+        is_plain = (net.optimizer, net.readout) == (SGD(), None)
+        flags += ["-DHAS_WEIGHTED"] * (learn and net.topology.n_weights > 0 and not is_plain)
         subprocess.run([*command, *STRICT, *flags, folder / "driver.c", "-o", self.program, "-lm"], check=True)
 
     def run(self, calls):
-        """Statuses (calls,), outputs (calls, n_outputs) and parameters after calls (name, x, target, rate)."""
+        """Statuses (calls,), outputs (calls, n_outputs) and parameters after calls (name, x, target, rate, weight)."""
         t = self.topology
-        rows = np.zeros((len(calls), 2 + t.n_inputs + t.n_outputs), self.dtype)
-        for row, (name, x, target, rate) in zip(rows, calls, strict=True):
-            row[0], row[1 : 1 + t.n_inputs], row[1 + t.n_inputs : -1], row[-1] = ord(name[0]), x, target, rate
+        rows = np.ones((len(calls), 3 + t.n_inputs + t.n_outputs), self.dtype)
+        for row, (name, x, target, *rest) in zip(rows, calls, strict=True):
+            row[0], row[1 : 1 + t.n_inputs], row[1 + t.n_inputs : -2] = ord(name[0]), x, target
+            row[len(row) - 2 :][: len(rest)] = rest
         ran = subprocess.run([self.program], input=rows.tobytes(), capture_output=True, check=True)
         assert tuple(map(int, ran.stderr.split())) == self.sizes
         numbers = np.frombuffer(ran.stdout, self.dtype)
@@ -135,9 +155,13 @@ def random_calls(net, rng, n, rate):
 def carry_out(net, calls):
     """The package's outputs of the calls; those of the last step, where a call has none."""
     y, outputs = np.zeros(net.topology.n_outputs, net.dtype), []
-    for name, x, target, rate in calls:
+    for name, x, target, rate, *weight in calls:
         if name == "learn":
             y = net.learn(x, target, rate)
+        elif name == "weighted":
+            y = net.learn(x, target, rate, weight=weight[0])
+        elif name == "very late":
+            net.correct(target, rate, weight=weight[0])
         elif name == "no target":
             y = net.learn(x, None)
         elif name == "step":
@@ -292,6 +316,115 @@ def test_small_topologies(j, tmp_path):
     for i, topology in enumerate(CORNERS):
         net = learned_network(with_output(topology, "identity"), ("float64", "float32")[(i + j) % 2], **SETTINGS[j])
         check(net, tmp_path / f"{i}", rate=0.003, n=60, command=(*compiler(), "-std=c11"))
+
+
+def weighted(calls, rng):
+    """The same calls with weights of the error signals, some of them 0."""
+    names = {"learn": "weighted", "correct": "very late"}
+    weights = rng.choice([0.0, 0.3, 1.0, 4.0], len(calls))
+    return [(names.get(name, name), *rest, weight) for (name, *rest), weight in zip(calls, weights, strict=True)]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("settings", SETTINGS[:-1], ids=lambda settings: " ".join(map(str, settings.values())))
+def test_error_signals_have_weights(settings, dtype, tmp_path):
+    output = "identity" if "readout" in settings else OUTPUTS[SETTINGS.index(settings) % 3]
+    net = learned_network(with_output(TOPOLOGIES[1], output), dtype, **settings)
+    rng = np.random.default_rng(4)
+    calls = weighted(random_calls(net, rng, 300, 0.003), rng)
+    assert {"weighted", "very late"} < {name for name, *_ in calls}
+    statuses, outputs, parameters = Program(net, tmp_path).run(calls)
+    expected = carry_out(net, calls)
+    assert set(statuses) == {OK}
+    unit = np.maximum(np.abs(expected).max(axis=0), 1e-30)
+    assert_close(outputs / unit, expected / unit, TOLERANCE[dtype], "outputs")
+    assert_close(parameters, net.parameters, TOLERANCE[dtype], "parameters")
+
+
+@pytest.mark.parametrize("command", [C99, (*C99, "-Ofast")], ids=["plain", "fast-math"])
+def test_weights_that_are_none_are_refused(command, tmp_path):
+    net = learned_network(with_output(TOPOLOGIES[1], "identity"), "float64", optimizer=Adam())
+    before = net.parameters
+    x, target = [0.5, 1, -1], [0.3, 0.1]
+    bad = [-1.0, np.nan, np.inf, -np.inf]
+    calls = [
+        *[("weighted", x, target, 0.1, weight) for weight in bad],
+        ("no target", x, target, 0.1),
+        *[("very late", x, target, 0.1, weight) for weight in [*bad, 0.0]],
+    ]
+    statuses, _, parameters = Program(net, tmp_path, command=command).run(calls)
+    assert statuses == [BAD_WEIGHT] * 4 + [OK] + [BAD_WEIGHT] * 4 + [OK]
+    np.testing.assert_array_equal(parameters, before)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("settings", [{}, {"optimizer": RMSprop(bound=0.5)}, {"scaling": Scaling()}], ids=str)
+def test_a_row_of_nan_is_no_target_of_softmax_outputs(settings, dtype, tmp_path):
+    net = learned_network(with_output(TOPOLOGIES[2], "softmax"), dtype, **settings)
+    rng = np.random.default_rng(5)
+    calls = random_calls(net, rng, 200, 0.01)
+    for name, _, target, _ in calls:
+        if name == "learn" and rng.random() < 0.3:
+            target[:] = np.nan
+    statuses, outputs, parameters = Program(net, tmp_path).run(calls)
+    expected = carry_out(net, calls)
+    assert set(statuses) == {OK}
+    assert_close(outputs, expected, TOLERANCE[dtype])
+    assert_close(parameters, net.parameters, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimizer": RMSprop(bound=0.5)}], ids=str)
+def test_late_targets_of_softmax_outputs_may_be_nan_but_not_in_part(settings, tmp_path):
+    net = learned_network(with_output(TOPOLOGIES[2], "softmax"), "float64", **settings)
+    x, good, none, partly = [0.5, -1.0], [0.2, 0.3, 0.5], [np.nan] * 3, [0.5, np.nan, 0.5]
+    calls = [
+        ("learn", x, none, 0.1),
+        ("correct", x, partly, 0.1),
+        ("correct", x, [0, 0, np.inf], 0.1),
+        ("correct", x, none, 0.1),
+        ("correct", x, good, 0.1),
+        ("correct", x, good, 0.1),
+        ("learn", x, partly, 0.1),
+        ("learn", x, none, -1.0),
+    ]
+    statuses, _, parameters = Program(net, tmp_path).run(calls)
+    assert statuses == [OK, INPUT_NOT_FINITE, INPUT_NOT_FINITE, OK, OK, NOT_AWAITING, INPUT_NOT_FINITE, BAD_RATE]
+    net.learn(x, none, 0.1)
+    net.correct(good, 0.1)
+    assert_close(parameters, net.parameters, TOLERANCE["float64"])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_exponentials_and_roots(dtype, tmp_path):
+    rng, unit = np.random.default_rng(6), np.finfo(dtype).eps
+    most = 700 if dtype == "float64" else 80
+    a = np.concatenate([rng.uniform(-most, most, 5000), rng.normal(size=5000), np.arange(-60, 60) * np.log(2) / 2, [0]])
+    b = 10 ** rng.uniform(-280 if dtype == "float64" else -28, np.log10(np.finfo(dtype).max), len(a))
+    a[:4] = np.inf, -np.inf, 1e30, np.nan
+    a, b = a.astype(dtype), b.astype(dtype)
+    net = Network(Topology(2, 1), dtype, optimizer=RMSprop())
+    export_c(net, tmp_path / "network.c", learn=True)
+    (tmp_path / "driver.c").write_text("""
+        #include "network.c"
+        #include <stdio.h>
+        int main(void)
+        {
+            lstm97_real in[2];
+            while (fread(in, sizeof in, 1, stdin) == 1) {
+                lstm97_exp_some(in, 1);
+                in[1] = lstm97_one_by_root(in[1]);
+                fwrite(in, sizeof in, 1, stdout);
+            }
+            return 0;
+        }
+    """)
+    subprocess.run([*C99, *STRICT, tmp_path / "driver.c", "-o", tmp_path / "program", "-lm"], check=True)
+    output = subprocess.check_output([tmp_path / "program"], input=np.column_stack([a, b]).tobytes())
+    exponentials, roots = np.frombuffer(output, dtype).reshape(-1, 2).T.astype("float64")
+    np.testing.assert_allclose(exponentials[:3], np.exp([most, -most, most]), 4 * unit)
+    assert np.isnan(exponentials[3])
+    np.testing.assert_allclose(exponentials[4:], np.exp(a[4:].astype("float64")), 4 * unit)
+    np.testing.assert_allclose(roots, 1 / np.sqrt(b.astype("float64")), 4 * unit)
 
 
 # ---- what files do with data ----
@@ -458,7 +591,7 @@ def test_the_file_names_its_settings(tmp_path):
 
 
 def test_the_file_needs_only_the_c_library(tmp_path):
-    allowed = {"exp", "expf", "sqrt", "sqrtf", "memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
+    allowed = {"sqrt", "sqrtf", "memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
     for i, settings in enumerate(SETTINGS):
         net = Network(with_output(TOPOLOGIES[1], "identity"), ("float64", "float32")[i % 2], **settings)
         export_c(net, tmp_path / "net.c", learn=True)

@@ -21,6 +21,7 @@ from waiting import until
 
 import lstm97
 from lstm97 import Forecaster, Network, RMSprop, Topology
+from lstm97.extend import held
 from lstm97.forecaster import AT_ONCE, RECENT, ROOM
 
 equal = np.testing.assert_array_equal
@@ -283,6 +284,57 @@ def test_a_missing_value_teaches_nothing_and_the_forecast_takes_its_place(missin
     assert f.score >= 0
 
 
+@pytest.mark.parametrize("dtype", [float, int, np.int8, np.float32])
+def test_masked_values_are_missing(dtype):
+    values = np.ma.masked_array(np.arange(40) % 7, np.arange(40) % 5 == 3, dtype)
+    f, forecasts = learned(values.astype(float).filled(math.nan))
+    one_by_one, at_once, a_list = (Forecaster(**SMALL) for _ in range(3))
+    equal([one_by_one.learn(value) for value in values], forecasts)
+    equal(at_once.learn_many(values), forecasts)
+    equal(a_list.learn_many(list(values)), forecasts)
+    assert all_of(one_by_one) == all_of(at_once) == all_of(a_list) == all_of(f)
+    assert one_by_one.learn(np.ma.masked) == at_once.learn(np.ma.array(3, dtype, mask=True)) == f.learn(None)
+    assert one_by_one.learn(np.ma.masked) == at_once.learn(np.ma.array(dtype(3), mask=True)) == f.learn(None)
+    assert math.isnan(one_by_one.score)
+
+
+FROM_OUTSIDE = {
+    "reset": lambda net: net.reset(),
+    "reset of the state": lambda net: net.state.reset(),
+    "step": lambda net: net.step(np.zeros(4)),
+    "learn": lambda net: net.learn(np.zeros(4), [0.5]),
+    "correct": lambda net: net.correct([0.5]),
+    "assign": lambda net: net.state.assign(net.new_state()),
+}
+
+
+@pytest.mark.parametrize("name", FROM_OUTSIDE)
+@both
+def test_after_a_reset_of_its_network_it_goes_on(name, difference):
+    one_by_one, at_once, saved = (learned(a_series(60), difference=difference)[0] for _ in range(3))
+    for f in (one_by_one, at_once, saved):
+        FROM_OUTSIDE[name](f.network)
+    saved = copy.copy(saved)
+    parameters = one_by_one.network.parameters
+    later = a_series(50, seed=1)
+    forecasts = [one_by_one.learn(later[0].item())]
+    equal(one_by_one.network.parameters, parameters)  # the network has not made a step with this target
+    assert math.isnan(one_by_one.score)
+    forecasts += [one_by_one.learn(value) for value in later[1:].tolist()]
+    assert (one_by_one.network.parameters != parameters).any()
+    equal(at_once.learn_many(later), forecasts)
+    equal([saved.learn(value) for value in later.tolist()], forecasts)
+    assert all_of(one_by_one) == all_of(at_once) == all_of(saved)
+
+
+def test_while_its_network_is_in_use_it_refuses_a_value_and_stays_as_it_is():
+    f, _ = learned(a_series(60))
+    before = all_of(f)
+    with held(f.network), pytest.raises(RuntimeError):
+        f.learn(3.0)
+    assert all_of(f) == before
+
+
 def test_missing_values_before_the_first_change_nothing():
     f = Forecaster(**SMALL)
     before = all_of(f)
@@ -327,7 +379,14 @@ def test_many_values_are_refused_as_a_whole(values, bad, at):
 
 
 @pytest.mark.parametrize(
-    "values", [1.0, [[1.0]], "abc", [1.0, None], [[1.0], [1.0, 2.0]], np.ma.masked_less([1, 2], 2)]
+    "values",
+    [
+        1.0,
+        [[1.0]],
+        "abc",
+        [1.0, None],
+        [[1.0], [1.0, 2.0]],
+    ],
 )
 def test_learn_many_refuses_what_is_no_row_of_numbers(values):
     with pytest.raises((TypeError, ValueError), match="values"):
@@ -355,15 +414,17 @@ def test_arguments_are_checked(arguments):
         Forecaster(**arguments)
 
 
-@pytest.mark.parametrize("horizon", [0, -1, 1.0, None, "2"])
+@pytest.mark.parametrize("horizon", [0, -1, 1.0, None, "2", 2**70, np.ma.masked, np.zeros(2, int)])
 def test_horizons_are_checked(horizon):
     with pytest.raises((TypeError, ValueError), match="horizon"):
         Forecaster(**SMALL).forecast(horizon)
 
 
-@pytest.mark.parametrize("probability", [0, 1, -0.1, 0.991, math.nan, None, "0.9", [0.9]])
+@pytest.mark.parametrize(
+    "probability", [0, 1, -0.1, 0.991, math.nan, None, np.ma.masked, "0.9", b"x", [0.9], np.ones(2), 1j, object(), True]
+)
 def test_probabilities_are_checked(probability):
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises((TypeError, ValueError), match=r"^probability (must be above 0|has (dtype|shape))"):
         learned(a_series(300))[0].interval(probability)
 
 
@@ -520,6 +581,16 @@ def test_files_of_other_metadata_are_refused(metadata, tmp_path):
     learned(a_series(30))[0].save(path)
     rewritten(path, lambda arrays: None, **metadata)
     with pytest.raises(ValueError, match=r"f\.safetensors is not a"):
+        Forecaster.load(path)
+
+
+def test_a_file_with_a_network_in_single_precision_is_refused(tmp_path):
+    path = tmp_path / "f.safetensors"
+    f = Forecaster(**SMALL)
+    settings = {"optimizer": f.network.optimizer, "learning_rate": f.network.learning_rate}
+    f._network = Network(f.network.topology, "float32", **settings)
+    f.save(path)
+    with pytest.raises(ValueError, match="its network is not one for 4 lags"):
         Forecaster.load(path)
 
 

@@ -1,4 +1,4 @@
-"""`lstm97 export`: a network as a file for other programs."""
+"""`lstm97 export`: a network, or a forecaster, as a file for other programs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import click
 
 from lstm97.cli.output import existing_folder
 from lstm97.export import c, onnx
+from lstm97.forecaster import Forecaster, is_forecaster
 from lstm97.network import load
 
 
 @click.group()
 def export() -> None:
-    """Write a network as a file for other programs."""
+    """Write a network, or a forecaster, as a file for other programs."""
 
 
 @export.command("c")
@@ -28,20 +29,24 @@ def export() -> None:
     help="The C file, replaced if it is there. Default: FILE with the suffix .c.",
 )
 def export_c(file: Path, learn: bool, dtype: str | None, name: str, out: Path | None) -> None:
-    """Write the network in FILE as one C99 file that needs nothing but the C library.
+    """Write the network or forecaster in FILE as one C99 file that needs nothing but the C library.
 
-    FILE is what Network.save or --out of `lstm97 run` wrote.
+    FILE is what Network.save, --out of `lstm97 run` or Forecaster.save wrote. A forecaster always learns.
     """
     out = out or file.with_suffix(".c")
     if out.resolve() == file.resolve():
         raise click.UsageError(f"'{out}' holds the network; name another file by --out.")
     try:
-        net = load(file)
+        net = Forecaster.load(file) if is_forecaster(file) else load(file)
         c.export_c(net, out, learn=learn, dtype=dtype, name=name)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    weights, state = c.struct_bytes(net, learn, dtype)
-    click.echo(f"{out} written: {weights:,} bytes of weights, {state:,} bytes of state for each stream.")
+    if isinstance(net, Forecaster):
+        sizes = f"{c.forecaster_bytes(net, dtype):,} bytes for each forecaster"
+    else:
+        weights, state = c.struct_bytes(net, learn, dtype)
+        sizes = f"{weights:,} bytes of weights, {state:,} bytes of state for each stream"
+    click.echo(f"{out} written: {sizes}.")
 
 
 @export.command("onnx")

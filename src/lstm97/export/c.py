@@ -1,11 +1,12 @@
-"""A network as one C file: weights, step and learning rule, for programs that have no Python.
+"""A network or a forecaster as one C file that steps and learns, for programs that have no Python.
 
-All C is in the template network.c, which compiles as it stands, and in learning.c, which it includes; the first lines
-of network.c say how files are made of it.
+All C is in the template network.c, which compiles as it stands, in learning.c, which it includes, and in forecaster.c,
+which includes network.c; the first lines of network.c say how files are made of them.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lstm97.extend import __version__, held, memory_of, scales_of, write_whole
+from lstm97.forecaster import RECENT, Forecaster, Standing, standing_of
 from lstm97.network import Network
 from lstm97.optimizers import RLS, SGD, Adam, RMSprop
 from lstm97.topology import Kind, Squash, Topology
@@ -30,39 +32,42 @@ _UNITS: tuple[Kind, ...] = ("hidden", "cell", "input_gate", "output_gate", "forg
 """The order of the hidden layer's units. Recurrent sources are the first of them, those with a bias the last."""
 
 _SQUASHING: dict[Squash, tuple[str, str]] = {
-    "logistic": ("return lstm97_logistic(a);", "return y * (1 - y);"),
-    "centered": ("return 2 * lstm97_logistic(a) - 1;", "return (1 - y * y) / 2;"),
-    "centered2": ("return 4 * lstm97_logistic(a) - 2;", "return 1 - y * y / 4;"),
-    "tanh": ("return tanh(a);", "return 1 - y * y;"),
-    "identity": ("return a;", "(void)y;\n    return 1;"),
+    "logistic": ("lstm97_squash(a, 1, 1, 0, LSTM97_N_CELLS);", "return y * (1 - y);"),
+    "centered": ("lstm97_squash(a, 1, 2, -1, LSTM97_N_CELLS);", "return (1 - y * y) / 2;"),
+    "centered2": ("lstm97_squash(a, 1, 4, -2, LSTM97_N_CELLS);", "return 1 - y * y / 4;"),
+    "tanh": ("lstm97_squash(a, 2, 2, -1, LSTM97_N_CELLS);", "return 1 - y * y;"),
+    "identity": ("(void)a;", "(void)y;\n    return 1;"),
 }
-"""What a squashing function of a does, and its slope as a function of its value y."""
+"""What a squashing function does with the numbers a of all cells, and its slope as a function of its value y."""
 
 
 def export_c(
-    net: Network,
+    net: Network | Forecaster,
     path: str | PathLike[str],
     *,
     learn: bool = False,
     dtype: DTypeLike | None = None,
     name: str = "lstm97",
 ) -> None:
-    """Write a network as one self-contained C99 file that steps and, if asked to, learns.
+    """Write a network as one self-contained C99 file that steps and, if asked to, learns; or a forecaster.
 
     Parameters
     ----------
-    net : Network
+    net : Network or Forecaster
         Its topology, its weights, how it scales its data and, with `learn`, how it learns: optimizer, readout, loss,
-        and what they have kept so far, so that learning goes on where it is now. States are left out.
+        and what they have kept so far, so that learning goes on where it is now. States are left out. Of a Forecaster
+        everything: it goes on in C with the value after the last one that it has learned.
     path : str or path
         Of the file; one that exists is replaced.
     learn : bool, default False
-        Whether the file has the learning rule too: the functions ``NAME_learn`` and ``NAME_correct``.
+        Whether the file has the learning rule too: the functions ``NAME_learn`` and ``NAME_correct``. A Forecaster
+        learns in any case.
     dtype : {"float64", "float32"}, optional
         What the file computes in, ``double`` or ``float``; by default the network's.
     name : str, default "lstm97"
         What all identifiers of the file begin with, so that a program can have several networks; macros and constants
-        with its upper case, so two names must differ in more than that.
+        with its upper case, so two names must differ in more than that. What is inside of a Forecaster begins with
+        ``NAME_network``.
 
     Raises
     ------
@@ -72,18 +77,24 @@ def export_c(
     OSError
         If the file cannot be written.
     RuntimeError
-        If another thread trains this network.
+        If another thread trains this network, or uses this forecaster.
 
     Notes
     -----
     The file needs a C library and allocates nothing; its first lines tell how to use it. It compiles inside C++ (from
     C++11 on) too. It computes what `Network.step`, `Network.learn` and `Network.correct` do, within rounding: its sums
-    are in another order, and ``exp`` is that of the C library. ``NAME_get_parameters`` and ``NAME_set_parameters`` have
+    are in another order, and ``exp`` is computed otherwise. ``NAME_get_parameters`` and ``NAME_set_parameters`` have
     the weights in the order of `Network.parameters`, so what C learned can go on here.
 
     Inputs are values, of which ``Scaling`` scales each. Where a network has met symbols only, a file without the
     learning rule takes their one-hot rows as they are. In networks that have an optimizer, a readout, scaling or a loss
-    other than the default, a target may be NaN for some outputs, as in `Network.learn`; others refuse it.
+    other than the default, a target may be NaN for some outputs, as in `Network.learn`; with softmax outputs for all or
+    none; others refuse it. Networks with an optimizer or a readout have ``NAME_learn_weighted`` too, whose error signal
+    has a weight; by the paper's rule it is a factor of the learning rate.
+
+    The file of a Forecaster has ``NAME_learn(&forecaster, value)``, which returns the forecast of the next value, and
+    ``NAME_forecast``, ``NAME_interval`` and ``NAME_score``: those of `Forecaster`, within rounding. There is no
+    `learn_many`. Numbers of the series are ``double`` in float32 too, in which only the network computes.
 
     Examples
     --------
@@ -94,11 +105,14 @@ def export_c(
     >>> "int adding_learn(adding_weights *weights" in path.read_text()
     True
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"net must be a Network, got {type(net).__name__}")
+    if not isinstance(net, (Network, Forecaster)):
+        raise TypeError(f"net must be a Network or a Forecaster, got {type(net).__name__}")
     if not isinstance(learn, bool):
         raise TypeError(f"learn must be True or False, got {learn!r}")
     _check_name(name)
+    if isinstance(net, Forecaster):
+        write_whole(path, _forecaster_source(standing_of(net), dtype, name).encode())
+        return
     exported = _exported(net, learn, dtype)
     text = _source(exported).replace(", target, 0.1", f", target, {net.learning_rate!r}")  # how to use it
     write_whole(path, _with_names(text, name, exported.net.dtype).encode())
@@ -107,23 +121,39 @@ def export_c(
 def struct_bytes(net: Network, learn: bool, dtype: DTypeLike | None = None) -> tuple[int, int]:
     """Bytes of the weights and of a state in C, where an int has 4 and a double is aligned to its 8."""
     exported = _exported(net, learn, dtype)
-    sizes, itemsize = _sizes(net.topology), exported.net.dtype.itemsize
-    code = _kept(_template(), _features(exported))
-    size_of = {"lstm97_real": itemsize, "double": 8, "int": 4, "unsigned char": 1}
-    alignment_of = dict(size_of)
+    size_of = _struct_sizes(_kept(_template(), _features(exported)), _sizes(net.topology), exported.net.dtype)
+    return size_of["lstm97_weights"], size_of["lstm97_state"]
 
-    def measure(struct: str) -> None:
-        (members,) = re.findall(rf"^typedef struct {{([^}}]*)}} {struct};$", code, re.MULTILINE)
+
+def forecaster_bytes(forecaster: Forecaster, dtype: DTypeLike | None = None) -> int:
+    """Bytes of a forecaster in C, as `struct_bytes` counts them."""
+    exported = _exported_within(standing_of(forecaster), dtype)
+    network = _renamed(_kept(_template(), _features(exported)), "lstm97_network")
+    code = network + _kept(_text("forecaster.c"), {"DIFFERENCE": forecaster.difference})
+    sizes = {f"NETWORK_{name}": n for name, n in _sizes(exported.net.topology).items()} | _forecaster_sizes(forecaster)
+    return _struct_sizes(code, sizes, exported.net.dtype)["lstm97_forecaster"]
+
+
+def _struct_sizes(code: str, sizes: Mapping[str, int], dtype: np.dtype[Any]) -> dict[str, int]:
+    """Bytes of each struct of a C text, and of what they are made of."""
+    reals = dict.fromkeys(("lstm97_real", "lstm97_network_real"), dtype.itemsize)
+    size_of = reals | {"double": 8, "int": 4, "unsigned char": 1}
+    alignment_of = dict(size_of)
+    for struct in re.findall(r"^} (lstm97_(?:\w+_)?(?:memory|column|weights|state|forecaster));$", code, re.MULTILINE):
         end, alignment = 0, 1
-        for type, shape in re.findall(r"^    (\w.*) \w+((?:\[\w+\])*);", members, re.MULTILINE):
+        for type, _, *shape in _members(code, struct):
             end = _up(end, alignment_of[type])
-            end += size_of[type] * prod(sizes[n] for n in re.findall(r"LSTM97_(\w+)", shape))
+            end += size_of[type] * prod(sizes[n] for n in shape)
             alignment = max(alignment, alignment_of[type])
         size_of[struct], alignment_of[struct] = _up(end, alignment), alignment
+    return size_of
 
-    for struct in re.findall(r"^} (lstm97_(?:memory|column|weights|state));$", code, re.MULTILINE):
-        measure(struct)
-    return size_of["lstm97_weights"], size_of["lstm97_state"]
+
+def _members(code: str, struct: str) -> list[tuple[str, ...]]:
+    """The type and the name of each member of a struct in a C text, and the names of the sizes of its array."""
+    (members,) = re.findall(rf"^typedef struct {{([^}}]*)}} {struct};$", code, re.MULTILINE)
+    found = re.findall(r"^    (\w[\w ]*) (\w+)((?:\[\w+\])*);", members, re.MULTILINE)
+    return [(type, name, *re.findall(r"LSTM97_(\w+)", shape)) for type, name, shape in found]
 
 
 def _up(n: int, step: int) -> int:
@@ -153,6 +183,7 @@ class _Exported:
     """What learning has kept, by the names of `memory_of`; reals in the dtype of the file."""
     scales: Mapping[str, tuple[Array, Array]]
     """Of the data that are scaled, means and deviations."""
+    in_forecaster: bool = False
 
 
 def _exported(net: Network, learn: bool, dtype: DTypeLike | None) -> _Exported:
@@ -180,6 +211,8 @@ def _features(exported: _Exported) -> dict[str, bool]:
     t, sizes = net.topology, _sizes(net.topology)
     features = {
         "LEARNS": learn,
+        "IN_FORECASTER": exported.in_forecaster,
+        "SINGLE": net.dtype == np.float32,
         "HAS_UNITS": sizes["N_UNITS"] > 0,
         "HAS_HIDDEN": t.n_hidden > 0,
         "HAS_CELLS": t.n_cells > 0,
@@ -280,27 +313,33 @@ def _sizes(topology: Topology) -> dict[str, int]:
 # ---- the file ----
 
 
+def _text(name: str) -> str:
+    """A C file of this package."""
+    return files("lstm97.export").joinpath(name).read_text(encoding="utf-8")
+
+
 def _template() -> str:
-    """The C file that all exported ones are made of, with the one that it includes."""
-    network, learning = (
-        files("lstm97.export").joinpath(name).read_text(encoding="utf-8") for name in ("network.c", "learning.c")
-    )
-    return network.replace('#include "learning.c"\n', learning)
+    """The C file that all exported networks are made of, with the one that it includes."""
+    return _text("network.c").replace('#include "learning.c"\n', _text("learning.c"))
 
 
 def _source(exported: _Exported) -> str:
     """The exported file, still under the name lstm97 and in double precision."""
-    sections = _sections(exported)
+    return _filled(_template(), _sections(exported), _features(exported))
+
+
+def _filled(template: str, sections: Mapping[str, str], features: Mapping[str, bool]) -> str:
+    """A template with its sections replaced by these texts of whole lines, and its conditions carried out."""
     text = re.sub(
         r"^// begin (\w+)\n.*?^// end\n",
-        lambda found: sections[found[1]],
-        _template(),
+        lambda found: f"{sections[found[1]]}\n" if sections[found[1]] else "",
+        template,
         flags=re.DOTALL | re.MULTILINE,
     )
-    return re.sub(r"\n{3,}", "\n\n", _kept(text, _features(exported)))
+    return re.sub(r"\n{3,}", "\n\n", _kept(text, features))
 
 
-def _kept(text: str, features: dict[str, bool]) -> str:
+def _kept(text: str, features: Mapping[str, bool]) -> str:
     """The text with each ``#if`` carried out, as by a preprocessor; ``#ifdef`` and ``#ifndef`` stay as they are."""
     kept: list[str] = []
     branches: list[bool | None] = []  # of each condition around a line: whether it holds; None: it stays
@@ -320,7 +359,7 @@ def _kept(text: str, features: dict[str, bool]) -> str:
     return "".join(kept)
 
 
-def _holds(condition: str, features: dict[str, bool]) -> bool:
+def _holds(condition: str, features: Mapping[str, bool]) -> bool:
     """Whether a condition of macros, ``!``, ``&&`` and ``||`` holds."""
     return any(
         all(features[word.removeprefix("!")] != word.startswith("!") for word in words.split(" && "))
@@ -331,17 +370,19 @@ def _holds(condition: str, features: dict[str, bool]) -> bool:
 def _with_names(text: str, name: str, dtype: np.dtype[Any]) -> str:
     """The text with another name and, if the dtype is float32, in single precision."""
     if dtype == np.float32:
-        text = re.sub(r"\b(exp|tanh|fabs)\(", r"\1f(", text)
+        text = re.sub(r"\b(fabs)\(", r"\1f(", text)
         for double, single in (
             ("typedef double", "typedef float"),
             ("1e290", "1e30f"),
             ("1e120", "1e12f"),
-            ("return sqrt(a);", "return sqrtf(a);"),
-            ("700.0", "80.0f"),
-            ("uint64_t", "uint32_t"),
             ("UINT64_C(0x7FF0000000000000)", "UINT32_C(0x7F800000)"),
         ):
             text = text.replace(double, single)
+    return _renamed(text, name)
+
+
+def _renamed(text: str, name: str) -> str:
+    """The text with all names that begin with lstm97 beginning with this name."""
     return re.sub(r"\b(lstm97|LSTM97)_", lambda found: f"{name if found[1] == 'lstm97' else name.upper()}_", text)
 
 
@@ -350,7 +391,7 @@ def _sections(exported: _Exported) -> dict[str, str]:
     net = exported.net
     topology, sizes = net.topology, _sizes(net.topology)
     (g, g_slope), (h, h_slope) = _SQUASHING[topology.input_squash], _SQUASHING[topology.output_squash]
-    sections = {
+    return {
         "template": "",
         "head": _head(exported),
         "sizes": _constants({name: n for name, n in sizes.items() if name.startswith("N_")}),
@@ -364,7 +405,6 @@ def _sections(exported: _Exported) -> dict[str, str]:
         "block_of": _block_of(topology.blocks),
         "kinds": _kinds(topology),
     }
-    return {name: f"{text}\n" if text else "" for name, text in sections.items()}
 
 
 def _head(exported: _Exported) -> str:
@@ -463,3 +503,110 @@ def _kinds(topology: Topology) -> str:
         for kind, n in topology.units.items()
         if kind != "output"
     )
+
+
+# ---- the file of a forecaster ----
+
+
+def _exported_within(standing: Standing, dtype: DTypeLike | None) -> _Exported:
+    """What of the network of a forecaster goes into its file."""
+    return replace(_exported(standing.forecaster.network, True, dtype), in_forecaster=True)
+
+
+def _forecaster_sizes(forecaster: Forecaster) -> dict[str, int]:
+    """The numbers of the forecaster's part of the file."""
+    return {"N_LAGS": forecaster.lags, "N_RECENT": RECENT}
+
+
+def _forecaster_source(standing: Standing, dtype: DTypeLike | None, name: str) -> str:
+    """The exported file of a forecaster: the template forecaster.c, filled in, with the network that it includes."""
+    forecaster, exported = standing.forecaster, _exported_within(standing, dtype)
+    network, template = _source(exported), _text("forecaster.c")
+    network = network[network.index("#ifndef LSTM97_DECLARED") :]  # without its words on how to use it
+    n_values = int(standing.numbers["n_values"])
+    sections = {
+        "template": "",
+        "head": (
+            f"/* A forecaster of one series, written by lstm97 {__version__} after {n_values} values:\n *\n"
+            f" *     Forecaster(cells={forecaster.cells}, lags={forecaster.lags}, difference={forecaster.difference})"
+        ),
+        "sizes": _constants(_forecaster_sizes(forecaster)),
+        "initial": _initial(standing, exported, _members(network, "lstm97_state"), _forecaster_members(forecaster)),
+        "settings": f"static const double lstm97_learning_rate = {forecaster.network.learning_rate!r};",
+    }
+    text = _filled(template, sections, {"DIFFERENCE": forecaster.difference})
+    before, _, after = text.partition('#include "network.c"\n')
+    return _renamed(before, name) + _with_names(network, f"{name}_network", exported.net.dtype) + _renamed(after, name)
+
+
+def _forecaster_members(forecaster: Forecaster) -> list[tuple[str, ...]]:
+    """The members of the struct of a forecaster."""
+    code = _kept(_text("forecaster.c"), {"DIFFERENCE": forecaster.difference})
+    return _members(code, "lstm97_forecaster")
+
+
+def _initial(
+    standing: Standing, exported: _Exported, of_state: list[tuple[str, ...]], members: list[tuple[str, ...]]
+) -> str:
+    """The initializer of a forecaster: the weights and the state of its network, then its other members."""
+    sizes = _sizes(exported.net.topology) | _forecaster_sizes(standing.forecaster)
+    state = _stream_in_c(standing, exported.net.dtype)
+    own = _numbers_in_c(standing, exported.net.dtype)
+    texts = {
+        "weights": _weights(exported),
+        "state": "\n".join(_member(*member, values=state, sizes=sizes) for member in of_state),
+    }
+    nested = [f"    {{\n{textwrap.indent(texts[name], '    ')}\n    }}," for _, name in members[:2]]
+    return "\n".join([*nested, *(_member(*member, values=own, sizes=sizes) for member in members[2:])])
+
+
+def _stream_in_c(standing: Standing, dtype: np.dtype[Any]) -> dict[str, Any]:
+    """The state of a forecaster's network by the members of its struct; those left out are 0."""
+    stream, n_cells = standing.stream, standing.forecaster.cells
+    arrays = {
+        "z": stream["sources"],
+        "y": np.append(stream["cell_output"], stream["activations"][n_cells:]),
+        "s_c": stream["cell_state"],
+        "z_k": np.append(stream["cell_output"], 1),
+        "y_k": stream["output"],
+        "h": stream["squashed_cell_state"],
+        "ds_dw": stream["partials"],
+    }
+    with np.errstate(all="ignore"):
+        arrays = {name: array.astype(dtype) for name, array in arrays.items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ValueError(f"the state of the forecaster's network is not finite in {dtype}")
+    numbers = {
+        "partials_bound": np.abs(arrays["ds_dw"]).max(),
+        "has_partials": arrays["ds_dw"].any(),
+        "is_awaiting": standing.is_awaiting,
+    }
+    return arrays | numbers
+
+
+def _numbers_in_c(standing: Standing, dtype: np.dtype[Any]) -> dict[str, Any]:
+    """What else a forecaster knows by the members of its struct; those left out are 0."""
+    numbers, errors = standing.numbers, standing.errors
+    error = numbers["error"]
+    return numbers | {
+        "lags": standing.lags,
+        "forecast": numbers["forecast"] if numbers["n_values"] else 0.0,  # C has no NaN
+        "errors": np.append(errors, np.zeros(RECENT - len(errors))).astype(dtype),
+        "n_errors": len(errors),
+        "place": len(errors) % RECENT,
+        "judged": 0 if math.isnan(error) else 2 if math.isinf(error) else 1,
+        "is_awaiting": standing.is_awaiting,
+    }
+
+
+def _member(type: str, name: str, *shape: str, values: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
+    """A member of a struct in an initializer."""
+    value = np.asarray(values.get(name, 0.0))
+    if not shape:
+        return f"    {int(value) if type == 'int' else value!s}{'f' * (value.dtype == np.float32)},"
+    if not value.any():
+        return f"    {'{' * len(shape)}0{'}' * len(shape)},"
+    if len(shape) == 2:
+        return _initializer(value.reshape([sizes[n] for n in shape]))
+    rows = _initializer(np.trim_zeros(value, "b")[np.newaxis]).splitlines()[1:-1]  # C adds the zeros
+    return "\n".join(row.removeprefix("    ") for row in rows)

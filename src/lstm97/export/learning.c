@@ -17,14 +17,75 @@ typedef struct {
     int is_finite; /* whether all weights would be finite */
 } lstm97_update;
 
+/* Sums over many weights: one for each place in a row of 32, as a single sum could not be computed by vectors. */
+typedef struct {
+    lstm97_real squares[LSTM97_AT_ONCE]; /* of a g^2 */
 #if HAS_SQUARES
-static lstm97_real lstm97_root(lstm97_real a)
+    lstm97_real v[LSTM97_AT_ONCE];
+#endif
+    lstm97_bits largest[LSTM97_AT_ONCE]; /* the bits, without the sign, of the largest weight afterwards */
+} lstm97_sums;
+
+#if HAS_SQUARES
+/* 1 / sqrt(a), near a = 0 a large number: an estimate, whose bits come of half the exponent of a, and Newton's method,
+ * each step of which squares the error. Unlike a call of sqrt, compilers can turn this into vector instructions. */
+static lstm97_real lstm97_one_by_root(lstm97_real a)
 {
-    return sqrt(a);
+    lstm97_bits bits;
+    lstm97_real y;
+#if SINGLE
+    const int n_steps = 3;
+    a += 1e-36f;
+    memcpy(&bits, &a, sizeof bits);
+    bits = UINT32_C(0x5F3759DF) - (bits >> 1);
+#else
+    const int n_steps = 4;
+    a += 1e-300;
+    memcpy(&bits, &a, sizeof bits);
+    bits = UINT64_C(0x5FE6EB50C7B537A9) - (bits >> 1);
+#endif
+    memcpy(&y, &bits, sizeof y);
+    for (int i = 0; i < n_steps; i++)
+        y = y * ((lstm97_real)1.5 - (lstm97_real)0.5 * a * y * y);
+    return y;
 }
 #endif
 
-/* Change n weights w by their gradients g or, in a trial, write to g what they would become. */
+/* What up to 32 weights with the gradients g change by, before a bound, their step sizes a, and what m and v become. */
+static void lstm97_find_changes(const lstm97_update *update,
+#if HAS_MEANS
+                                const lstm97_real *LSTM97_RESTRICT m, lstm97_real *LSTM97_RESTRICT m_after,
+#endif
+#if HAS_SQUARES
+                                const lstm97_real *LSTM97_RESTRICT v, lstm97_real *LSTM97_RESTRICT v_after,
+#endif
+                                const lstm97_real *LSTM97_RESTRICT g, lstm97_real *LSTM97_RESTRICT a,
+                                lstm97_real *LSTM97_RESTRICT change, int n)
+{
+    for (int i = 0; i < n; i++) {
+#if HAS_SQUARES
+        lstm97_real v_i = (lstm97_real)lstm97_decay * v[i] + g[i] * g[i];
+        lstm97_real root = v_i * lstm97_one_by_root(v_i);
+        a[i] = update->rate / (root * update->v_root + (lstm97_real)lstm97_epsilon);
+        v_after[i] = v_i;
+#else
+        a[i] = update->rate;
+#endif
+#if HAS_MEANS
+        lstm97_real m_i = (lstm97_real)lstm97_momentum * m[i] + g[i];
+#if IS_ADAM
+        change[i] = a[i] * (m_i * update->m_part);
+#else
+        change[i] = a[i] * m_i;
+#endif
+        m_after[i] = m_i;
+#else
+        change[i] = a[i] * g[i];
+#endif
+    }
+}
+
+/* Change n weights w by their gradients g. In a trial nothing changes, but the sums grow. */
 static void lstm97_use_gradients(lstm97_update *update, lstm97_real *LSTM97_RESTRICT w,
 #if HAS_MEANS
                                  lstm97_real *LSTM97_RESTRICT m,
@@ -32,54 +93,60 @@ static void lstm97_use_gradients(lstm97_update *update, lstm97_real *LSTM97_REST
 #if HAS_SQUARES
                                  lstm97_real *LSTM97_RESTRICT v,
 #endif
-                                 lstm97_real *LSTM97_RESTRICT g, int n)
+                                 const lstm97_real *LSTM97_RESTRICT g, lstm97_sums *LSTM97_RESTRICT sums, int n)
 {
-    lstm97_real sums[2] = {0, 0}; /* of a g^2, of v */
-    for (int i = 0; i < n; i++) {
-        lstm97_real a = update->rate;
-#if HAS_SQUARES
-        lstm97_real v_i = (lstm97_real)lstm97_decay * v[i] + g[i] * g[i];
-        a /= lstm97_root(v_i) * update->v_root + (lstm97_real)lstm97_epsilon;
-#endif
+    for (int first = 0; first < n; first += LSTM97_AT_ONCE) {
+        lstm97_real a[LSTM97_AT_ONCE], change[LSTM97_AT_ONCE];
 #if HAS_MEANS
-        lstm97_real m_i = (lstm97_real)lstm97_momentum * m[i] + g[i];
-#if IS_ADAM
-        lstm97_real change = a * (m_i * update->m_part);
-#else
-        lstm97_real change = a * m_i;
+        lstm97_real m_after[LSTM97_AT_ONCE];
 #endif
-#else
-        lstm97_real change = a * g[i];
-#endif
-        if (update->is_trial) {
-            sums[0] += a * g[i] * g[i];
 #if HAS_SQUARES
-            sums[1] += v_i;
+        lstm97_real v_after[LSTM97_AT_ONCE];
 #endif
-            g[i] = w[i] + change;
+        int n_now = n - first < LSTM97_AT_ONCE ? n - first : LSTM97_AT_ONCE;
+        lstm97_find_changes(update,
+#if HAS_MEANS
+                            m + first, m_after,
+#endif
+#if HAS_SQUARES
+                            v + first, v_after,
+#endif
+                            g + first, a, change, n_now);
+        if (update->is_trial) {
+            for (int i = 0; i < n_now; i++) {
+                sums->squares[i] += a[i] * g[first + i] * g[first + i];
+#if HAS_SQUARES
+                sums->v[i] += v_after[i];
+#endif
+                change[i] += w[first + i];
+            }
+            for (int i = 0; i < n_now; i++) {
+                lstm97_bits bits;
+                memcpy(&bits, change + i, sizeof bits);
+                bits <<= 1; /* drops the sign */
+                sums->largest[i] = bits > sums->largest[i] ? bits : sums->largest[i];
+            }
             continue;
         }
-#if HAS_SQUARES
-        v[i] = v_i;
-#endif
 #if HAS_MEANS
-        m[i] = m_i;
+        lstm97_copy(m + first, m_after, n_now);
+#endif
+#if HAS_SQUARES
+        lstm97_copy(v + first, v_after, n_now);
 #endif
 #if HAS_BOUND
-        w[i] += update->scale * change;
+        lstm97_add_scaled(w + first, change, update->scale, n_now);
 #else
-        w[i] += change;
+        lstm97_add_scaled(w + first, change, 1, n_now);
 #endif
-    }
-    if (update->is_trial) {
-        update->is_finite &= lstm97_all_finite(sums, 2) && lstm97_all_finite(g, n);
-        update->squares += sums[0];
     }
 }
 
 /* All weights that change by their gradients, source by source. */
 static void lstm97_use_all_gradients(lstm97_update *update, lstm97_weights *w, const lstm97_state *s)
 {
+    lstm97_sums sums;
+    memset(&sums, 0, sizeof sums);
 #if HAS_UNITS
     for (int m = 0; m < LSTM97_N_SOURCES; m++) {
         lstm97_real g[LSTM97_N_UNITS];
@@ -91,7 +158,7 @@ static void lstm97_use_all_gradients(lstm97_update *update, lstm97_weights *w, c
 #if HAS_SQUARES
                              w->v.to_units[m],
 #endif
-                             g, LSTM97_N_UNITS);
+                             g, &sums, LSTM97_N_UNITS);
     }
 #endif
 #if HAS_OUTPUT_SOURCES && !HAS_READOUT
@@ -106,8 +173,17 @@ static void lstm97_use_all_gradients(lstm97_update *update, lstm97_weights *w, c
 #if HAS_SQUARES
                              w->v.to_outputs[m],
 #endif
-                             g, LSTM97_N_OUTPUTS);
+                             g, &sums, LSTM97_N_OUTPUTS);
     }
+#endif
+    for (int i = 0; i < LSTM97_AT_ONCE; i++) {
+        volatile lstm97_bits seen = sums.largest[i]; /* as in all_finite */
+        update->is_finite &= seen < lstm97_bits_of_infinity << 1;
+        update->squares += sums.squares[i];
+    }
+    update->is_finite &= lstm97_all_finite(sums.squares, LSTM97_AT_ONCE);
+#if HAS_SQUARES
+    update->is_finite &= lstm97_all_finite(sums.v, LSTM97_AT_ONCE);
 #endif
 }
 
@@ -126,11 +202,13 @@ static lstm97_real lstm97_scale_of(const lstm97_state *s, double squares)
 
 #if HAS_READOUT
 
-/* Recursive least squares with P = S S'. With f = S'u, where u are the sources of the outputs, and b = forgetting + f'f
- * the gain is k = S f / b, and S - S f f' / (b + sqrt(forgetting b)) the root of P - k (P u)' (J. E. Potter, 1963). */
+/* Recursive least squares with P = S S'. With f = S'u, where u are the sources of the outputs, v the weight of the
+ * error signal, and b = forgetting + v f'f, the gain is k = v S f / b, and S - v S f f' / (b + sqrt(forgetting b)) is
+ * the root of P - k (P u)' (J. E. Potter, 1963). The weight is in e_k already. */
 typedef struct {
     lstm97_real f[LSTM97_N_OUTPUT_SOURCES];
     lstm97_real s_f[LSTM97_N_OUTPUT_SOURCES]; /* S f */
+    lstm97_real weight; /* v */
     lstm97_real b;
 } lstm97_gain;
 
@@ -142,14 +220,15 @@ static lstm97_real lstm97_dot(const lstm97_real *a, const lstm97_real *b, int n)
     return sum;
 }
 
-static void lstm97_set_gain(lstm97_gain *gain, const lstm97_weights *w, const lstm97_state *s)
+static void lstm97_set_gain(lstm97_gain *gain, const lstm97_weights *w, const lstm97_state *s, lstm97_real weight)
 {
     lstm97_fill(gain->f, 0, LSTM97_N_OUTPUT_SOURCES);
     for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++)
         lstm97_add_scaled(gain->f, w->root[m], s->z_k[m], LSTM97_N_OUTPUT_SOURCES);
     for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++)
         gain->s_f[m] = lstm97_dot(w->root[m], gain->f, LSTM97_N_OUTPUT_SOURCES);
-    gain->b = (lstm97_real)lstm97_forgetting + lstm97_dot(gain->f, gain->f, LSTM97_N_OUTPUT_SOURCES);
+    gain->weight = weight;
+    gain->b = (lstm97_real)lstm97_forgetting + weight * lstm97_dot(gain->f, gain->f, LSTM97_N_OUTPUT_SOURCES);
 }
 
 /* Whether the gain and the output weights after their change are finite. */
@@ -165,11 +244,11 @@ static int lstm97_gain_is_finite(const lstm97_gain *gain, const lstm97_weights *
     return finite;
 }
 
-/* Change the output weights by e_k k, and S, which forgets. P_mm, the sum of the squares in row m of S, stays at most at
- * its first value: the row of a source that tells nothing, whose P_mm would grow for ever, forgets less. */
+/* Change the output weights by e_k k / v, and S, which forgets. P_mm, the sum of the squares in row m of S, stays at
+ * most at its first value: the row of a source that tells nothing, whose P_mm would grow for ever, forgets less. */
 static void lstm97_use_gain(const lstm97_gain *gain, lstm97_weights *w, const lstm97_state *s)
 {
-    double part = 1 / (gain->b + sqrt(lstm97_forgetting * gain->b));
+    double part = gain->weight / (gain->b + sqrt(lstm97_forgetting * gain->b));
     for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++) {
         lstm97_add_scaled(w->to_outputs[m], s->e_k, gain->s_f[m] / gain->b, LSTM97_N_OUTPUTS);
         lstm97_add_scaled(w->root[m], gain->f, (lstm97_real)(-part * gain->s_f[m]), LSTM97_N_OUTPUT_SOURCES);
@@ -186,7 +265,7 @@ static void lstm97_use_gain(const lstm97_gain *gain, lstm97_weights *w, const ls
 #endif
 
 /* Changes all weights by the error signals or, if one would not be finite then, none; and what learning keeps. */
-static int lstm97_change_by_rule(lstm97_weights *w, lstm97_state *s, lstm97_real rate)
+static int lstm97_change_by_rule(lstm97_weights *w, lstm97_state *s, lstm97_real rate, lstm97_real weight)
 {
 #if IS_ADAM
     double m_left = w->m_left > 1e-300 ? w->m_left * lstm97_momentum : 0;
@@ -209,9 +288,12 @@ static int lstm97_change_by_rule(lstm97_weights *w, lstm97_state *s, lstm97_real
 #else
     (void)rate;
 #endif
+#if !HAS_READOUT
+    (void)weight;
+#endif
 #if HAS_READOUT
     lstm97_gain gain;
-    lstm97_set_gain(&gain, w, s);
+    lstm97_set_gain(&gain, w, s, weight);
     if (!lstm97_gain_is_finite(&gain, w, s))
         return LSTM97_CHANGE_NOT_FINITE;
 #endif

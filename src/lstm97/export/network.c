@@ -9,6 +9,8 @@
  * and functions of it those of float.
  */
 #define LEARNS 1
+#define IN_FORECASTER 0
+#define SINGLE 0
 #define HAS_UNITS 1
 #define HAS_HIDDEN 1
 #define HAS_CELLS 1
@@ -61,6 +63,9 @@
 #if PARTIAL_TARGETS
  *     target[0] = NAN;                                        // an output without target
 #endif
+#if HAS_RULE
+ *     status = lstm97_learn_weighted(&w, &s, x, target, 0.1, 2, y); // an error signal that counts twice
+#endif
 #else
  *     status = lstm97_step(&lstm97_initial, &s, x, y);        // a step: inputs x, outputs y
 #endif
@@ -99,10 +104,19 @@ enum {
 #if PARTIAL_TARGETS
     LSTM97_INPUT_NOT_FINITE,      /* x or a parameter is infinite or NaN, or target infinite; nothing has changed */
 #else
+#if LEARNS && SOFTMAX_OUTPUTS
+    LSTM97_INPUT_NOT_FINITE,      /* x, a parameter or part of target is infinite or NaN; nothing has changed */
+#else
     LSTM97_INPUT_NOT_FINITE,      /* x, target or a parameter is infinite or not a number; nothing has changed */
 #endif
+#endif
     LSTM97_BAD_LEARNING_RATE,     /* it is not positive and finite; nothing has changed */
+#if HAS_RULE
+    LSTM97_NOT_AWAITING,          /* the last step was no learn without a target; nothing has changed */
+    LSTM97_BAD_WEIGHT             /* it is negative, infinite or NaN; nothing has changed */
+#else
     LSTM97_NOT_AWAITING           /* the last step was no learn without a target; nothing has changed */
+#endif
 };
 
 enum {
@@ -243,27 +257,44 @@ typedef struct {
 #endif
 } lstm97_state;
 
+#if !IN_FORECASTER
 extern const lstm97_weights lstm97_initial;
 
+#endif
 void lstm97_reset(lstm97_state *state);
 
+#if !IN_FORECASTER
 /* y may be x. It is written if the outputs are finite. */
 int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
                 lstm97_real y[LSTM97_N_OUTPUTS]);
 
+#endif
 #if LEARNS
 /* target may be NULL: then this step has no error signal, or correct gives it one before the next step. */
 #if PARTIAL_TARGETS
 /* Where target is NaN, that output has none; where all of it is NaN, it counts as NULL. */
+#endif
+#if SOFTMAX_OUTPUTS
+/* Where all of target is NaN, it counts as NULL. */
 #endif
 int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
                  const lstm97_real *target, lstm97_real learning_rate, lstm97_real y[LSTM97_N_OUTPUTS]);
 
 int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
                    lstm97_real learning_rate);
+#if HAS_RULE
+
+/* The same with an error signal that counts as often as its weight says; at 0 there is none. */
+int lstm97_learn_weighted(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
+                          const lstm97_real *target, lstm97_real learning_rate, lstm97_real weight,
+                          lstm97_real y[LSTM97_N_OUTPUTS]);
+
+int lstm97_correct_weighted(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
+                            lstm97_real learning_rate, lstm97_real weight);
+#endif
 #endif
 
-#if HAS_OUTPUT_SOURCES
+#if HAS_OUTPUT_SOURCES && !IN_FORECASTER
 /* The weights in the order of Network.parameters in Python: a network that has learned here can go on there, and the
  * other way round. numpy.fromfile reads what fwrite has written, and fread what ndarray.tofile has written. */
 void lstm97_get_parameters(const lstm97_weights *weights, lstm97_real p[LSTM97_N_PARAMETERS]);
@@ -291,6 +322,7 @@ int lstm97_set_parameters(lstm97_weights *weights, const lstm97_real p[LSTM97_N_
 #define LSTM97_RESTRICT restrict
 #endif
 
+#if !IN_FORECASTER
 const lstm97_weights lstm97_initial = {
 // begin weights
     {{0}},
@@ -298,8 +330,13 @@ const lstm97_weights lstm97_initial = {
 // end
 };
 
+#endif
 /* An integer of the size of lstm97_real. Where the sizes differ, the array has -1 elements: export in float32 then. */
+#if SINGLE
+typedef uint32_t lstm97_bits;
+#else
 typedef uint64_t lstm97_bits;
+#endif
 typedef char lstm97_bits_fit[sizeof(lstm97_bits) == sizeof(lstm97_real) ? 1 : -1];
 static const lstm97_bits lstm97_bits_of_infinity = UINT64_C(0x7FF0000000000000);
 
@@ -318,7 +355,7 @@ static int lstm97_all_finite(const lstm97_real *a, int n)
     return seen < lstm97_bits_of_infinity << 1;
 }
 
-#if PARTIAL_TARGETS
+#if PARTIAL_TARGETS || LEARNS && SOFTMAX_OUTPUTS
 /* Whether a number is NaN. */
 static int lstm97_is_missing(const lstm97_real *a)
 {
@@ -347,6 +384,18 @@ static void lstm97_add_scaled(lstm97_real *LSTM97_RESTRICT to, const lstm97_real
 {
     for (int i = 0; i < n; i++)
         to[i] += factor * from[i];
+}
+
+/* Adds rows of n numbers, each times its factor; four at once, so that the sums are read and written less often. */
+static void lstm97_add_rows(lstm97_real *LSTM97_RESTRICT to, const lstm97_real *LSTM97_RESTRICT rows,
+                            const lstm97_real *LSTM97_RESTRICT factors, int n_rows, int n)
+{
+    for (; n_rows >= 4; n_rows -= 4, factors += 4, rows += 4 * n)
+        for (int i = 0; i < n; i++)
+            to[i] += factors[0] * rows[i] + factors[1] * rows[n + i] +
+                     (factors[2] * rows[2 * n + i] + factors[3] * rows[3 * n + i]);
+    for (; n_rows > 0; n_rows--, factors++, rows += n)
+        lstm97_add_scaled(to, rows, *factors, n);
 }
 #endif
 
@@ -380,22 +429,89 @@ static void lstm97_take_in(lstm97_column *column, double x)
 }
 #endif
 
+#if HAS_UNITS || LOGISTIC_OUTPUTS || SOFTMAX_OUTPUTS || HAS_GRADIENTS
+enum { LSTM97_AT_ONCE = 32 }; /* the most numbers in the loops that compilers are to turn into vector instructions */
+#endif
+
+#if HAS_UNITS || LOGISTIC_OUTPUTS || SOFTMAX_OUTPUTS
+/* The exponentials of up to 32 numbers: 2^k exp(r), where r is at most log(2) / 2 in size, by the power series of exp.
+ * Numbers are kept from overflowing, as with -Ofast infinity may become NaN. The loops are short and have no branches,
+ * as compilers turn neither branches nor calls of the C library's exp into vector instructions. */
+static void lstm97_exp_some(lstm97_real *a, int n)
+{
+#if SINGLE
+    const lstm97_real most = 80.0f, per_ln2 = 1.44269504f, ln2 = 0.693145752f, ln2_rest = 1.42860677e-6f;
+#else
+    const lstm97_real most = 700.0, per_ln2 = 1.4426950408889634, ln2 = 0.69314718036912382,
+                      ln2_rest = 1.9082149292705877e-10;
+#endif
+    const int below = 1100; /* any k, so that all places are positive and their integer parts round down */
+    lstm97_real places[LSTM97_AT_ONCE];
+    for (int i = 0; i < n; i++)
+        a[i] = a[i] < -most ? -most : a[i];
+    for (int i = 0; i < n; i++)
+        a[i] = a[i] > most ? most : a[i];
+    for (int i = 0; i < n; i++)
+        places[i] = a[i] * per_ln2 + ((lstm97_real)0.5 + below);
+    for (int i = 0; i < n; i++)
+        places[i] = places[i] > 0 ? places[i] : 0; /* NaN has no integer part */
+    for (int i = 0; i < n; i++) {
+        int32_t k = (int32_t)places[i] - below;
+        lstm97_real r = a[i] - (lstm97_real)k * ln2 - (lstm97_real)k * ln2_rest, power;
+#if SINGLE
+        lstm97_real sum = 1.98412698e-4f;
+        sum = sum * r + 1.38888889e-3f;
+        sum = sum * r + 8.33333333e-3f;
+        sum = sum * r + 4.16666667e-2f;
+        sum = sum * r + 1.66666667e-1f;
+        lstm97_bits bits = (lstm97_bits)(k + 127) << 23;
+#else
+        lstm97_real sum = 1 / 6227020800.0;
+        sum = sum * r + 1 / 479001600.0;
+        sum = sum * r + 1 / 39916800.0;
+        sum = sum * r + 1 / 3628800.0;
+        sum = sum * r + 1 / 362880.0;
+        sum = sum * r + 1 / 40320.0;
+        sum = sum * r + 1 / 5040.0;
+        sum = sum * r + 1 / 720.0;
+        sum = sum * r + 1 / 120.0;
+        sum = sum * r + 1 / 24.0;
+        sum = sum * r + 1 / 6.0;
+        lstm97_bits bits = (lstm97_bits)(k + 1023) << 52;
+#endif
+        sum = sum * r + (lstm97_real)0.5;
+        sum = sum * r + 1;
+        sum = sum * r + 1;
+        memcpy(&power, &bits, sizeof power);
+        a[i] = sum * power;
+    }
+}
+#endif
+
 #if HAS_UNITS || LOGISTIC_OUTPUTS
-/* 1 / (1 + exp(-a)), (3). The exponential is kept from overflowing: with -Ofast, 1 / infinity may be NaN. */
-static lstm97_real lstm97_logistic(lstm97_real a) { return 1 / (1 + exp(a < -700.0 ? 700.0 : -a)); }
+/* Squashes n numbers: height / (1 + exp(-steepness a)) + bottom, (3) to (5). */
+static void lstm97_squash(lstm97_real *a, lstm97_real steepness, lstm97_real height, lstm97_real bottom, int n)
+{
+    for (int i = 0; i < n; i++)
+        a[i] *= -steepness;
+    for (int i = 0; i < n; i += LSTM97_AT_ONCE)
+        lstm97_exp_some(a + i, n - i < LSTM97_AT_ONCE ? n - i : LSTM97_AT_ONCE);
+    for (int i = 0; i < n; i++)
+        a[i] = height / (1 + a[i]) + bottom;
+}
 #endif
 
 #if HAS_CELLS
 
 #if LEARNS
-/* g squashes a cell's net input; g_slope is its slope, where its value is y. */
+/* g squashes the cells' net inputs; g_slope is its slope, where its value is y. */
 #else
-/* g squashes a cell's net input. */
+/* g squashes the cells' net inputs. */
 #endif
-static lstm97_real lstm97_g(lstm97_real a)
+static void lstm97_g(lstm97_real *a)
 {
 // begin g
-    return 4 * lstm97_logistic(a) - 2;
+    lstm97_squash(a, 1, 4, -2, LSTM97_N_CELLS);
 // end
 }
 
@@ -407,14 +523,14 @@ static lstm97_real lstm97_g_slope(lstm97_real y)
 // end
 }
 
-/* h squashes a cell's state; h_slope is its slope, where its value is y. */
+/* h squashes the cells' states; h_slope is its slope, where its value is y. */
 #else
-/* h squashes a cell's state. */
+/* h squashes the cells' states. */
 #endif
-static lstm97_real lstm97_h(lstm97_real a)
+static void lstm97_h(lstm97_real *a)
 {
 // begin h
-    return 2 * lstm97_logistic(a) - 1;
+    lstm97_squash(a, 1, 2, -1, LSTM97_N_CELLS);
 // end
 }
 
@@ -451,15 +567,12 @@ static void lstm97_squash_units(const lstm97_weights *w, lstm97_state *s, const 
     s->z[LSTM97_BIAS] = 1;
 #endif
     lstm97_fill(s->y, 0, LSTM97_N_UNITS);
-    for (int m = 0; m < LSTM97_N_SOURCES; m++)
-        lstm97_add_scaled(s->y, w->to_units[m], s->z[m], LSTM97_N_UNITS);
+    lstm97_add_rows(s->y, w->to_units[0], s->z, LSTM97_N_SOURCES, LSTM97_N_UNITS);
 #if HAS_HIDDEN
-    for (int i = 0; i < LSTM97_N_HIDDEN; i++)
-        s->y[i] = lstm97_logistic(s->y[i]);
+    lstm97_squash(s->y, 1, 1, 0, LSTM97_N_HIDDEN);
 #endif
 #if HAS_CELLS
-    for (int u = LSTM97_INPUT_GATE; u < LSTM97_N_UNITS; u++)
-        s->y[u] = lstm97_logistic(s->y[u]);
+    lstm97_squash(s->y + LSTM97_INPUT_GATE, 1, 1, 0, (int)LSTM97_N_UNITS - (int)LSTM97_INPUT_GATE);
 #endif
 }
 #endif
@@ -468,29 +581,32 @@ static void lstm97_squash_units(const lstm97_weights *w, lstm97_state *s, const 
 /* The states and the activations of the cells. Returns whether the states are finite. */
 static int lstm97_update_cells(lstm97_state *s)
 {
+    lstm97_real g[LSTM97_N_CELLS], h[LSTM97_N_CELLS];
+    lstm97_copy(g, s->y + LSTM97_CELL, LSTM97_N_CELLS);
+    lstm97_g(g);
+#if LEARNS && HAS_FORGET_GATES
+    lstm97_copy(s->s_before, s->s_c, LSTM97_N_CELLS);
+#endif
     for (int c = 0; c < LSTM97_N_CELLS; c++) {
         int j = lstm97_block_of(c);
-        lstm97_real g = lstm97_g(s->y[LSTM97_CELL + c]);
 #if HAS_FORGET_GATES
-        lstm97_real s_c = s->y[LSTM97_FORGET_GATE + j] * s->s_c[c] + s->y[LSTM97_INPUT_GATE + j] * g;
+        s->s_c[c] = s->y[LSTM97_FORGET_GATE + j] * s->s_c[c] + s->y[LSTM97_INPUT_GATE + j] * g[c];
 #else
-        lstm97_real s_c = s->s_c[c] + s->y[LSTM97_INPUT_GATE + j] * g;
-#endif
-        lstm97_real h = lstm97_h(s_c);
-#if LEARNS
-#if HAS_FORGET_GATES
-        s->s_before[c] = s->s_c[c];
-#endif
-        s->g[c] = g;
-        s->h[c] = h;
-#endif
-        s->s_c[c] = s_c;
-#if HAS_OUTPUT_GATES
-        s->y[LSTM97_CELL + c] = s->y[LSTM97_OUTPUT_GATE + j] * h;
-#else
-        s->y[LSTM97_CELL + c] = h;
+        s->s_c[c] += s->y[LSTM97_INPUT_GATE + j] * g[c];
 #endif
     }
+    lstm97_copy(h, s->s_c, LSTM97_N_CELLS);
+    lstm97_h(h);
+    for (int c = 0; c < LSTM97_N_CELLS; c++)
+#if HAS_OUTPUT_GATES
+        s->y[LSTM97_CELL + c] = s->y[LSTM97_OUTPUT_GATE + lstm97_block_of(c)] * h[c];
+#else
+        s->y[LSTM97_CELL + c] = h[c];
+#endif
+#if LEARNS
+    lstm97_copy(s->g, g, LSTM97_N_CELLS);
+    lstm97_copy(s->h, h, LSTM97_N_CELLS);
+#endif
     return lstm97_all_finite(s->s_c, LSTM97_N_CELLS);
 }
 #endif
@@ -498,8 +614,7 @@ static int lstm97_update_cells(lstm97_state *s)
 #if LOGISTIC_OUTPUTS
 static void lstm97_squash_outputs(lstm97_real y[LSTM97_N_OUTPUTS])
 {
-    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
-        y[k] = lstm97_logistic(y[k]);
+    lstm97_squash(y, 1, 1, 0, LSTM97_N_OUTPUTS);
 }
 #endif
 
@@ -510,7 +625,11 @@ static void lstm97_squash_outputs(lstm97_real y[LSTM97_N_OUTPUTS])
     for (int k = 1; k < LSTM97_N_OUTPUTS; k++)
         most = y[k] > most ? y[k] : most;
     for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
-        sum += y[k] = exp(y[k] - most);
+        y[k] -= most;
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k += LSTM97_AT_ONCE)
+        lstm97_exp_some(y + k, LSTM97_N_OUTPUTS - k < LSTM97_AT_ONCE ? LSTM97_N_OUTPUTS - k : LSTM97_AT_ONCE);
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        sum += y[k];
     for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
         y[k] /= sum;
 }
@@ -530,8 +649,7 @@ static int lstm97_compute_outputs(const lstm97_weights *w, lstm97_state *s)
 #endif
     lstm97_fill(s->y_k, 0, LSTM97_N_OUTPUTS);
 #if HAS_OUTPUT_SOURCES
-    for (int m = 0; m < LSTM97_N_OUTPUT_SOURCES; m++)
-        lstm97_add_scaled(s->y_k, w->to_outputs[m], s->z_k[m], LSTM97_N_OUTPUTS);
+    lstm97_add_rows(s->y_k, w->to_outputs[0], s->z_k, LSTM97_N_OUTPUT_SOURCES, LSTM97_N_OUTPUTS);
 #endif
 #if !IDENTITY_OUTPUTS
     lstm97_squash_outputs(s->y_k);
@@ -609,9 +727,9 @@ static void lstm97_update_partials(lstm97_state *s)
     }
 #if HAS_FORGET_GATES
     for (int m = 0; m < LSTM97_N_SOURCES; m++) {
+        lstm97_real z = s->z[m], *LSTM97_RESTRICT ds_dw = s->ds_dw[m];
         for (int i = 0; i < LSTM97_N_PARTIALS; i++)
-            s->ds_dw[m][i] *= decay[i];
-        lstm97_add_scaled(s->ds_dw[m], coefficient, s->z[m], LSTM97_N_PARTIALS);
+            ds_dw[i] = decay[i] * ds_dw[i] + z * coefficient[i];
     }
 #else
     for (int m = 0; m < LSTM97_N_SOURCES; m++)
@@ -844,9 +962,14 @@ static int lstm97_would_be_finite(const lstm97_weights *w, const lstm97_state *s
 #endif
 
 /* Changes all weights or, if one would not be finite then, none. */
+#if HAS_RULE
+static int lstm97_change_weights(lstm97_weights *w, lstm97_state *s, const lstm97_real *target, lstm97_real rate,
+                                 lstm97_real weight)
+#else
 static int lstm97_change_weights(lstm97_weights *w, lstm97_state *s, const lstm97_real *target, lstm97_real rate)
+#endif
 {
-#if PARTIAL_TARGETS
+#if PARTIAL_TARGETS || LEARNS && SOFTMAX_OUTPUTS
     int n_given = 0;
     for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
         n_given += !lstm97_is_missing(target + k);
@@ -866,8 +989,8 @@ static int lstm97_change_weights(lstm97_weights *w, lstm97_state *s, const lstm9
     target = scaled;
 #endif
 #if HAS_RULE
-    lstm97_set_errors(w, s, target, 1);
-    return lstm97_change_by_rule(w, s, rate);
+    lstm97_set_errors(w, s, target, weight);
+    return lstm97_change_by_rule(w, s, rate, weight);
 #else
     lstm97_set_errors(w, s, target, rate);
     if (!lstm97_is_harmless(s) && !lstm97_would_be_finite(w, s))
@@ -908,6 +1031,7 @@ void lstm97_reset(lstm97_state *state)
 #endif
 }
 
+#if !IN_FORECASTER
 int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
                 lstm97_real y[LSTM97_N_OUTPUTS])
 {
@@ -930,6 +1054,7 @@ int lstm97_step(const lstm97_weights *weights, lstm97_state *state, const lstm97
     return status;
 }
 
+#endif
 #if LEARNS
 
 static int lstm97_check(const lstm97_real *target, lstm97_real learning_rate)
@@ -939,18 +1064,41 @@ static int lstm97_check(const lstm97_real *target, lstm97_real learning_rate)
         if (!lstm97_is_missing(target + k) && !lstm97_all_finite(target + k, 1))
             return LSTM97_INPUT_NOT_FINITE;
 #else
+#if SOFTMAX_OUTPUTS
+    int n_missing = 0;
+    for (int k = 0; k < LSTM97_N_OUTPUTS; k++)
+        n_missing += lstm97_is_missing(target + k);
+    if (n_missing < LSTM97_N_OUTPUTS && !lstm97_all_finite(target, LSTM97_N_OUTPUTS))
+        return LSTM97_INPUT_NOT_FINITE;
+#else
     if (!lstm97_all_finite(target, LSTM97_N_OUTPUTS))
         return LSTM97_INPUT_NOT_FINITE;
+#endif
 #endif
     return lstm97_all_finite(&learning_rate, 1) && learning_rate > 0 ? LSTM97_OK : LSTM97_BAD_LEARNING_RATE;
 }
 
+#if HAS_RULE
+static int lstm97_check_weight(lstm97_real weight)
+{
+    return lstm97_all_finite(&weight, 1) && weight >= 0 ? LSTM97_OK : LSTM97_BAD_WEIGHT;
+}
+
+int lstm97_learn_weighted(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
+                          const lstm97_real *target, lstm97_real learning_rate, lstm97_real weight,
+                          lstm97_real y[LSTM97_N_OUTPUTS])
+#else
 int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
                  const lstm97_real *target, lstm97_real learning_rate, lstm97_real y[LSTM97_N_OUTPUTS])
+#endif
 {
     if (!lstm97_all_finite(x, LSTM97_N_INPUTS))
         return LSTM97_INPUT_NOT_FINITE;
     int status = target ? lstm97_check(target, learning_rate) : LSTM97_OK;
+#if HAS_RULE
+    if (status == LSTM97_OK)
+        status = lstm97_check_weight(weight);
+#endif
     if (status != LSTM97_OK)
         return status;
     state->is_awaiting = 0;
@@ -965,8 +1113,13 @@ int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real
     lstm97_update_partials(state);
 #endif
     state->is_awaiting = 1;
+#if HAS_RULE
+    if (target && weight > 0)
+        status = lstm97_change_weights(weights, state, target, learning_rate, weight);
+#else
     if (target)
         status = lstm97_change_weights(weights, state, target, learning_rate);
+#endif
 #if SCALES_TARGETS
     lstm97_copy(y, state->in_units, LSTM97_N_OUTPUTS);
 #else
@@ -975,20 +1128,47 @@ int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real
     return status;
 }
 
+#if HAS_RULE
+int lstm97_correct_weighted(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
+                            lstm97_real learning_rate, lstm97_real weight)
+#else
 int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
                    lstm97_real learning_rate)
+#endif
 {
     int status = lstm97_check(target, learning_rate);
+#if HAS_RULE
+    if (status == LSTM97_OK)
+        status = lstm97_check_weight(weight);
+#endif
     if (status != LSTM97_OK)
         return status;
     if (!state->is_awaiting)
         return LSTM97_NOT_AWAITING;
+#if HAS_RULE
+    return weight > 0 ? lstm97_change_weights(weights, state, target, learning_rate, weight) : LSTM97_OK;
+#else
     return lstm97_change_weights(weights, state, target, learning_rate);
+#endif
 }
+#if HAS_RULE
+
+int lstm97_learn(lstm97_weights *weights, lstm97_state *state, const lstm97_real x[LSTM97_N_INPUTS],
+                 const lstm97_real *target, lstm97_real learning_rate, lstm97_real y[LSTM97_N_OUTPUTS])
+{
+    return lstm97_learn_weighted(weights, state, x, target, learning_rate, 1, y);
+}
+
+int lstm97_correct(lstm97_weights *weights, lstm97_state *state, const lstm97_real target[LSTM97_N_OUTPUTS],
+                   lstm97_real learning_rate)
+{
+    return lstm97_correct_weighted(weights, state, target, learning_rate, 1);
+}
+#endif
 
 #endif
 
-#if HAS_OUTPUT_SOURCES
+#if HAS_OUTPUT_SOURCES && !IN_FORECASTER
 
 #if HAS_UNITS
 /* Kinds of units in the order of the parameters: the first unit, how many there are, how many sources each has. */
