@@ -7,7 +7,6 @@ from typing import Any
 
 from .report import number, times
 
-
 SHORT = (
     "adding net, 93 weights, T=100, error at the end",
     "adding net, one net.learn call per observation",
