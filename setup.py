@@ -59,7 +59,9 @@ def module(name: str, level: str | None = None, macros: dict[str, str] | None = 
 
 
 METHODS = ("methods._recurrent", "methods._cascade", "methods._elementwise")
-modules = [module(name) for name in ("_kernel.engine", "_kernel.trainer", "_kernel.many_streams", "cython_api", *METHODS)]
+modules = [
+    module(name) for name in ("_kernel.engine", "_kernel.trainer", "_kernel.many_streams", "cython_api", *METHODS)
+]
 for suffix, level in LEVELS.items():
     double = f"_kernel.core{suffix}" if suffix else "_core"
     modules.append(module(double, level, INLINE | {"LSTM97_REAL": "double", "LSTM97_REAL_IS_DOUBLE": "1"}))
