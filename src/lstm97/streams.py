@@ -179,8 +179,9 @@ class Streams:
         TypeError, ValueError
             If an argument is not as above. Nothing has changed then.
         FloatingPointError
-            If a cell state, an output or a change of a weight overflows. No weight has changed then, unless it is in a
-            readout that least squares blow up: it has taken the error signals of the streams before.
+            If a cell state, an output or a change of a weight overflows. No weight has changed then; some streams may
+            have made the step, and statistics of `Scaling` have its data. Only where the least squares of a readout
+            blow up, the other weights have changed, and the readout has taken the error signals of the streams before.
         RuntimeError
             If another thread uses these streams, or learns by the same network.
 
@@ -202,7 +203,9 @@ class Streams:
             weights = as_weights("weight", _zeroed(given, chosen, "weight"), self._n, self.network.dtype)
         Y = self._output(out)
         if out is not None:
-            inputs, packed = copied_if_shared(inputs, Y), None if packed is None else copied_if_shared(packed, Y)
+            inputs = copied_if_shared(inputs, Y)
+            packed = None if packed is None else copied_if_shared(packed, Y)
+            weights = None if weights is None else copied_if_shared(weights, Y)
         self.network._engine.check_rate(learning_rate)
         self._partials()
         self._engine.learn(inputs, packed, learning_rate, weights, chosen, Y)
@@ -262,8 +265,10 @@ class Streams:
         """The memory of the partials, made when it is first needed."""
         if self._ds_dw is None:
             ds_dw = self._layout.streams_partials(self._n)
-            self._engine.bind_partials(ds_dw)
-            self._ds_dw = ds_dw
+            with self._engine:  # another thread may be about to learn, with memory that it has bound meanwhile
+                if self._ds_dw is None:
+                    self._engine.bind_partials(ds_dw)
+                    self._ds_dw = ds_dw
         return self._ds_dw
 
     # ---- single streams ----
@@ -380,8 +385,8 @@ class Streams:
     def _by_stream(self, array: Array) -> Array:
         """An array (groups, ..., lanes) as one with a row for each stream; a copy."""
         lanes_first = np.moveaxis(array, -1, 1)
-        n_lanes = lanes_first.shape[0] * lanes_first.shape[1]
-        return np.array(lanes_first.reshape(n_lanes, *lanes_first.shape[2:])[: self._n], order="C")
+        n_groups, width, *shape = lanes_first.shape
+        return np.array(lanes_first.reshape(n_groups * width, *shape)[: self._n], order="C")
 
     def _put(self, array: Array, rows: Array) -> None:
         """Write what `_by_stream` gave."""

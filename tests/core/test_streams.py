@@ -217,6 +217,21 @@ def test_streams_left_out_stay_as_they_are_to_the_bit(symbols):
     assert (np.isnan(Y).all(axis=1) == ~mask).all()
 
 
+def test_groups_left_out_give_nan_and_keep_their_partials():
+    streams, rng = learned(n=700)
+    mask = np.zeros(700, bool)
+    mask[650:660] = True
+    before = streams._parts()[1]
+    X, targets = rng.uniform(-1, 1, (700, 3)), rng.uniform(size=(700, 2))
+    for Y in (streams.learn(X, targets, 0.1, mask=mask), streams.step(X, mask=mask), streams.peek(X, mask=mask)):
+        assert (np.isnan(Y).all(axis=1) == ~mask).all()
+    streams.step(X, mask=mask)  # of streams that learn no more, beside some that do
+    after = streams._parts()[1]
+    assert all(np.array_equal(before[name][~mask], after[name][~mask]) for name in before)
+    assert after["partials"][640:650].any()
+    assert not after["partials"][mask].any()
+
+
 def test_peek_changes_nothing_to_the_bit():
     streams, rng = learned()
     before = pickle.dumps(streams._parts())
@@ -270,13 +285,15 @@ def test_streams_go_on_to_the_bit(tmp_path, way, settings, symbols):
         assert np.array_equal(again.network.parameters, streams.network.parameters)
 
 
-def test_streams_of_networks_without_cells_or_hidden_units_are_copied():
-    for topology in (Topology(2, 1, blocks=(), n_hidden=3), Topology(2, 1, blocks=(), input_to_output=True)):
-        streams = Streams(Network(topology, seed=1), 3)
-        streams.learn(np.ones((3, 2)), np.ones((3, 1)))
-        again = pickle.loads(pickle.dumps(streams))
-        assert np.array_equal(again.step(-np.ones((3, 2))), streams.step(-np.ones((3, 2))))
-        streams.assign(0, streams[1])
+@pytest.mark.parametrize("n", [1, 70])
+def test_streams_without_cells_are_copied_and_saved(tmp_path, n):
+    streams = Streams(Network(Topology(3, 2, n_hidden=2, input_to_output=True), seed=1), n)
+    X = np.random.default_rng(0).uniform(-1, 1, (n, 3))
+    streams.learn(X, np.full((n, 2), 0.3), 0.1)
+    streams.save(tmp_path / "streams")
+    again = Streams.load(tmp_path / "streams")
+    alike = (again, copy.copy(streams), copy.deepcopy(streams), pickle.loads(pickle.dumps(streams)))
+    assert all(np.array_equal(each.peek(X), streams.peek(X)) for each in alike)
 
 
 def test_a_copy_shares_the_network():
@@ -394,6 +411,33 @@ def test_outputs_may_be_written_over_the_inputs():
     expected, out = Streams(net, 9).step(X), X.copy()
     assert Streams(net, 9).step(out, out=out) is out
     assert np.array_equal(out, expected)
+
+
+def test_outputs_may_be_written_over_the_weights_of_error_signals():
+    rng = np.random.default_rng(0)
+    X, targets, weight = rng.uniform(-1, 1, (200, 2)), rng.uniform(size=(200, 1)), rng.uniform(size=200)
+    alike = [Streams(Network(Topology(2, 1, blocks=(2,)), seed=1), 200) for _ in range(2)]
+    expected = alike[0].learn(X, targets, 0.1, weight=weight.copy())
+    assert np.array_equal(alike[1].learn(X, targets, 0.1, weight=weight, out=weight[:, np.newaxis]), expected)
+    assert np.array_equal(alike[0].network.parameters, alike[1].network.parameters)
+
+
+def test_threads_that_begin_to_learn_at_once_get_the_same_partials(monkeypatch):
+    streams = Streams(Network(TOPOLOGY, seed=1), 3)
+    make, made = streams._layout.streams_partials, []
+
+    def make_late(n):
+        made.append(make(n))
+        if len(made) == 1:  # another thread is first
+            streams.learn(np.ones((3, 3)), None)
+        return made[-1]
+
+    monkeypatch.setattr(type(streams._layout), "streams_partials", lambda layout, n: make_late(n))
+    streams.learn(np.ones((3, 3)), None)
+    assert len(made) == 2
+    assert streams._ds_dw is made[1]
+    assert made[1].any()
+    assert not made[0].any()
 
 
 def test_threads_step_streams_of_their_own_and_refuse_to_share():

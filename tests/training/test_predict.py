@@ -68,18 +68,40 @@ def test_any_number_of_threads_gives_the_same_bits(shared, dtype, threads):
     assert np.array_equal(one[0], net.run(inputs[1], state=net.new_state()))
 
 
-def test_long_sequences_among_short_ones_go_one_after_the_other(shared):
-    net = Network(Topology(1, 1), seed=2)
-    inputs = [np.full((n, 1), 0.1) for n in (5, 3000, 4, 2, *[3] * 70, 1000, 6)]
-    parts = lstm97._inference.Inference(net, Sequences.pack(inputs), 1)._parts
-    assert {1, 74} == {
+def shared_out(lengths):
+    """The groups of sequences of these lengths that step side by side, and those that go one after the other."""
+    inputs = [np.full((n, 1), 0.1) for n in lengths]
+    parts = lstm97._inference.Inference(Network(Topology(1, 1), seed=2), Sequences.pack(inputs), 1)._parts
+    begins = np.concatenate([[0], np.cumsum(lengths)])
+    groups = [sorted(part.tolist()) for part in parts if not isinstance(part, slice)]
+    alone = [
         i
         for part in parts
         if isinstance(part, slice)
-        for i in range(76)
-        if part.start <= sum(map(len, inputs[:i])) < part.stop
-    }
-    assert sorted(i for part in parts if not isinstance(part, slice) for i in part) == sorted({*range(76)} - {1, 74})
+        for i, n in enumerate(lengths)
+        if n and part.start <= begins[i] < part.stop
+    ]
+    return groups, alone
+
+
+def test_long_sequences_among_short_ones_go_one_after_the_other(shared):
+    groups, alone = shared_out([3, 3000, 4, 3, *[3] * 68, 1000, 4])
+    assert alone == [1, 72]
+    assert sorted(i for group in groups for i in group) == sorted({*range(74)} - {1, 72})
+
+
+def test_sequences_side_by_side_fill_most_lanes(shared):
+    groups, alone = shared_out([1000, 1] * 15)  # lanes for 16, of which 15 are in use after the first step
+    assert groups == [sorted([*range(0, 30, 2), 1]), [*range(3, 30, 2)]]
+    assert alone == []
+    groups, alone = shared_out([1000] * 10)
+    assert (len(groups), len(groups[0]), len(alone)) == (1, 8, 2)
+
+
+def test_little_work_goes_one_after_the_other(shared):
+    assert shared_out([1, 0, 2] * 30) == ([], [i for i in range(90) if i % 3 != 1])
+    assert shared_out([1000] * 3) == ([], [0, 1, 2])
+    assert shared_out([0, 0]) == ([], [])
 
 
 def test_threads_are_used_and_end(shared, monkeypatch):

@@ -252,6 +252,14 @@ cdef Py_ssize_t give_outputs_of_group(
     return bad
 
 
+cdef void give_no_outputs(const Net* net, const Streams* st, Py_ssize_t group, real* y) noexcept nogil:
+    """Write NaN to y for all streams of a group, of which none takes part."""
+    cdef Py_ssize_t i
+    y += group * st.width * net.shape.n_outputs
+    for i in range(n_streams_of(st, group) * net.shape.n_outputs):
+        y[i] = NAN
+
+
 cdef bint forward_group(
     const Net* net, Streams* st, Py_ssize_t group, const Chunk* chunk, const double* statistics, bint by_row, real* y,
     Report* report
@@ -341,6 +349,15 @@ cdef void unsee(const Net* net, Streams* st, Py_ssize_t group, Py_ssize_t i) noe
         rows[i] = rows[st.n_rows[group]]
 
 
+cdef bint is_learning(const Streams* st, Py_ssize_t group) noexcept nogil:
+    """Whether any stream of a group that takes part may have partials."""
+    cdef Py_ssize_t i
+    for i in range(n_streams_of(st, group)):
+        if st.present[i] > 0 and st.phase[group * st.width + i] != NOT_LEARNING:
+            return True
+    return False
+
+
 cdef void forget_partials_of_group(
     const Net* net, Streams* st, Py_ssize_t group, Py_ssize_t n_present
 ) noexcept nogil:
@@ -348,7 +365,7 @@ cdef void forget_partials_of_group(
     cdef Py_ssize_t i
     cdef Py_ssize_t n = st.n_partials * st.width
     cdef real* ds_dw = st.ds_dw + group * net.shape.n_sources * n
-    if st.ds_dw == NULL or not st.has_partials[group]:
+    if st.ds_dw == NULL or not st.has_partials[group] or not is_learning(st, group):
         return
     for i in range(n_rows_of(net, st, group)):
         clear_lanes(ds_dw + nth_row(net, st, group, i) * n, st.n_partials, st.present, st.width)
@@ -801,8 +818,12 @@ cdef void step_streams(
 ) noexcept nogil:
     """A step of inference of all streams that the mask names; the streams go on only if it `keeps` the step."""
     cdef Py_ssize_t group, n_present
+    report.status = OK
     for group in range(st.n_groups):
         n_present = find_present(st, group, mask)
+        if n_present == 0:
+            give_no_outputs(net, st, group, y)
+            continue
         if not forward_group(net, st, group, chunk, net.standards.targets, False, y, report):
             return
         if keeps:
@@ -851,13 +872,16 @@ cdef void learn_streams(
         statistics = st.statistics_before
     take_in_streams(net, st, chunk, mask)
     st.total.e_squares = 0
+    report.status = OK
     for group in range(st.n_groups):
         n_present = find_present(st, group, mask)
-        if not forward_group(net, st, group, chunk, statistics, False, y, report):
+        if n_present == 0:
+            give_no_outputs(net, st, group, y)
+        elif forward_group(net, st, group, chunk, statistics, False, y, report):
+            list_inputs(net, st, group, chunk)
+        else:
             drop_total(net, st)
             return
-        if n_present:
-            list_inputs(net, st, group, chunk)
         for i in range(st.n_rows[group]):
             list_symbol(&st.total, st.rows[group * net.shape.n_inputs + i])
         if net.readout.root != NULL:
