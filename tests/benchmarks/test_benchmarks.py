@@ -242,14 +242,17 @@ def test_table_has_every_target_of_the_plan():
     threads = [*adding, *large, 0.97, 4]
     rules = [1.6] * 5 + [3]
     calls = [200, 50, 15, 15, 1.1, 200, 1.1, 50, 1.5, 1.3, 5, 2, 10]
-    assert found == [2, 100, 40, 100, *rules, *calls, 8, 2.5, 4, 2, 1.5, 1.2, *threads, 1000]
+    streams = [4, 3, 4, 3, 1, 1.2, 1, 1, 1]  # a step and a learn of 4, 8, 32, 64 cells, a step of 256
+    assert found == [2, 100, 40, 100, *rules, *calls, 8, 2.5, 4, 2, 1.5, *streams, 1.2, 1.2, 1.2, *threads, 1000]
     assert all(len(set(values)) == 1 for values in bounds.values())  # one target per row, whatever the dtype
 
 
 def test_every_row_of_loops_has_its_work_and_no_row_of_calls_or_threads():
     for row in table():
         is_of_a_rule = row.peers[0].name == "SGD()"
-        assert (row.work is None) == (" call per " in row.name or row.name.endswith(" threads") or is_of_a_rule)
+        is_predicted = ", predict for " in row.name
+        is_of_calls = " call per " in row.name or row.name.endswith(" threads") or is_predicted
+        assert (row.work is None) == (is_of_calls or is_of_a_rule)
     assert len({(row.name, row.dtype) for row in table()}) == len(table())
 
 

@@ -204,7 +204,7 @@ def test_inference_learning_and_saving_under_stress(tmp_path):
     streams = np.random.default_rng(0).normal(size=(200, 60, 2))
     # Inference whose results are compared needs a network that is not trained meanwhile.
     still = pickle.loads(pickle.dumps(net))
-    expected = lstm97.predict(still, streams)
+    expected = [still.run(x, state=still.new_state()) for x in streams]
     over, refused, saved = threading.Event(), [], []
 
     def keep_learning():
@@ -250,7 +250,7 @@ def test_inference_learning_and_saving_under_stress(tmp_path):
 def test_inference_on_many_states_from_many_threads_is_right():
     net = Network(Topology(2, 1, blocks=(8,) * 4), init_range=1)
     streams = np.random.default_rng(0).normal(size=(40, 500, 2))
-    expected = lstm97.predict(net, streams)
+    expected = [net.run(x, state=net.new_state()) for x in streams]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda x: net.run(x, state=net.new_state()), streams))
     assert np.array_equal(found, expected)

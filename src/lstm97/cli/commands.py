@@ -22,7 +22,7 @@ ENTRIES = {
         "report", "Make a page about a rerun of the paper from the RECORDS that `reproduce` and `readings` wrote."
     ),
     "costs": Entry("costs", "Measure time and memory of learning, by method, as the net and the sequence grow."),
-    "export": Entry("export", "Write a network as a file for other programs."),
+    "export": Entry("export", "Write a network, or a forecaster, as a file for other programs."),
 }
 
 
