@@ -492,12 +492,12 @@ def _rows() -> Iterator[Row]:
         yield _batch(title, topology, 100, "float32", torch=target)
         yield _batch(title, topology, 100, "float64", torch=None)
     for n_cells, step, learn in ((4, 4, 3), (8, 4, 3), (32, 1, 1.2), (64, 1, 1), (256, 1, None)):
-        alone = lstm97.Topology(1, 1, blocks=(1,) * n_cells, output="identity")
-        yield _streams(f"{n_cells} cells, 1 input", alone, "float32", learns=False, jax=step)
+        narrow = lstm97.Topology(1, 1, blocks=(1,) * n_cells, output="identity")
+        yield _streams(f"{n_cells} cells, 1 input", narrow, "float32", learns=False, jax=step)
         if learn:  # the partials of 1,000 streams of 256 cells take 1.6 GB
-            yield _streams(f"{n_cells} cells, 1 input", alone, "float32", learns=True, jax=learn)
-    for title, topology in (("64 cells, 32 inputs", cells_64), ("256 cells, 128 inputs", cells_256)):
-        yield _predict(title, topology, 100, "float32", torch=1.2)
+            yield _streams(f"{n_cells} cells, 1 input", narrow, "float32", learns=True, jax=learn)
+    for n_cells, dense in ((64, cells_64), (256, cells_256)):
+        yield _predict(f"{n_cells} cells, {dense.n_inputs} inputs", dense, 100, "float32", torch=1.2)
     for dtype in DTYPES:
         yield _symbols(1004, 54, 100, dtype, growth=1.2)
         yield _symbols(50004, 54, 100, dtype, growth=None)

@@ -413,7 +413,8 @@ class Streams:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network and all streams to a safetensors file, which `Streams.load` reads.
 
-        `lstm97.load` reads the network alone from it. Whatever happens meanwhile, the path has the old file or the new
+        `lstm97.load` reads the network alone from it. The streams are read first, then the weights: save while no other
+        thread learns by the network. Whatever happens meanwhile, the path has the old file or the new
         one, whole.
 
         Parameters
