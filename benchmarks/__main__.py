@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.files:
         runs = [json.loads(file.read_text(encoding="utf-8")) for file in options.files]
-        print("\n\n".join(markdown(run, short=options.short) for run in runs))
+        print(markdown(together(runs), short=options.short))
         if options.plot:
             plot(together(runs), options.plot)
         return
