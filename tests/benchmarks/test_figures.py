@@ -7,13 +7,18 @@ import re
 
 import pytest
 from benchmarks import averaging, headlines, hosts, latency
+from benchmarks.__main__ import together
 from benchmarks.learning_rules import __main__ as learning_rules
-from pages import ALL_CORES, EMBEDDING, README, ROOT
+from pages import ALL_CORES, EMBEDDING, ROOT
 
 
-def test_figures_are_those_that_the_command_prints():
-    (arguments,) = re.findall(r"`python -m benchmarks --from\s+(\S+\.json)` prints them", README)
-    assert headlines.markdown(json.loads((ROOT / arguments).read_text(encoding="utf-8"))) in README
+@pytest.mark.parametrize(("page", "short"), [("README.md", True), ("docs/speed.md", False)])
+def test_figures_are_those_that_the_command_prints(page, short):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    option = "--short " if short else ""
+    (arguments,) = re.findall(rf"`python -m benchmarks {option}--from\s+((?:\S+\.json\s*)+)`\s+prints\s+them", text)
+    runs = [json.loads((ROOT / file).read_text(encoding="utf-8")) for file in arguments.split()]
+    assert headlines.markdown(together(runs), short=short) in text
 
 
 @pytest.mark.parametrize("tables", [hosts, latency])
