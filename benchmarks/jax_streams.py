@@ -16,7 +16,7 @@ from .timing import Workload
 Array = npt.NDArray[Any]
 
 
-def _jax() -> tuple[Any, Any]:
+def load_jax() -> tuple[Any, Any]:
     """JAX and its NumPy, on one thread: it makes as many as it finds processors, and here it finds one."""
     usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(usable)})
@@ -78,7 +78,7 @@ def streams(
 
     For blocks of one cell with both gates and linear outputs, everything else as ``lstm97.Topology`` has it by default.
     """
-    jax, jnp = _jax()
+    jax, jnp = load_jax()
     n, n_cells = len(X), topology.n_cells
     w = {str(kind): jnp.array(values) for kind, values in parameters.items()}
     state: Any = tuple(jnp.zeros((n, n_cells), X.dtype) for _ in range(4))

@@ -160,15 +160,16 @@ def _lists_of(rows: npt.NDArray[Any]) -> list[Any]:
 
 
 def train_calls(topology: lstm97.Topology, n_steps: int, dtype: str, *, n_sequences: int, **options: Any) -> Workload:
-    """Short trainings: a call for every few sequences, or for many."""
+    """Short trainings: a call for every few sequences, or for many; in batches, where the options say so."""
     inputs, targets = problem(topology, n_steps, dtype, every_step=False)
     inputs = np.resize(inputs, (n_sequences, *inputs.shape[1:]))
     targets = np.resize(targets, (n_sequences, *targets.shape[1:]))
     net = lstm97.Network(topology, dtype=dtype, seed=0)
+    rate = LEARNING_RATE / options.get("batch_size", 1)
 
     def run(n_items: int) -> None:
         for _ in range(n_items):
-            lstm97.train(net, inputs, targets, LEARNING_RATE, **options)
+            lstm97.train(net, inputs, targets, rate, **options)
 
     return Workload(f"lstm97.train, {n_sequences} sequences a call", run, n_sequences * n_steps)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 import lstm97
 
-from . import deepriver, jax_streams, onnx_runtime, ours, pytorch
+from . import deepriver, jax_batches, jax_streams, onnx_runtime, ours, pytorch
 from .compiling import level_flags
 from .counting import Work, count
 from .numpy_loop import NumpyLoop
@@ -157,9 +157,36 @@ def _at_the_end(
     )
 
 
-def _batch(title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, torch: float | None) -> Row:
-    """Training with one weight change for many sequences."""
-    lstm = Peer(
+def _batch(
+    title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, torch: float | None, jax: float | None = None
+) -> Row:
+    """Training with one weight change for many sequences; JAX, if it is a peer, must come to the same weights."""
+    peers = [_torch_batches(topology, n_steps, torch)]
+    if jax:
+        peers.append(Peer("JAX", lambda: _jax_batches(topology, n_steps, dtype), jax))
+    return Row(
+        f"{title}, T={n_steps}, batches of {N_SEQUENCES}, error at the end",
+        dtype,
+        lambda: ours.train_batches(topology, n_steps, dtype),
+        tuple(peers),
+        count(topology, dtype, signals=1 / n_steps, outputs=1 / n_steps, batch_size=N_SEQUENCES),
+    )
+
+
+def _one_batch(title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, torch: float) -> Row:
+    """The same, one batch per call."""
+    return Row(
+        f"{title}, T={n_steps}, one train call per batch of {N_SEQUENCES}",
+        dtype,
+        lambda: ours.train_calls(
+            topology, n_steps, dtype, n_sequences=N_SEQUENCES, update="sequence", batch_size=N_SEQUENCES
+        ),
+        (_torch_batches(topology, n_steps, torch),),
+    )
+
+
+def _torch_batches(topology: lstm97.Topology, n_steps: int, target: float | None) -> Peer:
+    return Peer(
         "PyTorch nn.LSTM",
         lambda: pytorch.lstm_training(
             *problem(topology, n_steps, "float32", every_step=False),
@@ -167,15 +194,21 @@ def _batch(title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, t
             learning_rate=BATCH_LEARNING_RATE,
             batch_size=N_SEQUENCES,
         ),
-        torch,
+        target,
     )
-    return Row(
-        f"{title}, T={n_steps}, batches of {N_SEQUENCES}, error at the end",
-        dtype,
-        lambda: ours.train_batches(topology, n_steps, dtype),
-        (lstm,),
-        count(topology, dtype, signals=1 / n_steps, outputs=1 / n_steps, batch_size=N_SEQUENCES),
-    )
+
+
+def _jax_batches(topology: lstm97.Topology, n_steps: int, dtype: str) -> Workload:
+    inputs, targets = problem(topology, n_steps, dtype, every_step=False)
+    net = lstm97.Network(topology, dtype=dtype, seed=0)
+    workload, call = jax_batches.batches(topology, inputs, targets, dict(net.weights), BATCH_LEARNING_RATE)
+    for _ in range(3):
+        found = call()
+        lstm97.train(net, inputs, targets, BATCH_LEARNING_RATE, update="sequence", batch_size=N_SEQUENCES)
+        difference = max(float(np.max(np.abs(found[kind] - w))) for kind, w in net.weights.items())
+        if not difference < 1e-5:
+            raise DisagreementError(f"JAX and lstm97 differ by {difference:g} on {topology}")
+    return workload
 
 
 def _on_threads(topology: lstm97.Topology, n_steps: int, *, batch_size: int, target: float) -> Peer:
@@ -486,8 +519,9 @@ def _rows() -> Iterator[Row]:
     for title, topology, target in (("64 cells, 32 inputs", cells_64, 8), ("256 cells, 128 inputs", cells_256, 2.5)):
         yield _at_the_end(title, topology, 100, "float32", torch=target)
         yield _at_the_end(title, topology, 100, "float64", torch=None)
-    for dtype in DTYPES:
-        yield _batch("adding net", adding, 100, dtype, torch=4)
+    yield _batch("adding net", adding, 100, "float64", torch=4)
+    yield _batch("adding net", adding, 100, "float32", torch=25, jax=12)
+    yield _one_batch("adding net", adding, 100, "float32", torch=8)
     for title, topology, target in (("64 cells, 32 inputs", cells_64, 2), ("256 cells, 128 inputs", cells_256, 1.5)):
         yield _batch(title, topology, 100, "float32", torch=target)
         yield _batch(title, topology, 100, "float64", torch=None)

@@ -42,8 +42,8 @@ from lstm97._kernel.abi cimport (
     ADAM, AWAITING, BOUNDED, C0, C1, C2, CELL_RECORD, CELL_STATE_NOT_FINITE, CELL_STATE_RECORD, CHANGE_NOT_FINITE,
     CORRECTED, COUNT, DEVIATION, FORGET_GATE_RECORD, HIDDEN_RECORD, HUBER, INPUT_GATE_RECORD, LOGISTIC, MEAN, MINUS,
     MOMENTUM, N_STATISTICS, NOT_LEARNING, OK, ONE_BY_SCALE, OUTPUT_GATE_RECORD, OUTPUT_NOT_FINITE, PLAIN, PLUS,
-    RMSPROP, SCALE, SCALE_BY_LN2, SOFTMAX, SQUARED, SQUARES, Chunk, Job, Kernel, Member, Net, Outcome, Portion, Report,
-    Request, State, Streams, Sums, Tally, Team, Update, Waiter, Worker, word,
+    RMSPROP, SCALE, SCALE_BY_LN2, SOFTMAX, SQUARED, SQUARES, Abreast, Chunk, Job, Kernel, Member, Net, Outcome, Portion,
+    Report, Request, State, Streams, Sums, Tally, Team, Update, Waiter, Worker, word,
 )
 from lstm97._kernel.stop_rule cimport rule_holds
 
@@ -837,6 +837,7 @@ cdef int learn_step(
 
 include "_kernel/streams.pxi"
 include "_kernel/batches.pxi"
+include "_kernel/abreast.pxi"
 include "_kernel/shares.pxi"
 include "_kernel/many_streams.pxi"
 include "_kernel/entries.pxi"

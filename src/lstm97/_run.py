@@ -7,6 +7,9 @@ from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lstm97._advice import extent, scaling
 from lstm97._checks import positive
 from lstm97._format import learning_text
@@ -157,7 +160,7 @@ class Run:
                 data.per_sequence,
                 data.weights,
                 portion,
-                None if options.update == "step" else schedule(data.inputs.lengths[portion], self._batch_size),
+                None if options.update == "step" else self._schedule(data.inputs.lengths[portion]),
                 rate,
                 done,
             )
@@ -165,12 +168,18 @@ class Run:
             done._seconds += perf_counter() - begin
         cursor.advance(done.sequences - before)
 
+    def _schedule(self, lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The order of sequences of these lengths in batches and shares."""
+        return schedule(lengths, self._batch_size, self._net._layout.width_abreast(self._batch_size))
+
     def _worth_threads(self) -> int:
         """How many threads to use: no more than there are parts of the work, and one if there is little work."""
         data, options = self._data, self._options
         if options.threads == 1:
             return 1
-        n_parts = len(data.presentation) if options.parallel == "hogwild" else n_shares(self._batch_size)
+        n_parts = n_shares(self._batch_size, self._net._layout.width_abreast(self._batch_size))
+        if options.parallel == "hogwild":
+            n_parts = len(data.presentation)
         steps = int(data.inputs.lengths[data.presentation].sum()) * options.epochs
         work = self._net._layout.step_work(symbols=data.inputs.is_symbols) * steps
         assert options.threads is not None

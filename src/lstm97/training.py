@@ -79,16 +79,18 @@ def train(
     threads : int, optional
         How many threads train, the calling one included: by default the value of the environment variable
         ``LSTM97_NUM_THREADS``, else 1. Never more than there are CPUs or parts of the work, and only one if there is
-        too little work for more. In batches each thread needs memory for up to 16 sequences under way, and a sum of
+        too little work for more. In batches each thread needs memory for up to 32 sequences under way, and a sum of
         changes as large as the weights.
     parallel : {"batch", "hogwild"}, default "batch"
         What several threads share. "batch": the sequences of a batch, so that only calls with ``batch_size`` above 4
-        use them; the result is the same to the bit for any number. "hogwild": the weights; every thread trains
-        sequences of its own, and all change the weights at each error signal, without a lock [1]_. The result depends
-        on the threads' timing and cannot be repeated. Needs ``update="step"``; errors come in the order in which
-        sequences end, and those under way when the stop rule holds are trained to their end. After an overflow the
-        weights are as the other threads' changes have left them, finite or not. Threads that change a few hundred
-        weights at every step spend much of their time moving them from one CPU's cache to another's.
+        use them; above 8 (float64) or 16 (float32) in networks of up to 64 hidden-layer units, where a vector
+        instruction works on so many sequences. The result is the same to the bit for any number. "hogwild": the
+        weights; every thread trains sequences of its own, and all change the weights at each error signal, without a
+        lock [1]_. The result depends on the threads' timing and cannot be repeated. Needs ``update="step"``; errors
+        come in the order in which sequences end, and those under way when the stop rule holds are trained to their end.
+        After an overflow the weights are as the other threads' changes have left them, finite or not. Threads that
+        change a few hundred weights at every step spend much of their time moving them from one CPU's cache to
+        another's.
     callback : callable, optional
         Called with the history after every epoch, and where the stop rule ends one; a true return value ends training.
     history : History, optional

@@ -70,9 +70,9 @@ def begin_batches(net, **changed):
         "batch": plan.batch_arrays(4),
         "total": plan.sums_memory(1),
         "sums": plan.sums_memory(2),
-        "workers": [plan.worker_memory(2, 5, symbols=False)],
+        "workers": [plan.worker_memory(2, 5, 0, symbols=False)],
     }
-    Trainer(net.new_state()._engine).begin_batches(**(memory | changed), worth_sharing=0)
+    Trainer(net.new_state()._engine).begin_batches(**(memory | changed), worth_abreast=1, worth_sharing=0)
 
 
 def test_too_small_tallies_are_refused(net):
@@ -105,7 +105,7 @@ def test_memory_of_other_arrays_is_refused(net):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_arrays_in_a_block_are_aligned_apart_and_all_in_it(dtype):
     layout = lstm97.Network(lstm97.Topology(3, 2, blocks=(1, 2), forget_gates=True), dtype)._layout
-    for memory in (*layout.worker_memory(7, 5, symbols=True), layout.sums_memory(3), layout.state_places.memory()):
+    for memory in (*layout.worker_memory(7, 5, 16, symbols=True), layout.sums_memory(3), layout.state_places.memory()):
         begin = memory.block.ctypes.data
         spans = []
         for array in memory.views.values():

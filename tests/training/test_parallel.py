@@ -78,8 +78,9 @@ def exploding(topology, **options):
     size=st.integers(2, 40),
     threads=st.integers(2, 5),
     memory=st.sampled_from([0, 10**6]),
+    most_units=st.sampled_from([-1, 10**6]),
 )
-def test_any_number_of_threads_gives_the_same_bits(dtype, case, lengths, size, threads, memory):
+def test_any_number_of_threads_gives_the_same_bits(dtype, case, lengths, size, threads, memory, most_units):
     rng = np.random.default_rng(case.seed)
     X = [random_inputs(case.topology, rng, n, case.symbols) for n in lengths]
     D = [random_targets(case.topology, rng, n, case.when, case.classes) for n in lengths]
@@ -87,7 +88,7 @@ def test_any_number_of_threads_gives_the_same_bits(dtype, case, lengths, size, t
     found = []
     for n in (1, threads):
         with (
-            mock.patch.multiple(layout, BATCH_BLOCK=5, TOGETHER=3),
+            mock.patch.multiple(layout, BATCH_BLOCK=5, TOGETHER=3, MOST_UNITS_ABREAST=most_units),
             mock.patch.multiple(team, WORTH_SHARING=0, SUMS_BYTES=memory),
             mock.patch.multiple(_run, WORTH_THREADS=-1),
             mock.patch.multiple(options, available_cpus=lambda: 64),
@@ -183,7 +184,7 @@ def threads_started(**options):
     rng = np.random.default_rng(0)
     X, D = rng.uniform(-1, 1, (400, 100, 2)), rng.uniform(0, 1, (400, 1))
     with mock.patch.object(team, "start_new_thread", side_effect=team.start_new_thread) as start:
-        lstm97.train(Network(ADDING), X, D, **{"update": "sequence", "batch_size": 16, "epochs": 5, **options})
+        lstm97.train(Network(ADDING), X, D, **{"update": "sequence", "batch_size": 24, "epochs": 5, **options})
     return start.call_count
 
 
@@ -195,8 +196,8 @@ def threads_started(**options):
         ({}, "3", 2),
         ({"threads": 1}, "3", 0),
         ({"threads": 2}, "3", 1),
-        ({"threads": 64}, None, 3),  # a batch of 16 has four shares
-        ({"threads": 3, "batch_size": 4}, None, 0),
+        ({"threads": 64}, None, 2),  # a batch of 24 has three shares of a row of lanes
+        ({"threads": 3, "batch_size": 8}, None, 0),
         ({"threads": 3, "update": "step", "batch_size": 1}, None, 0),
         ({"threads": 3, "update": "step", "batch_size": 1, "parallel": "hogwild"}, None, 2),
     ],

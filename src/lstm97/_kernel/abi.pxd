@@ -292,6 +292,7 @@ cdef struct Streams:            # many streams over one network, in groups: a la
     int64_t *n_rows             # (n_groups,) how many those are
     # scratch for one group
     real *present               # (width,) 1 for streams that take part in the step, else 0
+    bint is_full                # all lanes do
     real *z                     # (n_sources, width)
     real *new_act               # (n_units, width)
     real *new_y_c               # (n_cells, width)
@@ -315,6 +316,19 @@ cdef struct Streams:            # many streams over one network, in groups: a la
     real *gain                  # (2, n_root_lanes)
     real *error                 # (n_out_lanes,)
 
+cdef struct Abreast:            # the sequences of a share that step abreast, a lane for each: in small networks
+    Streams st                  # one group, or width 0: they never do; its z, coef, decay, e, e_s are of a step below
+    # of each pending step
+    real *z                     # (n_block, n_sources, width)
+    real *coef                  # (n_block, n_partials, width); then delta, what each adds to row m of dw, over z_m
+    real *decay                 # (n_block, n_cells, width) y_f
+    # the error signals among them
+    Py_ssize_t n_signals
+    int32_t *signals            # (n_block,) at which of the pending steps
+    real *e                     # (n_block, n_hidden + n_blocks, width) alpha e_i, alpha e_out
+    real *e_s                   # (n_block, n_cells, width) alpha e_s
+    real *carried               # (n_cells, width) alpha e_s carried back to a step
+
 cdef struct Worker:             # what a thread of a team works with, and how far it came
     Waiter *waiter
     bint is_busy                # the worker has claimed a task and not finished it
@@ -327,6 +341,8 @@ cdef struct Worker:             # what a thread of a team works with, and how fa
     Member *members             # (n_together,)
     real *e_s                   # (n_cells padded,) alpha e_s carried back to a step
     real *delta                 # (n_block, n_change_lanes) what each step adds to row m of dw, divided by z_m
+    Abreast abreast
+    bint is_abreast             # the present members step abreast
     Sums *sums                  # the share's
     Report report
     Py_ssize_t sequence         # if the report's status is not OK: the sequence that failed
@@ -363,6 +379,7 @@ cdef struct Batch:              # training in batches: each is cut into shares, 
     Py_ssize_t n_in_round       # shares of that round
     Py_ssize_t step_work        # weights that a step reads
     Py_ssize_t worth_sharing    # weights times steps of a batch; if 0, everything is shared whether it pays or not
+    double worth_abreast        # the least share of lanes in use, over the steps, with which sequences step abreast
     bint is_worth_sharing       # the batch is enough work for several threads
     bint is_shared              # the latest round of shares is for all workers, not for the leader alone
 

@@ -256,39 +256,57 @@ cdef void close_block(const Net* net, Worker* me, Member* member, bint goes_on) 
     st.n_pending = 0
 
 
+cdef bint go_on_with_members(const Net* net, Job* job, Worker* me, Py_ssize_t* budget) noexcept nogil:
+    """Go on with members for about `budget` steps; returns whether they are done, or given up."""
+    cdef Py_ssize_t k
+    cdef Member* member
+    while me.n_open:
+        if budget[0] <= 0:
+            return False
+        if me.n_active and me.n_pending < me.n_block:
+            if atomic_load64(&job.last_wanted) < me.task:
+                return True
+            budget[0] -= me.n_active
+            step_together(net, job, me)
+            if me.report.status != OK:
+                atomic_min64(&job.last_wanted, me.task)
+                return True
+            continue
+        member = me.members + me.n_closed
+        budget[0] -= member.st.n_pending
+        close_block(net, me, member, me.n_closed < me.n_active)
+        me.n_closed += 1
+        if me.n_closed == me.n_open:
+            me.n_open = me.n_active
+            me.n_closed = 0
+            me.n_pending = 0
+    for k in range(me.n_members):
+        member = me.members + k
+        job.batch.tallies[member.position - job.portion.outcome.position] = member.tally
+    return True
+
+
 cdef bint go_on_with_share(const Net* net, Job* job, Worker* me, Py_ssize_t* budget) noexcept nogil:
-    """Go on with a worker's share for about `budget` steps; returns whether the share is done.
+    """Go on with a worker's share for about `budget` steps; returns whether the share is done, or given up.
 
     The order of all sums depends on the share alone, not on how it is cut by budgets.
     """
-    cdef Py_ssize_t k
-    cdef Member* member
+    cdef bint is_done
     while me.begin < me.end:
         if me.n_members == 0:
-            begin_members(net, job, me)
-        while me.n_open:
-            if budget[0] <= 0:
-                return False
-            if me.n_active and me.n_pending < me.n_block:
-                if atomic_load64(&job.last_wanted) < me.task:
-                    return True
-                budget[0] -= me.n_active
-                step_together(net, job, me)
-                if me.report.status != OK:
-                    atomic_min64(&job.last_wanted, me.task)
-                    return True
-                continue
-            member = me.members + me.n_closed
-            budget[0] -= member.st.n_pending
-            close_block(net, me, member, me.n_closed < me.n_active)
-            me.n_closed += 1
-            if me.n_closed == me.n_open:
-                me.n_open = me.n_active
-                me.n_closed = 0
-                me.n_pending = 0
-        for k in range(me.n_members):
-            member = me.members + k
-            job.batch.tallies[member.position - job.portion.outcome.position] = member.tally
+            me.is_abreast = are_worth_abreast(net, job, me)
+            if me.is_abreast:
+                begin_abreast(net, job, me)
+            else:
+                begin_members(net, job, me)
+        if me.is_abreast:
+            is_done = go_on_abreast(net, job, me, budget)
+        else:
+            is_done = go_on_with_members(net, job, me, budget)
+        if not is_done:
+            return False
+        if me.report.status != OK or atomic_load64(&job.last_wanted) < me.task:
+            return True
         me.begin += me.n_members
         me.n_members = 0
     return True

@@ -41,6 +41,7 @@ typedef word words __attribute__((vector_size(VECTOR_BYTES)));
 typedef real lanes_in_memory __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real))));
 
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(real)))
+#define MOST_LANES 16                      /* of any build */
 #define VECTORS (ROW_BYTES / VECTOR_BYTES) /* how many make the smallest row */
 #define ROW_LANES ((ptrdiff_t)(ROW_BYTES / sizeof(real)))
 #define WIDE 4                             /* how many are summed side by side where rows are long enough */
@@ -328,6 +329,105 @@ static inline void add_tile(
 #endif
         CASES(4) CASES(2) CASES(1)
     }
+#undef CASE
+#undef CASES
+}
+
+/* Lane i of the result: lane which[i] of a and b in a row. */
+static inline lanes shuffled(lanes a, lanes b, words which)
+{
+#if defined(__clang__) /* which has the other compilers' builtin only for indices that are literals */
+    lanes found;
+    for (int i = 0; i < LANES; i++) found[i] = which[i] < LANES ? a[which[i]] : b[which[i] - LANES];
+    return found;
+#else
+    return __builtin_shuffle(a, b, which);
+#endif
+}
+
+/* LANES vectors as the rows of a matrix: exchange it with its transpose. Halves of ever larger blocks change places. */
+static inline __attribute__((always_inline)) void transpose(lanes *rows)
+{
+#pragma GCC unroll 4
+    for (int d = 1; d < LANES; d *= 2) {
+        words low, high; /* of two rows a and b: where (i & d), b's lane i - d or i; else a's lane i or i + d */
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) {
+            low[i] = i & d ? LANES + i - d : i;
+            high[i] = i & d ? LANES + i : i + d;
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < LANES; r++)
+            if (!(r & d)) {
+                const lanes a = rows[r], b = rows[r + d];
+                rows[r] = shuffled(a, b, low);
+                rows[r + d] = shuffled(a, b, high);
+            }
+    }
+}
+
+/* A tile of a product of matrices whose terms are vectors, one after the other in rows of `row` reals: c_ru += the sum of
+ * the lanes of sum_k a_kr b_ku, for `height` rows but the first `skipped` ones, and `width` columns of c. Neighbouring
+ * terms of a and b are a_term and b_term reals apart; `which`, unless it is NULL, has the numbers of the terms of a. */
+#define DOT_ROWS 4
+#if VECTOR_BYTES == 64
+#define DOT_WIDTH 6
+#else
+#define DOT_WIDTH 2
+#endif
+
+static inline __attribute__((always_inline)) void dot_tile(
+    real *c, ptrdiff_t c_row, const real *a, ptrdiff_t a_term, const int32_t *which, const real *b, ptrdiff_t b_term,
+    ptrdiff_t row, ptrdiff_t n_terms, ptrdiff_t skipped, const int height, const int width)
+{
+    lanes sums[DOT_ROWS * DOT_WIDTH], kept[DOT_ROWS * DOT_WIDTH], b_k[DOT_WIDTH];
+#pragma GCC unroll 24
+    for (int i = 0; i < height * width; i++) sums[i] = splat(0);
+    for (ptrdiff_t k = 0; k < n_terms; k++) {
+        const real *a_k = a + (which ? which[k] : k) * a_term;
+        for (ptrdiff_t i = 0; i < row; i += LANES) {
+#pragma GCC unroll 6
+            for (int u = 0; u < width; u++) b_k[u] = load(b + k * b_term + u * row + i);
+#pragma GCC unroll 4
+            for (int r = 0; r < height; r++) {
+                const lanes a_kr = load(a_k + r * row + i);
+#pragma GCC unroll 6
+                for (int u = 0; u < width; u++) sums[r * width + u] += a_kr * b_k[u];
+            }
+        }
+    }
+#pragma GCC unroll 24
+    for (int i = 0; i < height * width; i++) kept[i] = sums[i];
+#pragma GCC unroll 1
+    for (ptrdiff_t i = skipped * width; i < height * width; i++) c[i / width * c_row + i % width] += sum_of(kept[i]);
+}
+
+static inline void add_dots(
+    real *c, ptrdiff_t c_row, const real *a, ptrdiff_t a_term, const int32_t *which, const real *b, ptrdiff_t b_term,
+    ptrdiff_t row, ptrdiff_t n_terms, ptrdiff_t n_rows, ptrdiff_t n_columns)
+{
+#define CASE(height, width) \
+    case 8 * height + width: \
+        dot_tile( \
+            c + r * c_row + u, c_row, a + r * row, a_term, which, b + u * row, b_term, row, n_terms, skipped, height, \
+            width); \
+        break;
+#define CASES(width) CASE(DOT_ROWS, width) CASE(1, width)
+    for (ptrdiff_t u = 0, width; u < n_columns; u += width) {
+        width = n_columns - u >= DOT_WIDTH ? DOT_WIDTH : n_columns - u >= 2 ? 2 : 1;
+        const ptrdiff_t height = n_rows >= DOT_ROWS ? DOT_ROWS : 1;
+        for (ptrdiff_t next = 0; next < n_rows; next += height) { /* the last tile may reach back into the one before */
+            const ptrdiff_t r = next + height <= n_rows ? next : n_rows - height, skipped = next - r;
+            switch (8 * height + width) {
+#if DOT_WIDTH == 6
+                CASES(6)
+#endif
+                CASES(2) CASES(1)
+            }
+        }
+    }
+#undef CASE
+#undef CASES
 }
 
 #endif

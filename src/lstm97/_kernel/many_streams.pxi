@@ -15,6 +15,7 @@ cdef Py_ssize_t find_present(Streams* st, Py_ssize_t group, const uint8_t* mask)
         takes_part = stream < st.n_streams and (mask == NULL or mask[stream] != 0)
         st.present[i] = takes_part
         n_present += takes_part
+    st.is_full = n_present == st.width
     return n_present
 
 
@@ -78,19 +79,23 @@ cdef void put_recurrent_sources(const Net* net, Streams* st, Py_ssize_t group) n
             z[i] = 1
 
 
-cdef void put_rows_of_symbols(
-    const Streams* st, Py_ssize_t group, const Chunk* chunk, const real* w, Py_ssize_t n_lanes, real* to,
-    Py_ssize_t n_units
+cdef void put_first_terms(
+    const Streams* st, Py_ssize_t group, const Chunk* chunk, const real* w, Py_ssize_t n_lanes, const real* bias,
+    real* to, Py_ssize_t n_units
 ) noexcept nogil:
-    """to = each stream's row of w, by its symbol; 0 if inputs are not symbols."""
+    """to = the bias's row of w, unless it is NULL, plus each stream's row by its symbol, if inputs are symbols."""
     cdef Py_ssize_t i, u
     cdef const real* row
-    memset(to, 0, n_units * st.width * sizeof(real))
+    for u in range(n_units):
+        i = u * st.width
+        while i < (u + 1) * st.width:
+            store(to + i, splat(0) if bias == NULL else splat(bias[u]))
+            i += LANES
     for i in range(n_streams_of(st, group) if chunk.symbols != NULL else 0):
         if st.present[i] > 0:
             row = w + chunk.symbols[row_of(st, group * st.width + i)] * n_lanes
             for u in range(n_units):
-                to[u * st.width + i] = row[u]
+                to[u * st.width + i] += row[u]
 
 
 cdef void squash_group(const Net* net, Streams* st, Py_ssize_t group, const Chunk* chunk) noexcept nogil:
@@ -101,47 +106,77 @@ cdef void squash_group(const Net* net, Streams* st, Py_ssize_t group, const Chun
     cdef Py_ssize_t first = net.shape.n_inputs if chunk.symbols != NULL else 0
     cdef const real* before = st.act + group * n_units * width
     cdef const real* constants
-    cdef lanes net_in, y
-    put_rows_of_symbols(st, group, chunk, net.w, net.shape.n_lanes, st.new_act, n_units)
+    cdef const real* bias = NULL
+    if net.shape.bias_source >= 0:  # the last source
+        bias = net.w + net.shape.bias_source * net.shape.n_lanes
+    put_first_terms(st, group, chunk, net.w, net.shape.n_lanes, bias, st.new_act, n_units)
     add_product(
         st.new_act, width, net.w + first * net.shape.n_lanes, 1, net.shape.n_lanes, st.z + first * width, width,
-        n_units, net.shape.n_sources - first, width // LANES,
+        n_units, net.shape.n_sources - first - (bias != NULL), width // LANES,
     )
     for u in range(n_units):
         constants = squash_of(net, u)
         i = u * width
-        while i < (u + 1) * width:
-            net_in = load(st.new_act + i)
-            y = net_in
-            if not net.shape.g_is_identity or constants != net.squash_g:
-                y = squash(net_in, constants, ROW_LANES)
-            store(st.new_act + i, where_positive(load(st.present + i - u * width), y, load(before + i)))
-            i += LANES
+        if constants == net.logistic:
+            while i < (u + 1) * width:
+                store(st.new_act + i, logistic(load(st.new_act + i)))
+                i += LANES
+        elif not net.shape.g_is_identity:
+            while i < (u + 1) * width:
+                store(st.new_act + i, squash(load(st.new_act + i), constants, ROW_LANES))
+                i += LANES
+    if not st.is_full:
+        for u in range(n_units):
+            keep_absent(st, st.new_act + u * width, before + u * width)
 
 
-cdef bint update_group(const Net* net, Streams* st, Py_ssize_t group) noexcept nogil:
-    """The new states and outputs of a group's cells; whether all states are finite."""
-    cdef Py_ssize_t i, j, v
+cdef inline void keep_absent(const Streams* st, real* row, const real* before) noexcept nogil:
+    """row = before, in the lanes of streams that take no part."""
+    cdef Py_ssize_t i = 0
+    while i < st.width:
+        store(row + i, where_positive(load(st.present + i), load(row + i), load(before + i)))
+        i += LANES
+
+
+cdef inline bint update_cells_of_group(
+    const Net* net, Streams* st, Py_ssize_t group, bint has_forget, bint has_out, bint learns, bint is_full
+) noexcept nogil:
+    """As update_group, for a topology that has these gates or not."""
+    cdef Py_ssize_t i, v
     cdef Py_ssize_t width = st.width
     cdef Py_ssize_t n_cells = net.shape.n_cells
     cdef const real* before = st.s_c + group * n_cells * width
     cdef const real* y_c_before = st.y_c + group * n_cells * width
-    cdef const real* act = st.new_act
-    cdef lanes s, s_new, h, y_c, present
+    cdef const real* g_v
+    cdef const real* gates
+    cdef real* coef
+    cdef lanes s, s_new, g, y_in, y_f, h, y_c, present, coef_c, coef_in
+    cdef lanes one = splat(1)
     cdef lanes bad = splat(0)
     for v in range(n_cells):
-        j = net.block_of[v]
+        g_v = st.new_act + (net.shape.lane_cell + v) * width
+        gates = st.new_act + net.block_of[v] * width
+        coef = st.coef + v * width
         i = 0
         while i < width:
-            present = load(st.present + i)
+            present = one if is_full else load(st.present + i)
+            g = load(g_v + i)
+            y_in = load(gates + net.shape.lane_in * width + i)
             s = load(before + v * width + i)
             s_new = s
-            if net.shape.lane_forget >= 0:
-                s_new = s * load(act + (net.shape.lane_forget + j) * width + i)
-            s_new = s_new + (
-                load(act + (net.shape.lane_in + j) * width + i) * load(act + (net.shape.lane_cell + v) * width + i)
-            )
-            s = where_positive(present, s_new, s)
+            if learns:
+                coef_c = y_in * slope(g, net.squash_g, ROW_LANES)
+                coef_in = g * y_in * (one - y_in)
+                store(coef + i, coef_c if is_full else coef_c * present)
+                store(coef + n_cells * width + i, coef_in if is_full else coef_in * present)
+            if has_forget:
+                y_f = load(gates + net.shape.lane_forget * width + i)
+                s_new = s * y_f
+                if learns:
+                    store(coef + 2 * n_cells * width + i, s_new * (one - y_f) * present)
+                    store(st.decay + v * width + i, y_f if is_full else where_positive(present, y_f, one))
+            s_new = s_new + y_in * g
+            s = s_new if is_full else where_positive(present, s_new, s)
             store(st.new_s_c + v * width + i, s)
             bad = bad + (s - s)
             h = s
@@ -149,11 +184,26 @@ cdef bint update_group(const Net* net, Streams* st, Py_ssize_t group) noexcept n
                 h = squash(s, net.squash_h, ROW_LANES)
             store(st.h + v * width + i, h)
             y_c = h
-            if net.shape.lane_out >= 0:
-                y_c = h * load(act + (net.shape.lane_out + j) * width + i)
-            store(st.new_y_c + v * width + i, where_positive(present, y_c, load(y_c_before + v * width + i)))
+            if has_out:
+                y_c = h * load(gates + net.shape.lane_out * width + i)
+            if not is_full:
+                y_c = where_positive(present, y_c, load(y_c_before + v * width + i))
+            store(st.new_y_c + v * width + i, y_c)
             i += LANES
     return is_zero(bad)
+
+
+cdef bint update_group(const Net* net, Streams* st, Py_ssize_t group, bint learns) noexcept nogil:
+    """The new states and outputs of a group's cells; whether all states are finite. If it `learns`, also what the step
+    does to the partials: ds_dw = decay ds_dw + coef z_m; nothing where a stream takes no part.
+    """
+    cdef bint has_forget = net.shape.lane_forget >= 0
+    cdef bint has_out = net.shape.lane_out >= 0
+    if not learns:
+        return update_cells_of_group(net, st, group, has_forget, has_out, False, False)
+    if not st.is_full:
+        return update_cells_of_group(net, st, group, has_forget, has_out, True, False)
+    return update_cells_of_group(net, st, group, has_forget, has_out, True, True)
 
 
 cdef Py_ssize_t first_lane_not_finite(const real* rows, Py_ssize_t n_rows, Py_ssize_t width) noexcept nogil:
@@ -173,7 +223,7 @@ cdef bint put_outputs(const Net* net, Streams* st, Py_ssize_t group, const Chunk
     cdef lanes y
     cdef lanes bad = splat(0)
     if net.shape.input_to_output:
-        put_rows_of_symbols(st, group, chunk, w, n, st.y, n_outputs)
+        put_first_terms(st, group, chunk, w, n, NULL, st.y, n_outputs)
         if chunk.symbols == NULL:
             add_product(st.y, width, w, 1, n, st.z, width, n_outputs, net.shape.n_inputs, n_vectors)
         w += net.shape.n_inputs * n
@@ -261,16 +311,16 @@ cdef void give_no_outputs(const Net* net, const Streams* st, Py_ssize_t group, r
 
 
 cdef bint forward_group(
-    const Net* net, Streams* st, Py_ssize_t group, const Chunk* chunk, const double* statistics, bint by_row, real* y,
-    Report* report
+    const Net* net, Streams* st, Py_ssize_t group, const Chunk* chunk, const double* statistics, bint by_row,
+    bint learns, real* y, Report* report
 ) noexcept nogil:
-    """A step of a group: new activations, states and outputs; whether all are finite."""
+    """A step of a group, which learns or not: new activations, states and outputs; whether all are finite."""
     cdef Py_ssize_t bad = -1
     put_inputs(net, st, group, chunk)
     put_recurrent_sources(net, st, group)
     squash_group(net, st, group, chunk)
     report.status = OK
-    if not update_group(net, st, group):
+    if not update_group(net, st, group, learns):
         report.status = CELL_STATE_NOT_FINITE
         bad = first_lane_not_finite(st.new_s_c, net.shape.n_cells, st.width)
     elif not put_outputs(net, st, group, chunk):
@@ -486,33 +536,6 @@ cdef void put_hidden_errors(const Net* net, Streams* st) noexcept nogil:
         i += LANES
 
 
-cdef void put_coefficients_of_group(const Net* net, Streams* st, Py_ssize_t group) noexcept nogil:
-    """What this step does to the partials: ds_dw = decay ds_dw + coef z_m; nothing where a stream takes no part."""
-    cdef Py_ssize_t i, j, v
-    cdef Py_ssize_t width = st.width
-    cdef Py_ssize_t n_cells = net.shape.n_cells
-    cdef const real* before = st.s_c + group * n_cells * width
-    cdef lanes g, gate, present
-    cdef lanes one = splat(1)
-    for v in range(n_cells):
-        j = net.block_of[v]
-        i = 0
-        while i < width:
-            present = load(st.present + i)
-            g = load(st.new_act + (net.shape.lane_cell + v) * width + i)
-            gate = load(st.new_act + (net.shape.lane_in + j) * width + i)
-            store(st.coef + v * width + i, gate * slope(g, net.squash_g, ROW_LANES) * present)
-            store(st.coef + (n_cells + v) * width + i, g * gate * (one - gate) * present)
-            if net.shape.lane_forget >= 0:
-                gate = load(st.new_act + (net.shape.lane_forget + j) * width + i)
-                store(
-                    st.coef + (2 * n_cells + v) * width + i,
-                    load(before + v * width + i) * gate * (one - gate) * present
-                )
-                store(st.decay + v * width + i, where_positive(present, gate, one))
-            i += LANES
-
-
 cdef void list_inputs(const Net* net, Streams* st, Py_ssize_t group, const Chunk* chunk) noexcept nogil:
     """List the inputs whose partials change, and write the rows of z that stand for symbols."""
     cdef Py_ssize_t i, lane
@@ -622,7 +645,7 @@ cdef void add_output_changes(const Net* net, Streams* st, Py_ssize_t group, cons
     cdef const real* y_m
     cdef real* dw
     for i in range(n_streams_of(st, group) if first and chunk.symbols != NULL else 0):
-        dw = st.total.dw_out + chunk.symbols[group * width + i] * net.shape.n_out_lanes
+        dw = st.total.dw_out + chunk.symbols[row_of(st, group * width + i)] * net.shape.n_out_lanes
         for k in range(net.shape.n_outputs):
             dw[k] += st.e_k[k * width + i]
     for m in range(first if chunk.symbols != NULL else 0, net.shape.n_out_sources):
@@ -824,7 +847,7 @@ cdef void step_streams(
         if n_present == 0:
             give_no_outputs(net, st, group, y)
             continue
-        if not forward_group(net, st, group, chunk, net.standards.targets, False, y, report):
+        if not forward_group(net, st, group, chunk, net.standards.targets, False, False, y, report):
             return
         if keeps:
             forget_partials_of_group(net, st, group, n_present)
@@ -847,10 +870,11 @@ cdef bint run_streams(
         for i in range(st.width):
             st.present[i] = i < st.n_streams and at[i] < ends[i]
             n_present += st.present[i] > 0
+        st.is_full = n_present == st.width
         if n_present == 0:
             return False
         st.at = at
-        if not forward_group(net, st, 0, chunk, net.standards.targets, not last, y, report):
+        if not forward_group(net, st, 0, chunk, net.standards.targets, not last, False, y, report):
             st.at = NULL
             return False
         st.at = NULL
@@ -877,7 +901,7 @@ cdef void learn_streams(
         n_present = find_present(st, group, mask)
         if n_present == 0:
             give_no_outputs(net, st, group, y)
-        elif forward_group(net, st, group, chunk, statistics, False, y, report):
+        elif forward_group(net, st, group, chunk, statistics, False, True, y, report):
             list_inputs(net, st, group, chunk)
         else:
             drop_total(net, st)
@@ -890,7 +914,6 @@ cdef void learn_streams(
             continue
         n_signals = put_targets(net, st, group, chunk)
         n_in_all += n_signals
-        put_coefficients_of_group(net, st, group)
         if n_signals:
             st.total.e_squares += put_output_errors(net, st, alpha)
             put_hidden_errors(net, st)

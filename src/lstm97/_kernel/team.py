@@ -30,22 +30,27 @@ LATE = 1.0
 """Seconds after which a helper that has not begun never will: it has found no memory to begin with."""
 
 
-def n_shares(batch_size: int) -> int:
-    """Into how many shares a batch is cut: of four sequences, of more where there are many."""
+def n_shares(batch_size: int, width: int) -> int:
+    """Into how many shares a batch is cut: of four sequences, of more where there are many; or of up to `width`."""
+    if width:
+        return -(-batch_size // width)
     return min(-(-batch_size // 4), max(8, batch_size // 16))
 
 
-def schedule(lengths: NDArray[np.int64], batch_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def schedule(lengths: NDArray[np.int64], batch_size: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The order in which a presentation's sequences are trained in batches, and where the shares begin in it.
 
-    Batch after batch, share after share, the longest of each share first. A batch's sequences are dealt to its shares
-    by falling length, so that these are equally long.
+    Batch after batch, share after share, the longest of each share first. By falling length, a batch's sequences are
+    dealt to its shares, so that these are equally long; but where up to `width` of them step abreast, those of a share
+    are neighbours, so that they end at about the same time.
 
     Parameters
     ----------
     lengths : ndarray, shape (n,), int64
         Of the presentation's sequences, in steps.
     batch_size : int
+    width : int
+        ``layout.width_abreast(batch_size)``.
 
     Returns
     -------
@@ -64,10 +69,14 @@ def schedule(lengths: NDArray[np.int64], batch_size: int) -> tuple[NDArray[np.in
     bounds = []
     for begin, end, size in ((0, whole, batch_size), (whole, n, n - whole)):
         if begin < end:
-            share = np.arange(size) % n_shares(size)
-            dealt = np.argsort(share, kind="stable")
-            positions[begin:end] = positions[begin:end].reshape(-1, size)[:, dealt].ravel()
-            firsts = np.flatnonzero(np.diff(share[dealt], prepend=-1))
+            shares = n_shares(size, width)
+            if width:
+                firsts = -(-np.arange(shares) * size // shares)
+            else:
+                share = np.arange(size) % shares
+                dealt = np.argsort(share, kind="stable")
+                positions[begin:end] = positions[begin:end].reshape(-1, size)[:, dealt].ravel()
+                firsts = np.flatnonzero(np.diff(share[dealt], prepend=-1))
             bounds.append((np.arange(begin, end, size)[:, np.newaxis] + firsts).ravel())
     return positions, np.concatenate([*bounds, [n]])
 
@@ -76,13 +85,16 @@ def prepare_batches(
     trainer: Trainer, layout: Layout, n_threads: int, size: int, longest: int, *, symbols: bool
 ) -> None:
     """Give a trainer the arrays for batches of `size` sequences of up to `longest` steps, shared by `n_threads`."""
-    shares = n_shares(size)
+    width = layout.width_abreast(size)
+    shares = n_shares(size, width)
+    share = -(-size // shares)
     total = layout.sums_memory(1)
     trainer.begin_batches(
         batch=layout.batch_arrays(size),
         total=total,
         sums=layout.sums_memory(min(shares, max(n_threads, SUMS_BYTES // total.places.stride))),
-        workers=[layout.worker_memory(-(-size // shares), longest, symbols=symbols) for _ in range(n_threads)],
+        workers=[layout.worker_memory(share, longest, width, symbols=symbols) for _ in range(n_threads)],
+        worth_abreast=layout.worth_abreast,
         worth_sharing=WORTH_SHARING,
     )
 

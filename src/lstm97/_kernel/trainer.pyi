@@ -19,7 +19,8 @@ class Trainer:
         batch: dict[str, _Array],
         total: Memory,
         sums: Memory,
-        workers: list[tuple[Memory, Memory]],
+        workers: list[tuple[Memory, Memory, Memory]],
+        worth_abreast: float,
         worth_sharing: int,
     ) -> None: ...
     def begin_hogwild(self, engines: list[Engine]) -> None: ...

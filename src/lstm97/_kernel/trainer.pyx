@@ -13,7 +13,7 @@ from libc.string cimport memset
 from numpy import empty, zeros
 
 from lstm97._kernel.abi cimport (
-    OK, Chunk, Job, Member, Outcome, Portion, Request, StopRule, Sums, Tally, Team, Waiter, Worker,
+    OK, Abreast, Chunk, Job, Member, Outcome, Portion, Request, StopRule, Streams, Sums, Tally, Team, Waiter, Worker,
 )
 from lstm97._kernel.arrays cimport address, checked_address, point_at
 from lstm97._kernel.engine cimport Engine
@@ -69,6 +69,30 @@ cdef object bind_members(Engine engine, Worker* worker, object memory, object sh
         shared,
     )
     return members
+
+
+cdef tuple ABREAST_ARRAYS = (
+    "act", "new_act", "y_c", "new_y_c", "s_c", "new_s_c", "h", "y", "target", "e_k", "present", "weight", "ds_dw", "at",
+    "has_partials", "z", "coef", "decay", "e", "e_s", "carried", "signals",
+)
+
+
+cdef int bind_abreast(Abreast* a, object memory) except -1:
+    """Point what sequences need that step abreast at its arrays."""
+    cdef Streams* st = &a.st
+    cdef void** fields[22]
+    cdef dict arrays = memory.places.arrays
+    fields[:] = [
+        <void**> &st.act, <void**> &st.new_act, <void**> &st.y_c, <void**> &st.new_y_c, <void**> &st.s_c,
+        <void**> &st.new_s_c, <void**> &st.h, <void**> &st.y, <void**> &st.target, <void**> &st.e_k,
+        <void**> &st.present, <void**> &st.weight, <void**> &st.ds_dw, <void**> &st.at, <void**> &st.has_partials,
+        <void**> &a.z, <void**> &a.coef, <void**> &a.decay, <void**> &a.e, <void**> &a.e_s,
+        <void**> &a.carried, <void**> &a.signals,
+    ]
+    point_at(fields, sizeof(fields) // sizeof(void**), ABREAST_ARRAYS, sizeof(Abreast), 1, memory)
+    st.n_groups = 1
+    _, st.n_partials, st.width = arrays["coef"][0]
+    return 0
 
 
 @cython.final
@@ -130,14 +154,16 @@ cdef class Trainer:
             team.n_threads = i + 1
         return 0
 
-    def begin_batches(self, *, dict batch, total, sums, list workers, Py_ssize_t worth_sharing):
+    def begin_batches(self, *, dict batch, total, sums, list workers, double worth_abreast, Py_ssize_t worth_sharing):
         """From now on `train` changes the weights once per batch: arrays and memory of the layout.
 
-        `workers` has for each thread the memory of its members and that which they share. The leader alone trains a
-        batch of less work than `worth_sharing`, in weights times steps.
+        `workers` has for each thread the memory of its members, that which they share, and that of sequences which
+        step abreast, as they do where they use a share of at least `worth_abreast` of the lanes. The leader alone
+        trains a batch of less work than `worth_sharing`, in weights times steps.
         """
         cdef Job* job = self.job
         self.form_team(len(workers))
+        job.batch.worth_abreast = worth_abreast
         job.batch.worth_sharing = worth_sharing
         job.batch.size = len(batch["tallies"])
         job.batch.tallies = <Tally*> checked_address(batch["tallies"], job.batch.size * sizeof(Tally))
@@ -148,8 +174,9 @@ cdef class Trainer:
         job.batch.sums = <Sums*> address(all_sums)
         bind_sums(job.batch.sums, job.batch.n_sums, sums)
         members = []  # no comprehension: if its list fails to grow, Cython 3.3 drops a reference to the item twice
-        for i, (memory, shared) in enumerate(workers):
+        for i, (memory, shared, abreast) in enumerate(workers):
             members.append(bind_members(self.engine, &job.workers[i], memory, shared))
+            bind_abreast(&job.workers[i].abreast, abreast)
         self.kept += (batch, total, sums, workers, all_sums, members)
 
     def begin_hogwild(self, list engines):

@@ -8,7 +8,7 @@ cdef extern from "_kernel/lanes.h" nogil:
     ctypedef struct factors:    # what a rule of learning multiplies with; see rules.pxi
         lanes rate, m_kept, m_part, v_kept, root, epsilon
     enum:
-        LANES, VECTORS, WIDE, ROWS, ROW_LANES, REGISTERS, TILE_ROWS, TILE_WIDTH
+        LANES, MOST_LANES, VECTORS, WIDE, ROWS, ROW_LANES, REGISTERS, TILE_ROWS, TILE_WIDTH
     lanes load(const real*)
     lanes load_some(const real*, Py_ssize_t)
     void store(real*, lanes)
@@ -27,6 +27,11 @@ cdef extern from "_kernel/lanes.h" nogil:
     exponential exp_parts(lanes, lanes, lanes, lanes)
     double ONE_BY_LN2
     void add_tile(real*, Py_ssize_t, const real*, Py_ssize_t, Py_ssize_t, const real*, Py_ssize_t, Py_ssize_t, int, int)
+    void transpose(lanes*)
+    void add_dots(
+        real*, Py_ssize_t, const real*, Py_ssize_t, const int32_t*, const real*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+        Py_ssize_t, Py_ssize_t
+    )
 
 
 cdef inline Py_ssize_t vectors(Py_ssize_t n) noexcept nogil:
@@ -47,6 +52,12 @@ cdef inline lanes squash(lanes a, const real* c, Py_ssize_t n) noexcept nogil:
         ((plus + minus * e.power) * e.q - (plus - minus * e.power) * e.p)
         / ((e.q - e.p) + e.power * (e.q + e.p))
     )
+
+
+cdef inline lanes logistic(lanes a) noexcept nogil:
+    """As squash with the constants of the logistic function, to the bit."""
+    cdef exponential e = exp_parts(a, splat(-1), splat(<real> -ONE_BY_LN2), splat(1))
+    return (e.q - e.p) / ((e.q - e.p) + e.power * (e.q + e.p))
 
 
 cdef inline lanes slope(lanes y, const real* c, Py_ssize_t n) noexcept nogil:
