@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the benchmarks that the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only the rows whose name contains TEXT")
+    parser.add_argument(
+        "--only", default=[""], nargs="+", metavar="TEXT", help="only the rows whose name contains one of these"
+    )
     parser.add_argument("--quick", action="store_true", help="few short repeats: to see that it works")
     parser.add_argument(
         "--from",
@@ -44,9 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
             plot(together(runs), options.plot)
         return
     repeats, seconds = (3, 0.02) if options.quick else (9, 0.2)
-    chosen = [row for row in table() if options.only in f"{row.name}, {row.dtype}"]
+    chosen = [row for row in table() if any(text in f"{row.name}, {row.dtype}" for text in options.only)]
     if not chosen:
-        parser.error(f"no row has {options.only!r} in its name")
+        parser.error(f"no row has {' or '.join(map(repr, options.only))} in its name")
 
     sizes = caches()
     about = describe()

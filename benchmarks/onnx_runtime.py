@@ -1,19 +1,23 @@
-"""The ONNX Runtime peers: an LSTM and a linear output as a graph of one step, on one CPU thread, in float32."""
+"""The ONNX Runtime peers, on one CPU thread: an LSTM with a linear output, in float32, and networks exported by us."""
 
 from __future__ import annotations
 
+import tempfile
 from importlib import import_module
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+import lstm97
+
 from .timing import Workload
 
 
-def step_model(n_inputs: int, n_cells: int, n_outputs: int) -> bytes:
-    """One step as a graph: input and state go in, output and new state come out."""
+def lstm_model(n_inputs: int, n_cells: int, n_outputs: int, *, n_steps: int = 1, n_sequences: int = 1) -> bytes:
+    """Steps of sequences side by side as a graph: inputs and states go in, the last outputs and new states come out."""
     from onnx import TensorProto, helper, numpy_helper
 
     rng = np.random.default_rng(0)
@@ -30,9 +34,9 @@ def step_model(n_inputs: int, n_cells: int, n_outputs: int) -> bytes:
             helper.make_node("Squeeze", ["h_new", "first_axis"], ["hidden"]),
             helper.make_node("Gemm", ["hidden", "V", "bias"], ["y"], transB=1),
         ],
-        "one step",
-        [value("x", 1, 1, n_inputs), value("h", 1, 1, n_cells), value("c", 1, 1, n_cells)],
-        [value("y", 1, n_outputs), value("h_new", 1, 1, n_cells), value("c_new", 1, 1, n_cells)],
+        "steps",
+        [value("x", n_steps, n_sequences, n_inputs), *(value(name, 1, n_sequences, n_cells) for name in ("h", "c"))],
+        [value("y", n_sequences, n_outputs), *(value(name, 1, n_sequences, n_cells) for name in ("h_new", "c_new"))],
         [
             weights("W", 1, 4 * n_cells, n_inputs),
             weights("R", 1, 4 * n_cells, n_cells),
@@ -47,12 +51,11 @@ def step_model(n_inputs: int, n_cells: int, n_outputs: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _session(n_inputs: int, n_cells: int, n_outputs: int) -> Any:
+def _session(model: bytes) -> Any:
     onnxruntime = import_module("onnxruntime")  # has no types
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    model = step_model(n_inputs, n_cells, n_outputs)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
@@ -64,7 +67,7 @@ def _steps(inputs: npt.NDArray[Any]) -> list[list[npt.NDArray[Any]]]:
 def run_calls(inputs: npt.NDArray[Any], *, n_cells: int, n_outputs: int) -> Workload:
     """A ``session.run`` per step, the state passed as arrays."""
     _, n_steps, n_inputs = inputs.shape
-    session = _session(n_inputs, n_cells, n_outputs)
+    session = _session(lstm_model(n_inputs, n_cells, n_outputs))
     sequences = _steps(inputs)
     zero = np.zeros((1, 1, n_cells), np.float32)
     names = ["y", "h_new", "c_new"]
@@ -83,7 +86,7 @@ def run_calls(inputs: npt.NDArray[Any], *, n_cells: int, n_outputs: int) -> Work
 def bound_calls(inputs: npt.NDArray[Any], *, n_cells: int, n_outputs: int) -> Workload:
     """A run per step on buffers bound once: two for h and two for c, which change places at every step."""
     _, n_steps, n_inputs = inputs.shape
-    session = _session(n_inputs, n_cells, n_outputs)
+    session = _session(lstm_model(n_inputs, n_cells, n_outputs))
     values = import_module("onnxruntime").OrtValue
 
     def buffer(*shape: int) -> Any:
@@ -115,3 +118,41 @@ def bound_calls(inputs: npt.NDArray[Any], *, n_cells: int, n_outputs: int) -> Wo
         return y
 
     return Workload(f"ONNX Runtime LSTM({n_inputs}, {n_cells}), bound buffers, float32", run, n_steps)
+
+
+def prediction(inputs: npt.NDArray[Any], *, n_cells: int, n_outputs: int) -> Workload:
+    """The outputs at the end of all sequences, (n_sequences, n_steps, n_inputs), in one ``session.run``."""
+    n_sequences, n_steps, n_inputs = inputs.shape
+    session = _session(lstm_model(n_inputs, n_cells, n_outputs, n_steps=n_steps, n_sequences=n_sequences))
+    zero = np.zeros((1, n_sequences, n_cells), np.float32)
+    given = {"x": np.ascontiguousarray(inputs.swapaxes(0, 1)), "h": zero, "c": zero}
+
+    def run(n_items: int) -> None:
+        for _ in range(n_items):
+            session.run(["y"], given)
+
+    name = f"ONNX Runtime LSTM({n_inputs}, {n_cells}), {n_sequences} sequences"
+    return Workload(name, run, n_sequences * n_steps)
+
+
+def streams(net: lstm97.Network, inputs: npt.NDArray[Any]) -> tuple[Workload, Any]:
+    """A network exported by lstm97: a step of all streams, with inputs (n_streams, n_inputs), per ``session.run``, the
+    states passed as arrays; and a call that gives the outputs of the next.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        lstm97.export_onnx(net, Path(folder) / "step.onnx")
+        session = _session((Path(folder) / "step.onnx").read_bytes())
+    x, *states = (value.name for value in session.get_inputs())
+    carried = {value.name: np.zeros((len(inputs), value.shape[1]), net.dtype) for value in session.get_inputs()[1:]}
+
+    def call() -> npt.NDArray[Any]:
+        y: npt.NDArray[Any]
+        y, *after = session.run(["y", *(f"next_{name}" for name in states)], {x: inputs, **carried})
+        carried.update(zip(states, after, strict=True))
+        return y
+
+    def run(n_items: int) -> None:
+        for _ in range(n_items):
+            call()
+
+    return Workload("ONNX Runtime, the network exported, all streams", run, len(inputs)), call

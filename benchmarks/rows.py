@@ -16,7 +16,7 @@ import numpy as np
 
 import lstm97
 
-from . import deepriver, jax_batches, jax_streams, onnx_runtime, ours, pytorch
+from . import deepriver, jax_batches, jax_steps, jax_streams, onnx_runtime, ours, pytorch
 from .compiling import level_flags
 from .counting import Work, count
 from .numpy_loop import NumpyLoop
@@ -319,6 +319,29 @@ def _every_step(title: str, topology: lstm97.Topology, n_steps: int, dtype: str,
     )
 
 
+def _every_step_forgetting(topology: lstm97.Topology, n_steps: int, dtype: str, *, jax: float) -> Row:
+    """Learning with an error signal at every step in a network with forget gates; the outputs must be the same."""
+
+    def peer() -> Workload:
+        inputs, targets = problem(topology, n_steps, dtype, every_step=True)
+        net = lstm97.Network(topology, dtype=dtype, seed=0)
+        workload, call = jax_steps.sequences(inputs, targets, dict(net.weights), LEARNING_RATE)
+        for X, t in zip(inputs[:3], targets[:3], strict=True):
+            net.reset()
+            difference = float(np.max(np.abs(net.learn_run(X, t, LEARNING_RATE) - call())))
+            if not difference < 1e-5:
+                raise DisagreementError(f"JAX and lstm97 differ by {difference:g} on {topology}")
+        return workload
+
+    return Row(
+        f"{topology.n_cells} cells, {topology.n_inputs} inputs, forget gates, T={n_steps}, error at every step",
+        dtype,
+        lambda: ours.learn_run(topology, n_steps, dtype),
+        (Peer("JAX", peer, jax),),
+        count(topology, dtype, signals=1, outputs=1),
+    )
+
+
 def _rule(
     name: str, title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, most: float, **rule: Any
 ) -> Row:
@@ -445,8 +468,21 @@ def _stream(title: str, topology: lstm97.Topology, dtype: str, *, deep_river: fl
 N_STREAMS = 1000
 
 
-def _streams(title: str, topology: lstm97.Topology, dtype: str, *, learns: bool, jax: float) -> Row:
-    """A step of many streams per call; the peer must have the same outputs."""
+def _streams(
+    title: str, topology: lstm97.Topology, dtype: str, *, learns: bool, jax: float, onnx: float | None = None
+) -> Row:
+    """A step of many streams per call; the peers must have the same outputs."""
+
+    def onnx_peer() -> Workload:
+        inputs, _ = ours.streams_problem(topology, N_STREAMS, dtype)
+        net = lstm97.Network(topology, dtype=dtype, seed=0)
+        many = lstm97.Streams(net, N_STREAMS)
+        workload, call = onnx_runtime.streams(net, inputs)
+        for _ in range(3):
+            difference = float(np.max(np.abs(many.step(inputs) - call())))
+            if not difference < 1e-5:
+                raise DisagreementError(f"ONNX Runtime and lstm97 differ by {difference:g} on {topology}")
+        return workload
 
     def peer() -> Workload:
         inputs, targets = ours.streams_problem(topology, N_STREAMS, dtype)
@@ -466,23 +502,26 @@ def _streams(title: str, topology: lstm97.Topology, dtype: str, *, learns: bool,
         f"{N_STREAMS} streams, {title}, one streams.{what} call per step",
         dtype,
         lambda: ours.streams(topology, N_STREAMS, dtype, learns=learns),
-        (Peer("JAX", peer, jax),),
+        (Peer("JAX", peer, jax), *([Peer("ONNX Runtime", onnx_peer, onnx)] if onnx else [])),
     )
 
 
-def _predict(title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, torch: float) -> Row:
-    """Inference for many sequences in one call."""
-    peer = Peer(
-        "PyTorch nn.LSTM",
-        lambda: pytorch.prediction(
-            problem(topology, n_steps, "float32", every_step=False)[0],
-            n_cells=topology.n_cells,
-            n_outputs=topology.n_outputs,
-        ),
-        torch,
+def _predict(title: str, topology: lstm97.Topology, n_steps: int, dtype: str, *, torch: float, onnx: float) -> Row:
+    """Inference for many sequences in one call; the peers' LSTM has forget gates."""
+
+    def peer(name: str, workload: Callable[..., Workload], target: float) -> Peer:
+        def make() -> Workload:
+            inputs, _ = problem(topology, n_steps, "float32", every_step=False)
+            return workload(inputs, n_cells=topology.n_cells, n_outputs=topology.n_outputs)
+
+        return Peer(name, make, target)
+
+    peers = (
+        peer("PyTorch nn.LSTM", pytorch.prediction, torch),
+        peer("ONNX Runtime", onnx_runtime.prediction, onnx),
     )
     name = f"{title}, T={n_steps}, predict for {N_SEQUENCES} sequences"
-    return Row(name, dtype, lambda: ours.predict(topology, n_steps, dtype), (peer,))
+    return Row(name, dtype, lambda: ours.predict(topology, n_steps, dtype), peers)
 
 
 def _rows() -> Iterator[Row]:
@@ -491,6 +530,7 @@ def _rows() -> Iterator[Row]:
     cells_64 = lstm97.Topology(32, 1, blocks=(1,) * 64, gate_sources=False, output="identity")
     cells_16 = lstm97.Topology(32, 1, blocks=(1,) * 16, gate_sources=False, output="identity")
     cells_256 = lstm97.Topology(128, 1, blocks=(1,) * 256, gate_sources=False, output="identity")
+    cells_512 = lstm97.Topology(256, 1, blocks=(1,) * 512, gate_sources=False, output="identity")
     # The same gates as the peer's LSTM, and as many inputs as it has by default.
     streaming = lstm97.Topology(10, 1, blocks=(1,) * 32, forget_gates=True, gate_sources=False, output="identity")
     for dtype in DTYPES:
@@ -499,6 +539,10 @@ def _rows() -> Iterator[Row]:
         yield _at_the_end("adding net", adding, 1000, dtype, torch=40)
     for dtype in DTYPES:
         yield _every_step("3x2 cells, 7 in, 7 out", grammar, 100, dtype, torch=100)
+    for n_cells, jax in ((32, 2), (128, 1), (256, 1), (512, 1)):
+        blocks = (1,) * n_cells
+        forgetting = lstm97.Topology(10, 1, blocks=blocks, forget_gates=True, gate_sources=False, output="identity")
+        yield _every_step_forgetting(forgetting, 100, "float32", jax=jax)
     for name, optimizer in (
         ("SGD(bound=1)", lstm97.SGD(bound=1)),
         ("SGD(momentum=0.9)", lstm97.SGD(momentum=0.9)),
@@ -519,7 +563,7 @@ def _rows() -> Iterator[Row]:
     for title, topology, target in (("64 cells, 32 inputs", cells_64, 8), ("256 cells, 128 inputs", cells_256, 2.5)):
         yield _at_the_end(title, topology, 100, "float32", torch=target)
         yield _at_the_end(title, topology, 100, "float64", torch=None)
-    yield _batch("adding net", adding, 100, "float64", torch=4)
+    yield _batch("adding net", adding, 100, "float64", torch=None)
     yield _batch("adding net", adding, 100, "float32", torch=25, jax=12)
     yield _one_batch("adding net", adding, 100, "float32", torch=8)
     for title, topology, target in (("64 cells, 32 inputs", cells_64, 2), ("256 cells, 128 inputs", cells_256, 1.5)):
@@ -527,11 +571,11 @@ def _rows() -> Iterator[Row]:
         yield _batch(title, topology, 100, "float64", torch=None)
     for n_cells, step, learn in ((4, 4, 3), (8, 4, 3), (32, 1, 1.2), (64, 1, 1), (256, 1, None)):
         narrow = lstm97.Topology(1, 1, blocks=(1,) * n_cells, output="identity")
-        yield _streams(f"{n_cells} cells, 1 input", narrow, "float32", learns=False, jax=step)
+        yield _streams(f"{n_cells} cells, 1 input", narrow, "float32", learns=False, jax=step, onnx=step)
         if learn:  # the partials of 1,000 streams of 256 cells take 1.6 GB
             yield _streams(f"{n_cells} cells, 1 input", narrow, "float32", learns=True, jax=learn)
-    for n_cells, dense in ((64, cells_64), (256, cells_256)):
-        yield _predict(f"{n_cells} cells, {dense.n_inputs} inputs", dense, 100, "float32", torch=1.2)
+    for dense in (cells_64, cells_256, cells_512):
+        yield _predict(f"{dense.n_cells} cells, {dense.n_inputs} inputs", dense, 100, "float32", torch=1.2, onnx=1.1)
     for dtype in DTYPES:
         yield _symbols(1004, 54, 100, dtype, growth=1.2)
         yield _symbols(50004, 54, 100, dtype, growth=None)

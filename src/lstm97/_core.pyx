@@ -142,7 +142,13 @@ cdef inline void squash_units(const Net* net, State* st, Py_ssize_t begin, int w
 
 cdef void squash_hidden_layer(const Net* net, State* st) noexcept nogil:
     """net_u = sum_m w_um z_m and its squashing: y_in (7), y_out (8), y_f, g(net_c) (9), y_i (6)."""
+    cdef Py_ssize_t u
     cdef Py_ssize_t begin = 0
+    if st.is_ahead:
+        st.is_ahead = False
+        for u in range(vectors(net.shape.n_lanes)):
+            store(st.act + u * LANES, squashed(net, load(st.net_in + u * LANES), u * LANES))
+        return
     while begin + WIDE * LANES <= net.shape.n_lanes:
         squash_units(net, st, begin, WIDE)
         begin += WIDE * LANES
@@ -594,13 +600,38 @@ cdef inline void change_rows(
         )
 
 
+cdef inline bint can_look_ahead(const Net* net, const State* st) noexcept nogil:
+    """Whether the change of the weights may compute the next step's net inputs: only where squash_units adds up one row
+    after the other, all rows change, and the next sources have a place beside the last step's.
+    """
+    cdef Py_ssize_t n_wide = net.shape.n_lanes - net.shape.n_lanes % (WIDE * LANES)
+    return (
+        net.shape.looks_ahead and not fits_registers(net) and net.shape.n_units <= n_wide
+        and net.standards.inputs == NULL and st.symbol < 0 and st.n_rows == net.shape.n_sources and st.z == st.z_block
+    )
+
+
+cdef void look_ahead(const Net* net, State* st, const real* x) noexcept nogil:
+    """The sources of the next step, whose inputs are x, into the second row of z_block; net inputs of 0."""
+    cdef real* z = st.z
+    st.z_block += st.n_z  # the next step's place
+    st.n_pending = 0
+    set_sources(net, st, x, -1)
+    st.z_block -= st.n_z
+    st.z = z
+    memset(st.net_in, 0, net.shape.n_lanes * sizeof(real))
+    st.is_ahead = True
+
+
 cdef inline void change_rows_of_single_cells(
-    const Net* net, State* st, const int32_t* rows, int count, bint pending, bint has_out, bint has_forget
+    const Net* net, State* st, const int32_t* rows, Py_ssize_t first, int count, bint pending, bint has_out,
+    bint has_forget, bint is_ahead
 ) noexcept nogil:
     """As change_rows, where every block has one cell: for a vector of cells, the weights of cells and gates together.
 
     Of each row the lanes of all kinds are loaded before any is stored, so that a store may reach over a kind's last
-    lane.
+    lane. If `is_ahead`, the rows are those from `first` on, and the new weights times the next step's sources are added
+    to its net inputs.
     """
     cdef Py_ssize_t i, r, v
     cdef Py_ssize_t n_cells = net.shape.n_cells
@@ -614,9 +645,12 @@ cdef inline void change_rows_of_single_cells(
     cdef lanes w_o = zero
     cdef lanes w_f = zero
     cdef lanes p_f = zero
-    cdef lanes is_cell, e_s, z_m, w_c, w_in, p_c, p_in
+    cdef lanes net_c, net_in, net_o, net_f
+    cdef lanes is_cell, e_s, z_m, z_next, w_c, w_in, p_c, p_in
+    cdef Py_ssize_t m
     cdef real* w
     cdef real* p
+    net_c = net_in = net_o = net_f = zero
     for i in range(vectors(n_cells)):
         v = i * LANES
         is_cell = load(net.is_cell + v)
@@ -629,10 +663,17 @@ cdef inline void change_rows_of_single_cells(
                 y_f = where_positive(is_cell, load(st.decay_block + v), one)
         if has_out:
             e_out = load(st.e + net.shape.lane_out + v) * is_cell
+        if is_ahead:
+            net_c = load(st.net_in + net.shape.lane_cell + v)
+            net_in = load(st.net_in + net.shape.lane_in + v)
+            net_o = load(st.net_in + net.shape.lane_out + v)
+            if has_forget:
+                net_f = load(st.net_in + net.shape.lane_forget + v)
         for r in range(count):
-            z_m = splat(source(net, st, rows[r]))
-            p = st.ds_dw + rows[r] * net.shape.n_partials + v
-            w = net.w + rows[r] * net.shape.n_lanes + v
+            m = first + r if is_ahead else rows[r]
+            z_m = splat(source(net, st, m))
+            p = st.ds_dw + m * net.shape.n_partials + v
+            w = net.w + m * net.shape.n_lanes + v
             p_c = load(p)
             p_in = load(p + n_cells)
             w_c = load(w + net.shape.lane_cell)
@@ -648,13 +689,30 @@ cdef inline void change_rows_of_single_cells(
             p_in = p_in + coef_in * z_m
             store(p, p_c)
             store(p + n_cells, p_in)
-            store(w + net.shape.lane_cell, w_c + e_s * p_c)
-            store(w + net.shape.lane_in, w_in + e_s * p_in)
+            w_c = w_c + e_s * p_c
+            w_in = w_in + e_s * p_in
+            store(w + net.shape.lane_cell, w_c)
+            store(w + net.shape.lane_in, w_in)
             if has_out:
-                store(w + net.shape.lane_out, w_o + e_out * z_m)
+                w_o = w_o + e_out * z_m
+                store(w + net.shape.lane_out, w_o)
             if has_forget:
                 store(p + 2 * n_cells, p_f)
-                store(w + net.shape.lane_forget, w_f + e_s * p_f)
+                w_f = w_f + e_s * p_f
+                store(w + net.shape.lane_forget, w_f)
+            if is_ahead:  # 0 in lanes of the next kind
+                z_next = splat(st.z_block[st.n_z + m]) * is_cell
+                net_c = net_c + w_c * z_next
+                net_in = net_in + w_in * z_next
+                net_o = net_o + w_o * z_next
+                if has_forget:
+                    net_f = net_f + w_f * z_next
+        if is_ahead:
+            store(st.net_in + net.shape.lane_cell + v, net_c)
+            store(st.net_in + net.shape.lane_in + v, net_in)
+            store(st.net_in + net.shape.lane_out + v, net_o)
+            if has_forget:
+                store(st.net_in + net.shape.lane_forget + v, net_f)
 
 
 cdef inline void change_hidden_weights(
@@ -672,19 +730,23 @@ cdef inline void change_hidden_weights(
     while begin < st.n_rows:
         rows = st.rows + begin
         count = <int> min(net.shape.rows_together, st.n_rows - begin)
-        begin += count
         if net.shape.n_hidden:
             change_hidden_units(net, st, rows, count, only_check, bad)
         if only_check or not net.shape.single_cells or net.shape.n_cells == 0:
             change_rows(net, st, rows, count, pending, only_check, bad)
+        elif st.is_ahead and net.shape.lane_forget < 0:
+            change_rows_of_single_cells(net, st, NULL, begin, count, pending, True, False, True)
+        elif st.is_ahead:
+            change_rows_of_single_cells(net, st, NULL, begin, count, pending, True, True, True)
         elif net.shape.lane_forget < 0 and net.shape.lane_out < 0:
-            change_rows_of_single_cells(net, st, rows, count, pending, False, False)
+            change_rows_of_single_cells(net, st, rows, 0, count, pending, False, False, False)
         elif net.shape.lane_forget < 0:
-            change_rows_of_single_cells(net, st, rows, count, pending, True, False)
+            change_rows_of_single_cells(net, st, rows, 0, count, pending, True, False, False)
         elif net.shape.lane_out < 0:
-            change_rows_of_single_cells(net, st, rows, count, pending, False, True)
+            change_rows_of_single_cells(net, st, rows, 0, count, pending, False, True, False)
         else:
-            change_rows_of_single_cells(net, st, rows, count, pending, True, True)
+            change_rows_of_single_cells(net, st, rows, 0, count, pending, True, True, False)
+        begin += count
     if net.shape.bias_source >= 0 and not only_check:
         scale(net.w + net.shape.bias_source * net.shape.n_lanes, net.has_bias, net.shape.n_lanes)
 
@@ -720,8 +782,9 @@ cdef bint are_bounded(const Net* net, State* st, double limit) noexcept nogil:
 include "_kernel/rules.pxi"
 
 
-cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
-    """The change of every weight by the error at the target set in `st`; all errors use the old weights.
+cdef int change_weights(Net* net, State* st, double alpha, const real* x_next) noexcept nogil:
+    """The change of every weight by the error at the target set in `st`; all errors use the old weights. The next
+    step's inputs are given if they are known and the next step is sure to come with nothing in between, else NULL.
 
     If a weight may not be finite afterwards, all changes are computed without storing them first. If one is not finite,
     no weight is changed.
@@ -745,6 +808,8 @@ cdef int change_weights(Net* net, State* st, double alpha) noexcept nogil:
         return OK
     pending = st.n_pending == 1
     st.n_pending = 0
+    if x_next != NULL and can_look_ahead(net, st):
+        look_ahead(net, st, x_next)
     change_output_weights(net, st, net.w_out, False, &bad)
     if not fits_registers(net) or net.shape.n_partials > REGISTERS * LANES:
         change_hidden_weights(net, st, pending, False, &bad)
@@ -808,9 +873,11 @@ cdef inline void take_input(const Net* net, State* st, const Chunk* chunk, Py_ss
 
 cdef int learn_step(
     Net* net, State* st, const Chunk* chunk, Py_ssize_t t, const real* target, Py_ssize_t klass, double weight,
-    double alpha, real* y, Tally* tally,
+    double alpha, const real* x_next, real* y, Tally* tally,
 ) noexcept nogil:
-    """One step of learning: everything in the order of the paper's section 5 and appendix A.1."""
+    """One step of learning: everything in the order of the paper's section 5 and appendix A.1. `x_next` as in
+    change_weights.
+    """
     cdef bint has_target = set_target(net, st, target, klass, weight)
     st.phase = CORRECTED  # changed below if the step succeeds without a target
     take_in_inputs(net, chunk, t)
@@ -832,7 +899,7 @@ cdef int learn_step(
         measure(net, st, tally)
     take_in_targets(net, target, klass)
     scale_target(net, st)
-    return change_weights(net, st, alpha)
+    return change_weights(net, st, alpha, x_next)
 
 
 include "_kernel/streams.pxi"

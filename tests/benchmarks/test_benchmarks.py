@@ -242,8 +242,10 @@ def test_table_has_every_target_of_the_plan():
     threads = [*adding, *large, 0.97, 4]
     rules = [1.6] * 5 + [3]
     calls = [200, 50, 15, 15, 1.1, 200, 1.1, 50, 1.5, 1.3, 5, 2, 10]
-    streams = [4, 3, 4, 3, 1, 1.2, 1, 1, 1]  # a step and a learn of 4, 8, 32, 64 cells, a step of 256
-    assert found == [2, 100, 40, 100, *rules, *calls, 8, 2.5, 4, 2, 1.5, *streams, 1.2, 1.2, 1.2, *threads, 1000]
+    streams = [4, 4, 3, 4, 4, 3, 1, 1, 1.2, 1, 1, 1, 1, 1]  # a step, by two peers, and a learn of 4 to 64 cells, then 256
+    forgetting, batches, predict = [2, 1, 1, 1], [25, 12, 8, 2, 1.5], [1.2, 1.1] * 3
+    calls += [8, 2.5, *batches, *streams, *predict, 1.2]
+    assert found == [2, 100, 40, 100, *forgetting, *rules, *calls, *threads, 1000]
     assert all(len(set(values)) == 1 for values in bounds.values())  # one target per row, whatever the dtype
 
 
@@ -447,7 +449,7 @@ def test_onnx_peers_carry_the_state_of_an_lstm():
     from benchmarks import onnx_runtime
 
     inputs = np.random.default_rng(0).uniform(-1, 1, (1, 7, 3)).astype(np.float32)
-    model = onnx.load_model_from_string(onnx_runtime.step_model(3, 5, 2))
+    model = onnx.load_model_from_string(onnx_runtime.lstm_model(3, 5, 2))
     onnx.checker.check_model(model)
     weights = {value.name: onnx.numpy_helper.to_array(value) for value in model.graph.initializer}
     h = c = np.zeros(5)

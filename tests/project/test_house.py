@@ -38,7 +38,7 @@ NEEDED_BY_LOOPS = ("cpython.pycapsule", "cpython.pyport", "lstm97._kernel.abi", 
 SHARED_WITH_METHODS = tuple(f"lstm97._kernel.{name}" for name in ("abi", "arrays", "stop_rule", "stop_window"))
 """The exception to what is forbidden: the loops of `methods` cimport the stop rule in C from the kernel."""
 LONGEST_FUNCTION = 80
-LARGEST_KERNEL = 210_000
+LARGEST_KERNEL = 215_000
 
 
 def module_of(file):

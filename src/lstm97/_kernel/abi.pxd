@@ -94,6 +94,8 @@ cdef struct Shape:              # the sizes of a network, by the names of `Layou
     # flags
     bint recurrent, gate_sources, input_to_output, output_bias
     bint single_cells           # every block has one cell
+    Py_ssize_t block_size       # cells of every block, or 0 if blocks differ
+    bint looks_ahead            # so it may: single cells with output gates, no hidden units, all with a bias or none
     bint g_is_identity, h_is_identity
     int output                  # an OutputKind
     int loss                    # a LossKind
@@ -188,6 +190,9 @@ cdef struct State:
     real *g                     # (n_sources or rows_together, n_change_lanes) gradients, then changes
     real *g_out                 # (n_out_sources, n_out_lanes)
     real *gain                  # (2, n_root_lanes) S'u and S S'u, for a Readout
+    # what a change of the weights has computed of the next step, in networks that look ahead
+    real *net_in                # (n_lanes,) its net inputs
+    bint is_ahead               # they are in net_in
     # rows of ds_dw that may be nonzero: those of the recurrent sources and the bias, then every input seen
     int32_t *rows               # (n_sources,)
     uint8_t *is_listed          # (n_sources,)

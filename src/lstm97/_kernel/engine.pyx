@@ -82,7 +82,8 @@ cdef str NTH_STEP = "step {}"
 
 cdef tuple STATE_ARRAYS = (     # of a State, in the order of `bind_states`
     "act", "y_c", "s_c", "ds_dw", "z_block", "coef_block", "decay_block", "symbols", "h", "y", "s_before", "gates",
-    "decay", "target", "e_k", "eps", "e", "e_s", "sums", "g", "g_out", "gain", "rows", "is_listed",
+    "decay", "target", "e_k", "eps", "e", "e_s", "sums", "g", "g_out", "gain", "net_in", "rows",
+    "is_listed",
 )
 
 cdef dict _NOT_FINITE = {
@@ -279,13 +280,13 @@ cdef class Engine:
         # States for symbols alone have no inputs in z: as the loops count them, z begins before its memory.
         cdef Py_ssize_t unread = n_inputs if n_z < self.net.shape.n_sources else 0
         cdef State* each
-        cdef void** fields[24]
+        cdef void** fields[25]
         fields[:] = [
             <void**> &st.act, <void**> &st.y_c, <void**> &st.s_c, <void**> &st.ds_dw, <void**> &st.z_block,
             <void**> &st.coef_block, <void**> &st.decay_block, <void**> &st.symbols, <void**> &st.h, <void**> &st.y,
             <void**> &st.s_before, <void**> &st.gates, <void**> &st.decay, <void**> &st.target, <void**> &st.e_k,
             <void**> &st.eps, <void**> &st.e, <void**> &st.e_s, <void**> &st.sums, <void**> &st.g, <void**> &st.g_out,
-            <void**> &st.gain, <void**> &st.rows, <void**> &st.is_listed,
+            <void**> &st.gain, <void**> &st.net_in, <void**> &st.rows, <void**> &st.is_listed,
         ]
         for i in range(n):
             memset(<char*> st + i * stride, 0, sizeof(State))

@@ -345,6 +345,34 @@ static inline lanes shuffled(lanes a, lanes b, words which)
 #endif
 }
 
+/* The sums of each two neighbours among the lanes of x, then of y. */
+static inline lanes sums_of_pairs(lanes x, lanes y)
+{
+    words even;
+    for (int i = 0; i < LANES; i++) even[i] = 2 * i;
+    return shuffled(x, y, even) + shuffled(x, y, even + 1);
+}
+
+/* to_j = the sum of a_v b_v over the cells v of block j, for blocks of the same size: of 2 or 4, LANES blocks at once.
+ * Called from many places that are inlined, so it is not. */
+static __attribute__((noinline, unused)) void sum_blocks_of_equal_size(
+    real *to, const real *a, const real *b, ptrdiff_t n_blocks, ptrdiff_t size)
+{
+    ptrdiff_t j = 0;
+    for (; (size == 2 || size == 4) && j + LANES <= n_blocks; j += LANES) {
+        lanes products[4];
+        for (ptrdiff_t i = 0; i < size; i++)
+            products[i] = load(a + size * j + i * LANES) * load(b + size * j + i * LANES);
+        const lanes sums = sums_of_pairs(products[0], products[1]);
+        store(to + j, size == 2 ? sums : sums_of_pairs(sums, sums_of_pairs(products[2], products[3])));
+    }
+    for (; j < n_blocks; j++) {
+        real sum = a[size * j] * b[size * j];
+        for (ptrdiff_t v = size * j + 1; v < size * (j + 1); v++) sum += a[v] * b[v];
+        to[j] = sum;
+    }
+}
+
 /* LANES vectors as the rows of a matrix: exchange it with its transpose. Halves of ever larger blocks change places. */
 static inline __attribute__((always_inline)) void transpose(lanes *rows)
 {
@@ -402,7 +430,7 @@ static inline __attribute__((always_inline)) void dot_tile(
     for (ptrdiff_t i = skipped * width; i < height * width; i++) c[i / width * c_row + i % width] += sum_of(kept[i]);
 }
 
-static inline void add_dots(
+static __attribute__((noinline, unused)) void add_dots(
     real *c, ptrdiff_t c_row, const real *a, ptrdiff_t a_term, const int32_t *which, const real *b, ptrdiff_t b_term,
     ptrdiff_t row, ptrdiff_t n_terms, ptrdiff_t n_rows, ptrdiff_t n_columns)
 {

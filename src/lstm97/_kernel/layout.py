@@ -225,6 +225,12 @@ class Layout:
             "input_to_output": t.input_to_output,
             "output_bias": t.has_bias("output"),
             "single_cells": all(size == 1 for size in t.blocks),
+            "block_size": max(t.blocks) if len(set(t.blocks)) == 1 else 0,
+            "looks_ahead": n_blocks > 0
+            and max(t.blocks) == 1
+            and t.output_gates
+            and t.n_hidden == 0
+            and len({t.has_bias(kind) for kind in lanes}) == 1,
             "g_is_identity": t.input_squash == "identity",
             "h_is_identity": t.output_squash == "identity",
             "output": OUTPUT_KINDS.index(t.output),
@@ -592,6 +598,7 @@ class Layout:
             "g": (n_rows * collects, sizes["n_change_lanes"]),
             "g_out": (sizes["n_out_sources"] * collects, out_lanes),
             "gain": (2 * bool(learns and self.learning.readout), self.padded(sizes["n_out_sources"])),
+            "net_in": (lanes * learns,),
         }
 
     def _state_places(

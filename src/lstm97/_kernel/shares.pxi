@@ -378,8 +378,7 @@ cdef bint go_on_with_sequences(Net* net, Job* job, Worker* me, Py_ssize_t* budge
             target = find_target(net, &job.chunk, request, i, me.step, &klass, &weight)
             status = learn_step(
                 net, me.st, &job.chunk, request.offsets[i] + me.step, target, klass, weight,
-                rate_at(request, me.position),
-                NULL, &me.tally,
+                rate_at(request, me.position), NULL, NULL, &me.tally,
             )
             if status != OK:
                 break

@@ -134,6 +134,15 @@ cdef void run(
     report.status = OK
 
 
+cdef inline const real* inputs_after(
+    const Net* net, const Chunk* chunk, Py_ssize_t t, Py_ssize_t end
+) noexcept nogil:
+    """The inputs of the step after step t of a chunk, of which steps up to `end` follow at once; NULL if none does."""
+    if chunk.values == NULL or t + 1 >= end:
+        return NULL
+    return chunk.values + (t + 1) * net.shape.n_inputs
+
+
 cdef void learn(
     Net* net, State* st, const Chunk* chunk, Py_ssize_t begin, Py_ssize_t end, double alpha, real* outputs,
     Report* report,
@@ -147,7 +156,7 @@ cdef void learn(
         report.step = t
         report.status = learn_step(
             net, st, chunk, t, target, klass, 1 if chunk.weights == NULL else chunk.weights[t], alpha,
-            outputs + t * net.shape.n_outputs, NULL
+            inputs_after(net, chunk, t, end), outputs + t * net.shape.n_outputs, NULL
         )
         if report.status != OK:
             return
@@ -162,12 +171,12 @@ cdef int correct(
     take_in_targets(net, target, klass)
     scale_target(net, st)
     st.phase = CORRECTED
-    return change_weights(net, st, alpha)
+    return change_weights(net, st, alpha, NULL)
 
 
 cdef void train(Net* net, State* st, const Chunk* chunk, Portion* portion, Py_ssize_t budget) noexcept nogil:
     """Go on with a portion for at most `budget` steps, each sequence from a zero state; weights change by the step."""
-    cdef Py_ssize_t i, length
+    cdef Py_ssize_t i, length, row
     cdef Py_ssize_t klass = -1
     cdef double weight = 1
     cdef double rate
@@ -187,9 +196,10 @@ cdef void train(Net* net, State* st, const Chunk* chunk, Portion* portion, Py_ss
                 return
             budget -= 1
             target = find_target(net, chunk, request, i, outcome.step, &klass, &weight)
+            row = request.offsets[i] + outcome.step
             outcome.status = learn_step(
-                net, st, chunk, request.offsets[i] + outcome.step, target, klass, weight, rate, NULL,
-                &outcome.tally,
+                net, st, chunk, row, target, klass, weight, rate,
+                inputs_after(net, chunk, row, row + min(length - outcome.step, budget + 1)), NULL, &outcome.tally,
             )
             if outcome.status != OK:
                 return

@@ -28,6 +28,7 @@ cdef extern from "_kernel/lanes.h" nogil:
     double ONE_BY_LN2
     void add_tile(real*, Py_ssize_t, const real*, Py_ssize_t, Py_ssize_t, const real*, Py_ssize_t, Py_ssize_t, int, int)
     void transpose(lanes*)
+    void sum_blocks_of_equal_size(real*, const real*, const real*, Py_ssize_t, Py_ssize_t)
     void add_dots(
         real*, Py_ssize_t, const real*, Py_ssize_t, const int32_t*, const real*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
         Py_ssize_t, Py_ssize_t
@@ -187,6 +188,9 @@ cdef inline void put_block_sums(const Net* net, real* to, const real* a, const r
     cdef real total = 0
     if net.shape.single_cells:
         put_product(to, a, b, net.shape.n_cells)
+        return
+    if net.shape.block_size:
+        sum_blocks_of_equal_size(to, a, b, net.shape.n_blocks, net.shape.block_size)
         return
     for v in range(net.shape.n_cells):  # no branches: a block's first cell multiplies the sum so far by 0
         total = total * net.is_continued[v] + a[v] * b[v]
