@@ -242,7 +242,7 @@ def test_table_has_every_target_of_the_plan():
     threads = [*adding, *large, 0.97, 4]
     rules = [1.6] * 5 + [3]
     calls = [200, 50, 15, 15, 1.1, 200, 1.1, 50, 1.5, 1.3, 5, 2, 10]
-    streams = [4, 4, 3, 4, 4, 3, 1, 1, 1.2, 1, 1, 1, 1, 1]  # a step, by two peers, and a learn of 4 to 64 cells, then 256
+    streams = [4, 4, 3, 4, 4, 3, 1, 1, 1.2, 1, 1, 1, 1, 1]  # steps by two peers, and learns
     forgetting, batches, predict = [2, 1, 1, 1], [25, 12, 8, 2, 1.5], [1.2, 1.1] * 3
     calls += [8, 2.5, *batches, *streams, *predict, 1.2]
     assert found == [2, 100, 40, 100, *forgetting, *rules, *calls, *threads, 1000]
