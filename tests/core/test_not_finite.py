@@ -170,3 +170,11 @@ def test_changes_before_the_one_that_failed_stay():
     assert np.array_equal(net.parameters, same.parameters)
     with pytest.raises(FloatingPointError, match="weight change is not finite at step 2 of sequence 1;"):
         lstm97.train(net, [X[:2], X], [T[:2], T], learning_rate=100)
+
+
+@pytest.mark.parametrize("target", [[1e30], np.array([1e30])], ids=["list", "another dtype"])
+def test_a_late_target_that_overflows_is_named_as_it_was_given(target):
+    net = Network(Topology(1, 1, blocks=(1,), output="identity"), "float32", seed=0)
+    net.learn([1.0], None, 0.1)
+    with pytest.raises(FloatingPointError, match=r"targets that reach 1e\+30 "):
+        net.correct(target, 1e30)

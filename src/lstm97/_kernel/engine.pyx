@@ -1006,10 +1006,10 @@ cdef class Engine:
                 status = self.kernel.correct(&self.net, &self.st, chunk.targets, klass, weight_of_signal, rate)
             finally:
                 self.leave(True)
+            if status != OK:  # said while the target is still there
+                raise self.not_finite(status, THIS_STEP, f"{STREAM}; {self.after_overflow(&chunk, 0, 1, True)}")
         finally:
             release(&view)
-        if status != OK:
-            raise self.not_finite(status, THIS_STEP, f"{STREAM}; {self.after_overflow(&chunk, 0, 1, True)}")
 
     def run(self, inputs, out, records, resets=None):
         """Inference over packed inputs; records: None, or an array or None for each of `layout.RECORDS`.

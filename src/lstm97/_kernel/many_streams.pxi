@@ -645,6 +645,8 @@ cdef void add_output_changes(const Net* net, Streams* st, Py_ssize_t group, cons
     cdef const real* y_m
     cdef real* dw
     for i in range(n_streams_of(st, group) if first and chunk.symbols != NULL else 0):
+        if st.present[i] == 0:  # its row may be after the last
+            continue
         dw = st.total.dw_out + chunk.symbols[row_of(st, group * width + i)] * net.shape.n_out_lanes
         for k in range(net.shape.n_outputs):
             dw[k] += st.e_k[k * width + i]
