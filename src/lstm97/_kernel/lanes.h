@@ -336,7 +336,10 @@ static inline void add_tile(
 /* Lane i of the result: lane which[i] of a and b in a row. */
 static inline lanes shuffled(lanes a, lanes b, words which)
 {
-#if defined(__clang__) /* which has the other compilers' builtin only for indices that are literals */
+#if defined(__clang__) && REGISTERS /* which has the other compilers' builtin only for indices that are literals */
+    const lanes both[2] = {a, b};
+    return picked(both, 2, (const word *)&which);
+#elif defined(__clang__)
     lanes found;
     for (int i = 0; i < LANES; i++) found[i] = which[i] < LANES ? a[which[i]] : b[which[i] - LANES];
     return found;
